@@ -1,0 +1,1 @@
+"""Answer operators: health, metrics, status, reload."""

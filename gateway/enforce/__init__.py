@@ -1,0 +1,1 @@
+"""Turn one request head into one verdict."""

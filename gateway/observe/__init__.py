@@ -1,0 +1,1 @@
+"""Count, measure and log what happened, away from the hot path."""

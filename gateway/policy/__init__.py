@@ -1,0 +1,1 @@
+"""Decide, without I/O, whether one request may pass."""

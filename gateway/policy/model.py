@@ -1,0 +1,131 @@
+"""Name the things a decision is made of: reasons, routes, grants, decisions.
+
+Frozen data only. How routes are found is `gateway.policy.match`, how they are
+decided `gateway.policy.decide`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.settings.model import Access, Mode, RequireSettings, RewriteSettings
+
+
+class Reason(StrEnum):
+    """Why a request was let through or refused: the closed list of the contract.
+
+    Each word is the metric label, the log field, the problem type and the key of
+    the decision tests.
+    """
+
+    OK = "ok"
+    PUBLIC = "public"
+    OPTIONAL_ANONYMOUS = "optional_anonymous"
+    NO_TOKEN = "no_token"
+    DUPLICATE_AUTHORIZATION = "duplicate_authorization"
+    MALFORMED_TOKEN = "malformed_token"
+    BAD_SIGNATURE = "bad_signature"
+    UNKNOWN_KEY = "unknown_key"
+    ALG_NOT_ALLOWED = "alg_not_allowed"
+    WRONG_TYPE = "wrong_type"
+    WRONG_ISSUER = "wrong_issuer"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    WRONG_AUDIENCE = "wrong_audience"
+    MISSING_SCOPE = "missing_scope"
+    CLAIM_MISMATCH = "claim_mismatch"
+    CLIENT_NOT_ALLOWED = "client_not_allowed"
+    CLIENT_DISABLED = "client_disabled"
+    REVOKED = "revoked"
+    BINDING_MISSING = "binding_missing"
+    BINDING_MISMATCH = "binding_mismatch"
+    REPLAYED = "replayed"
+    NO_ROUTE = "no_route"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    BODY_TOO_LARGE = "body_too_large"
+    HEADER_TOO_LARGE = "header_too_large"
+    URI_TOO_LONG = "uri_too_long"
+    BAD_PATH = "bad_path"
+    BAD_FRAMING = "bad_framing"
+    EXPECTATION_FAILED = "expectation_failed"
+    REQUEST_TIMEOUT = "request_timeout"
+    CLIENT_CLOSED = "client_closed"
+    LOOP_DETECTED = "loop_detected"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    UPSTREAM_CONNECT = "upstream_connect"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_RESET = "upstream_reset"
+    UPSTREAM_PROTOCOL = "upstream_protocol"
+    CIRCUIT_OPEN = "circuit_open"
+    DRAINING = "draining"
+    INTERNAL = "internal"
+
+
+PERMITTING = frozenset({Reason.OK, Reason.PUBLIC, Reason.OPTIONAL_ANONYMOUS})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One compiled rule of the gate. Compared and hashed by identity."""
+
+    name: str
+    upstream: str
+    path: str
+    """The template as written, e.g. `/a/{id}/**`."""
+    host: str | None
+    methods: frozenset[str] | None
+    access: Access
+    mode: Mode
+    require: RequireSettings
+    rewrite: RewriteSettings
+    timeout_s: float | None
+    allow_encoded_slash: bool
+    allow_parameters: bool
+    realm: str
+    """For the challenge: the one required audience, else the first by name, else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceGrant:
+    """What one authorization grants now: the scopes both offered and authorized."""
+
+    scopes: frozenset[str]
+    until: float | None
+    """Epoch seconds from which it no longer holds, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGrants:
+    """What one client may hold tokens for, compared with live tokens on every request."""
+
+    disabled: bool
+    audiences: Mapping[str, AudienceGrant]
+
+
+Grants = Mapping[str, ClientGrants]
+"""Client id -> its grants. A client that is absent has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome for one request: one reason, and the route it was judged by.
+
+    `needed_scopes` is filled for `missing_scope` (RFC 6750 3: the scope attribute),
+    `allowed_methods` for `method_not_allowed` (RFC 9110 15.5.6: the Allow field).
+    `expected` and `found` say what was compared, for explanations; they never hold
+    token text.
+    """
+
+    reason: Reason
+    route: Route | None = None
+    needed_scopes: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
+    expected: str = ""
+    found: str = ""
+    permits: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive `permits` from the reason, so that both can never disagree."""
+        object.__setattr__(self, "permits", self.reason in PERMITTING)

@@ -1,0 +1,1 @@
+"""Move bytes between callers and resource services under verdicts."""

@@ -1,0 +1,1 @@
+"""Turn YAML files into frozen settings, naming every mistake at once."""

@@ -1,0 +1,322 @@
+"""Hold the settings of one process as frozen values.
+
+These are the YAML files after resolving, defaulting and checking; nothing here
+is parsed or validated again (that is `gateway.settings.load`). Durations are
+`float` seconds and end in `_s`, sizes are `int` bytes and end in `_bytes`; a
+limit of 0 means unlimited. Names and meanings follow the configuration contract
+in `docs/configuration.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+EMPTY_MAPPING: Mapping[str, object] = MappingProxyType({})
+
+
+class Access(StrEnum):
+    """What a route demands of a caller's token."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    PUBLIC = "public"
+
+
+class Mode(StrEnum):
+    """Whether a route's refusals are carried out or only recorded."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class Balance(StrEnum):
+    """How one target of several is chosen."""
+
+    LEAST_CONNECTIONS = "least_connections"
+    ROUND_ROBIN = "round_robin"
+
+
+class Forwarded(StrEnum):
+    """Which forwarding fields are added towards the upstream."""
+
+    X = "x"
+    RFC7239 = "rfc7239"
+    BOTH = "both"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting was written, for messages: `file:line:column`."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """An address to listen on; `host` has no brackets, `port` 0 asks the system for one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    address: TcpAddress
+    serves_issuer: bool = True
+    serves_gate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    address: TcpAddress = TcpAddress("127.0.0.1", 9090)
+    hosts: tuple[str, ...] = ()
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    url: str = "http://127.0.0.1:8080"
+    """The `iss` claim, byte for byte."""
+    path_prefix: str = ""
+    """Empty or `/a/b` without a trailing slash: where the endpoints are mounted."""
+    token_lifetime_s: float = 3600.0
+    signing_algorithm: str = "ES256"
+    """ES256, RS256, PS256 or EdDSA: what a newly made key uses."""
+    scope_claim_as_array: bool = False
+    introspection_by_any_client: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    directory: Path = Path("keys")
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    sqlite_path: Path | None = None
+    """The database file, or None for `memory:`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """One address of an upstream. `host` has no brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Return `host:port` as a Host field would spell it (port 80 omitted)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 80 else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return the target as it is written in settings and metric labels."""
+        return f"http://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    name: str
+    targets: tuple[TargetSettings, ...]
+    balance: Balance = Balance.LEAST_CONNECTIONS
+    host: str | None = None
+    """None keeps the caller's Host; else the fixed value to send."""
+    forward_token: bool = False
+    identity_headers: bool = True
+    forwarded: Forwarded = Forwarded.X
+    keep_headers: frozenset[str] = frozenset()
+    """Lower-case field names that are forwarded although they are dropped by default."""
+    connect_timeout_s: float = 2.0
+    response_timeout_s: float = 30.0
+    """Until the response head; 0 = unlimited."""
+    idle_timeout_s: float = 300.0
+    """Silence in a body; 0 = unlimited."""
+    max_connections: int = 256
+    """To all targets together; 0 = unlimited."""
+    queue_size: int = 1024
+    queue_timeout_s: float = 1.0
+    retries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    connections: int = 10_000
+    header_bytes: int = 32 * 1024
+    header_count: int = 100
+    body_bytes: int = 0
+    header_timeout_s: float = 10.0
+    body_idle_timeout_s: float = 30.0
+    keep_alive_timeout_s: float = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    buckets: tuple[float, ...] | None = None
+    """Bounds in seconds for request durations, ascending; None = the defaults."""
+    label_limit: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = "info"
+    """debug, info, warning or error."""
+    access: str = "stdout"
+    """stdout, stderr, off or a file path."""
+    format: str = "json"
+    """json or text."""
+    query: bool = False
+
+
+# --- policy: who may call what -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sha256Secret:
+    """A random 256-bit secret, stored as SHA-256(salt + secret)."""
+
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ScryptSecret:
+    """A secret chosen by a person, stored as scrypt(secret, salt)."""
+
+    n: int
+    r: int
+    p: int
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSecret:
+    """A readable secret; `env:` and `file:` are resolved at load, so a reload picks up a rotated file."""
+
+    value: bytes = field(repr=False)
+    source: str = "plain"
+    """The scheme it was written with: plain, env or file."""
+
+
+Secret = Sha256Secret | ScryptSecret | PlainSecret
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    id: str
+    description: str = ""
+    scopes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The scopes it offers as an audience: name -> description."""
+    secrets: tuple[Secret, ...] = ()
+    default_audience: str | None = None
+    token_lifetime_s: float | None = None
+    grants: frozenset[str] | None = None
+    """Full grant names; None = all that its credentials make possible."""
+    auth_methods: frozenset[str] | None = None
+    claims: Mapping[str, object] = EMPTY_MAPPING
+    disabled: bool = False
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationSettings:
+    client: str
+    audience: str
+    scopes: tuple[str, ...] = ()
+    default_scopes: tuple[str, ...] = ()
+    token_lifetime_s: float | None = None
+    until: float | None = None
+    """Epoch seconds of the end of its last day (exclusive), or None for no end."""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequireSettings:
+    audiences: frozenset[str] = frozenset()
+    """The token's audience must be one of these (`audience` gives one, `any_audience` several)."""
+    scopes: frozenset[str] = frozenset()
+    any_scopes: frozenset[str] = frozenset()
+    claims: Mapping[str, tuple[object, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Claim name -> the values of which one must be equal."""
+    clients: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteSettings:
+    strip_prefix: str = ""
+    add_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    name: str
+    path: str
+    """The path template as written, e.g. `/a/{id}/**`."""
+    upstream: str
+    host: str | None = None
+    """Lower-case, `*.example.com` for a wildcard, None for any host."""
+    methods: frozenset[str] | None = None
+    """None = all methods."""
+    access: Access = Access.REQUIRED
+    require: RequireSettings = RequireSettings()
+    rewrite: RewriteSettings = RewriteSettings()
+    timeout_s: float | None = None
+    allow_encoded_slash: bool = False
+    allow_parameters: bool = False
+    mode: Mode = Mode.ENFORCE
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTest:
+    name: str
+    method: str
+    url: str
+    """Path with optional query, or an absolute URL when the host matters."""
+    client: str | None = None
+    audience: str | None = None
+    scopes: tuple[str, ...] | None = None
+    claims: Mapping[str, object] | None = None
+    """Claims of a token that is not taken from `client`."""
+    expect_allow: bool | None = None
+    """True for allow, False for deny, None when `expect_status` is given."""
+    expect_reason: str | None = None
+    expect_status: int | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One complete, checked configuration."""
+
+    listeners: tuple[ListenerSettings, ...] = (ListenerSettings(TcpAddress("127.0.0.1", 8080)),)
+    admin: AdminSettings = AdminSettings()
+    issuer: IssuerSettings = IssuerSettings()
+    keys: KeySettings = KeySettings()
+    state: StateSettings = StateSettings()
+    upstreams: Mapping[str, UpstreamSettings] = field(default_factory=lambda: MappingProxyType({}))
+    limits: LimitSettings = LimitSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
+    drain_timeout_s: float = 30.0
+    trusted_proxies: tuple[str, ...] = ()
+    """CIDRs in canonical text."""
+    clients: Mapping[str, ClientSettings] = field(default_factory=lambda: MappingProxyType({}))
+    authorizations: tuple[AuthorizationSettings, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
+    tests: tuple[PolicyTest, ...] = ()
+    content_hash: str = ""
+    """SHA-256 (hex) over the bytes of every file that was read."""
+    watched: tuple[Path, ...] = ()
+    """The files and directories whose content this configuration was read from."""

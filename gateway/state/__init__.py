@@ -1,0 +1,1 @@
+"""Remember what must outlive a request: revocations."""

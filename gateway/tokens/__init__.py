@@ -1,0 +1,1 @@
+"""Hold signing keys; sign, parse and judge JSON Web Tokens."""
