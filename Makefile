@@ -1,0 +1,75 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+RUNTIME := $(VENV)/.runtime-installed
+DEVELOPMENT := $(VENV)/.development-installed
+
+DURATION ?= 60s
+BENCH ?=
+PYTEST ?= -n 2
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to paste
+	@$(BIN)/sidegate demo
+
+.PHONY: test
+test: $(DEVELOPMENT) ## Run the tests with reduced counts
+	@tools/require-commands curl=curl
+	@$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: check
+check: lint test ## Check format, lint, types and the Dockerfile, then test (what CI runs)
+
+.PHONY: lint
+lint: $(DEVELOPMENT)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: soak
+soak: $(DEVELOPMENT) ## Run the tests with full counts (long)
+	@tools/require-commands curl=curl
+	@SIDEGATE_SOAK=1 $(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: bench
+bench: $(DEVELOPMENT) ## Measure the gate beside nginx and HAProxy (BENCH=--quick for a smoke run)
+	@tools/require-commands nginx=nginx haproxy=haproxy wrk=wrk taskset=util-linux
+	@$(BIN)/python -m benchmarks.gate $(BENCH)
+
+.PHONY: load
+load: $(DEVELOPMENT) ## Run the load tests for DURATION (default 60s)
+	@$(BIN)/python -m loadtests --duration $(DURATION)
+
+.PHONY: .venv
+.venv: $(DEVELOPMENT) ## Make the environment alone
+
+# The lock files name every distribution with its hashes; the project itself is installed in place,
+# built by the locked setuptools, so that nothing comes in unpinned.
+$(BIN)/python:
+	@python=$$(tools/find-python) && echo "Making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+
+$(RUNTIME): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what sidegate needs"
+	@$(PIP) install --require-hashes -r requirements-build.lock -r requirements.lock
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.lock $(RUNTIME)
+	@echo "Installing what tests and load tests need"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: lock
+lock: | $(BIN)/python ## Resolve pyproject.toml anew into the lock files
+	@tools/lock
