@@ -1,0 +1,147 @@
+"""Compute the head that goes to an upstream, and what goes back to the caller.
+
+Pure. The caller's end-to-end fields are kept as they were sent and in their order;
+what only a hop, or only this gateway, may say is removed. The removals depend on
+nothing but the fields and the rules, so they are made once for a field block
+(`FieldBlock.forwardable`); what is particular to one request is joined behind.
+
+Sources: RFC 9110 7.6.1 (Connection), 7.6.3 (Via), 11.6.2 (Authorization); RFC 7239;
+RFC 9700 4.13 (a reverse proxy sanitises what the application trusts).
+"""
+
+import re
+from dataclasses import dataclass
+
+from gateway.http1.grammar import HOP_BY_HOP
+from gateway.http1.request import FieldBlock
+
+_SEPARATORS = re.compile(rb"[^a-z0-9]+")
+
+_ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
+"""Prefixes that nobody but this gateway may send inward, however they are spelled."""
+
+_FORWARDING = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"forwarded"}
+)
+_OVERRIDES = frozenset(
+    {
+        b"x-http-method-override",
+        b"x-http-method",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-original-uri",
+        b"x-rewrite-url",
+    }
+)
+"""Fields with which some frameworks let a caller change method or path after it was judged."""
+
+_REPLACED = frozenset({b"host", b"content-length", b"x-request-id", b"traceparent", b"authorization"})
+"""Fields that are written anew, or decided upon, for each request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingRules:
+    """What an upstream wants to see of a caller's fields. Hashable: a key of `forwardable`."""
+
+    keep_headers: frozenset[bytes]
+    """Lower-case names kept although they are dropped by default (never identity fields)."""
+    forward_token: bool
+    host: bytes | None
+    """The Host to send, or None for the caller's."""
+    forwarded_x: bool
+    """X-Forwarded-* is added."""
+    trusted_peer: bool
+    """The peer is a trusted proxy: its forwarding fields are kept."""
+
+
+def spelled_alike(name: bytes) -> bytes:
+    """Return `name` in lower case with each run of other characters as one `-`.
+
+    CGI-like servers (WSGI, PHP, Rack) map `-` and `_`, and some every other character,
+    to the same thing; what would collide there must be judged as one name here.
+    """
+    return _SEPARATORS.sub(b"-", name.lower())
+
+
+def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
+    """Return whether a caller's field of this name may reach the upstream.
+
+    Connection options and fields that are written anew are the caller's job.
+    """
+    alike = spelled_alike(lower_name).strip(b"-") + b"-"
+    if alike.startswith(_ALWAYS_OURS):
+        return False
+    if lower_name in HOP_BY_HOP:
+        return False
+    alike = alike[:-1]
+    if alike.startswith(b"x-forwarded") or alike == b"forwarded":
+        # Only the true spelling is a forwarding field; any other is a lie whoever sent it.
+        return (rules.trusted_peer and lower_name == alike) or lower_name in rules.keep_headers
+    if alike in _OVERRIDES or b"_" in lower_name:
+        return lower_name in rules.keep_headers
+    return True
+
+
+def forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
+    """Return the Host line and the caller's fields that may pass, each with CRLF.
+
+    Remembered on the block. Host comes first (RFC 9110 7.2); X-Forwarded-Host names the
+    host the caller used, when `rules` ask for it.
+    """
+    known = block.forwardable.get(rules)
+    if known is None:
+        known = block.forwardable[rules] = _forwardable_fields(block, rules)
+    return known
+
+
+def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
+    host = rules.host if rules.host is not None else (block.host or b"")
+    lines = [b"Host: %b\r\n" % host]
+    names = set()
+    for lower, name, value in block.fields:
+        if lower == b"authorization":
+            if rules.forward_token and lower not in block.connection_options:
+                lines.append(b"%b: %b\r\n" % (name, value))
+            continue
+        if lower in _REPLACED or lower in block.connection_options or not may_forward(lower, rules):
+            continue
+        if rules.trusted_peer and rules.forwarded_x and lower == b"x-forwarded-for":
+            continue  # joined with our own entry by `forwarding_fields`
+        names.add(lower)
+        lines.append(b"%b: %b\r\n" % (name, value))
+    if rules.forwarded_x and b"x-forwarded-host" not in names and block.host is not None:
+        lines.append(b"X-Forwarded-Host: %b\r\n" % block.host)
+    return b"".join(lines)
+
+
+def inherited_addresses(block: FieldBlock, rules: ForwardingRules) -> bytes:
+    """Return a trusted peer's X-Forwarded-For entries with `, ` behind them, or nothing."""
+    if not rules.trusted_peer or b"x-forwarded-for" in block.connection_options:
+        return b""
+    values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for" and value]
+    return b", ".join(values) + b", " if values else b""
+
+
+def forwarded_element(peer: str, host: bytes | None, scheme: str) -> bytes:
+    """Return one Forwarded element (RFC 7239 4): IPv6 in brackets, quoted as its grammar asks."""
+    node = f'"[{peer}]"' if ":" in peer else (peer or "unknown")
+    element = f"for={node};proto={scheme}".encode("ascii", "replace")
+    return element + b';host="%b"' % host if host else element
+
+
+def identity_fields(*, client_id: str, subject: str, audience: str, scope: str | None) -> bytes:
+    """Return the X-Auth-* lines for one verified token.
+
+    The values come from our own registry's printable ASCII; anything else, which no
+    issued token holds, is left out rather than sent in a changed form.
+    """
+    lines = []
+    for name, value in (
+        (b"X-Auth-Client-Id", client_id),
+        (b"X-Auth-Subject", subject),
+        (b"X-Auth-Audience", audience),
+        (b"X-Auth-Scope", scope or ""),
+    ):
+        if value.isascii() and value.isprintable():
+            lines.append(b"%b: %b\r\n" % (name, value.encode("ascii")))
+    return b"".join(lines)

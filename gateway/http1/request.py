@@ -1,0 +1,250 @@
+"""Read one whole request head into a value, or say why it is refused.
+
+The theory of it:
+
+* A head is judged only when it is complete, that is at its first CRLF CRLF. There is
+  no state between two heads, so what a head means never depends on how its bytes
+  were cut into reads.
+* The request line is held to one pattern of our own. The fields are read by llhttp
+  (httptools), always behind the same request line, and must also match one pattern
+  of our own. So the result is a pure function of the field bytes, and callers that
+  send the same fields again are answered from a `Memo`.
+* Everything llhttp lets through but two parsers could read in two ways is refused
+  here: a missing or repeated Host, codings other than one `chunked`, a length
+  beside a coding, and so on.
+
+It does not find the end of a head, read bodies or decide about access: that is
+`gateway.proxy.downstream`, `gateway.http1.chunked` and `gateway.enforce`.
+
+Sources: RFC 9112 2.2, 3, 5 and 6; RFC 9110 5.5, 7.2, 7.6.1, 10.1.1.
+"""
+
+from dataclasses import dataclass, field
+
+import httptools
+
+from gateway.http1 import grammar
+from gateway.http1.memo import Memo
+
+MEMO_ENTRIES = 1024
+MEMO_BLOCK_BYTES = 4096
+"""Larger field blocks are read anew each time: they are rare, and memory stays bounded."""
+
+Field = tuple[bytes, bytes, bytes]
+"""One field line: its name in lower case, its name as sent, its value without outer white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """A request head that is refused before any route is looked for.
+
+    `reason` is the word of the closed list; `detail` says what is wrong in plain ASCII
+    and quotes nothing the caller sent. The connection must be closed after the answer.
+    """
+
+    status: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldBlock:
+    """The fields of one request head, read and judged; shared by all heads with the same bytes."""
+
+    fields: tuple[Field, ...]
+    host: bytes | None
+    """The Host value, syntactically valid, or None when absent (HTTP/1.0 only)."""
+    authorization: bytes | None
+    """The first Authorization value."""
+    authorization_count: int
+    content_length: int | None
+    chunked: bool
+    close: bool
+    """Connection has `close`."""
+    keep_alive: bool
+    """Connection has `keep-alive`."""
+    connection_options: frozenset[bytes]
+    """Lower-case names listed in Connection."""
+    upgrade: bool
+    expect_continue: bool
+    expect_unknown: bool
+    request_id: bytes | None
+    """The caller's X-Request-Id when there is one and it is acceptable."""
+    traceparent: bytes | None
+    """The caller's traceparent when there is exactly one and it is well-formed."""
+    via: tuple[bytes, ...]
+    forwardable: dict[object, bytes] = field(default_factory=dict)
+    """A place for `gateway.http1.forwarding` to keep what it made of these fields, by rules."""
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """One request head: its line, and its fields."""
+
+    method: str
+    target: bytes
+    """As sent: origin-form, absolute-form or `*`."""
+    minor_version: int
+    """0 for HTTP/1.0, 1 for HTTP/1.1."""
+    block: FieldBlock
+
+
+class _FieldCollector:
+    """Take the fields from llhttp's callbacks."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep one field line."""
+        self.fields.append((name, value))
+
+
+class RequestReader:
+    """Read request heads, remembering the field blocks seen last.
+
+    Args:
+        max_fields: How many field lines are accepted (431 beyond it); 0 = unlimited.
+    """
+
+    __slots__ = ("_max_fields", "_memo")
+
+    def __init__(self, *, max_fields: int) -> None:
+        self._max_fields = max_fields
+        self._memo: Memo[bytes, FieldBlock] = Memo(MEMO_ENTRIES)
+
+    def read(self, head: bytes) -> RequestHead | BadRequest:
+        """Return the head that `head` spells, up to and including its first CRLF CRLF.
+
+        Never raises on any input.
+        """
+        line = grammar.REQUEST_LINE.match(head)
+        if line is None:
+            return _bad_request_line(head)
+        method, target, minor = line.groups()
+        if method not in grammar.METHODS:
+            return BadRequest(501, "bad_framing", "this method is not supported")
+        lines = head[line.end() :]
+        block = self._memo.young.get(lines) or self._memo.recall(lines)
+        if block is None:
+            read = read_fields(lines, max_fields=self._max_fields)
+            if isinstance(read, BadRequest):
+                return read
+            block = read
+            if len(lines) <= MEMO_BLOCK_BYTES:
+                self._memo.remember(lines, block)
+        if minor == b"1":
+            if block.host is None:
+                return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
+            return RequestHead(method.decode("ascii"), target, 1, block)
+        if block.chunked:
+            # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
+            return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
+        return RequestHead(method.decode("ascii"), target, 0, block)
+
+
+def _bad_request_line(head: bytes) -> BadRequest:
+    if grammar.OTHER_VERSION.match(head):
+        return BadRequest(505, "bad_framing", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return BadRequest(400, "bad_framing", "the request line is malformed")
+
+
+def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
+    """Return the judged fields of `lines`: field lines, each with its CRLF, then an empty line."""
+    collector = _FieldCollector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(b"POST / HTTP/1.1\r\n" + lines)
+    except httptools.HttpParserUpgrade:
+        pass  # no promise of a tunnel: the fields were read, and that is all we asked
+    except httptools.HttpParserError:
+        return BadRequest(400, "bad_framing", "the header fields are malformed")
+    if not grammar.FIELD_LINES.fullmatch(lines) or lines.count(b"\n") != len(collector.fields) + 1:
+        # Stricter than llhttp, and proof that both counted the same lines.
+        return BadRequest(400, "bad_framing", "the header fields are malformed")
+    if max_fields and len(collector.fields) > max_fields:
+        return BadRequest(431, "header_too_large", "too many header fields")
+    fields = tuple((name.lower(), name, value.strip(b" \t")) for name, value in collector.fields)
+    return _judge(fields)
+
+
+def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
+    """Return the block that `fields` make, or the first reason to refuse them."""
+    by_name: dict[bytes, list[bytes]] = {}
+    for lower, _, value in fields:
+        by_name.setdefault(lower, []).append(value)
+
+    hosts = by_name.get(b"host", [])
+    if len(hosts) > 1:
+        return BadRequest(400, "bad_framing", "more than one Host field")
+    if hosts and not is_authority(hosts[0]):
+        return BadRequest(400, "bad_framing", "the Host field is not a host with an optional port")
+
+    framing = _read_framing(by_name)
+    if isinstance(framing, BadRequest):
+        return framing
+    content_length, chunked = framing
+
+    options = frozenset(
+        option.strip(b" \t").lower()
+        for value in by_name.get(b"connection", [])
+        for option in value.split(b",")
+    ) - {b""}
+    expectations = [value.lower() for value in by_name.get(b"expect", [])]
+    request_ids = by_name.get(b"x-request-id", [])
+    traceparents = by_name.get(b"traceparent", [])
+    authorizations = by_name.get(b"authorization", [])
+    return FieldBlock(
+        fields=fields,
+        host=hosts[0] if hosts else None,
+        authorization=authorizations[0] if authorizations else None,
+        authorization_count=len(authorizations),
+        content_length=content_length,
+        chunked=chunked,
+        close=b"close" in options,
+        keep_alive=b"keep-alive" in options,
+        connection_options=options,
+        upgrade=b"upgrade" in by_name,
+        expect_continue=b"100-continue" in expectations,
+        expect_unknown=any(value != b"100-continue" for value in expectations),
+        request_id=(
+            request_ids[0] if len(request_ids) == 1 and grammar.REQUEST_ID.fullmatch(request_ids[0]) else None
+        ),
+        traceparent=(
+            traceparents[0]
+            if len(traceparents) == 1 and grammar.TRACEPARENT.fullmatch(traceparents[0])
+            else None
+        ),
+        via=tuple(by_name.get(b"via", [])),
+    )
+
+
+def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] | BadRequest:
+    """Return (Content-Length or None, chunked), or why the framing is refused (RFC 9112 6)."""
+    lengths = by_name.get(b"content-length", [])
+    codings = by_name.get(b"transfer-encoding", [])
+    if lengths and codings:
+        return BadRequest(400, "bad_framing", "Content-Length and Transfer-Encoding exclude each other")
+    if codings:
+        if len(codings) > 1:
+            return BadRequest(400, "bad_framing", "more than one Transfer-Encoding field")
+        if codings[0].lower() != b"chunked":
+            return BadRequest(501, "bad_framing", "the only transfer coding here is a single chunked")
+        return None, True
+    if not lengths:
+        return None, False
+    if len(lengths) > 1 or not grammar.CONTENT_LENGTH.fullmatch(lengths[0]):
+        return BadRequest(400, "bad_framing", "Content-Length is not one decimal number")
+    return int(lengths[0]), False
+
+
+def is_authority(value: bytes) -> bool:
+    """Return whether `value` is `host` or `host:port` (RFC 9110 7.2), the port at most 65535."""
+    if not grammar.HOST.fullmatch(value):
+        return False
+    _, colon, port = value.rpartition(b":")
+    if not colon or value.endswith(b"]") or not port.isdigit():
+        return not value.endswith(b":")
+    return int(port) <= 65535
