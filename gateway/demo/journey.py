@@ -5,7 +5,6 @@ work when pasted one by one into a POSIX shell, without jq; `walk_journey` sends
 same requests itself and compares each answer with what the step promises.
 """
 
-import asyncio
 import base64
 import json
 import shlex
@@ -177,15 +176,16 @@ async def walk_journey(port: int, client_id: str, client_secret: str, out: TextI
             out.write(f"{number}. {step.title}\n   expected  {step.expected}\n")
             try:
                 answer = await _send(session, step, basic, token)
-            except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            except (TimeoutError, aiohttp.ClientError) as error:
                 out.write(f"   seen      no answer: {error!r}  FAILED\n")
                 return False
             agrees = fulfils(answer, step.expected)
+            if _yields_token(step):
+                token = _find_token(answer.body)
+                agrees = agrees and token != ""
             out.write(f"   seen      {_describe(answer)}  {'ok' if agrees else 'FAILED'}\n")
             if not agrees:
                 return False
-            if _yields_token(step):
-                token = str(json.loads(answer.body)["access_token"])
     return True
 
 
@@ -229,6 +229,12 @@ def fulfils(answer: Answer, expected: Expected) -> bool:
 
 def _yields_token(step: Step) -> bool:
     return step.form is not None and "grant_type" in step.form
+
+
+def _find_token(body: bytes) -> str:
+    """Return the access token of a token reply, or an empty text."""
+    token = (_parse_object(body) or {}).get("access_token")
+    return token if isinstance(token, str) else ""
 
 
 def _parse_object(body: bytes) -> dict[str, object] | None:
