@@ -224,7 +224,7 @@ class ClientSettings:
     grants: frozenset[str] | None = None
     """Full grant names; None = all that its credentials make possible."""
     auth_methods: frozenset[str] | None = None
-    claims: Mapping[str, object] = EMPTY_MAPPING
+    claims: Mapping[str, object] = field(default_factory=lambda: EMPTY_MAPPING)
     disabled: bool = False
     origin: Origin | None = None
 
