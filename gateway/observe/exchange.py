@@ -61,7 +61,7 @@ class Exchange(msgspec.Struct, gc=False, omit_defaults=True):
     connect_s: float = NOT_APPLICABLE
     """Of the connection to the upstream; not applicable when a pooled one was used."""
     ttfb_s: float = NOT_APPLICABLE
-    """From the request's first byte sent upstream until its answer's head; not applicable without an answer."""
+    """From the request's first byte sent until the answer's head; not applicable without an answer."""
     upstream_s: float = NOT_APPLICABLE
     """The whole time at the upstream."""
     protocol: str = "HTTP/1.1"
