@@ -21,9 +21,9 @@ class Reason(StrEnum):
     OK = "ok"
     PUBLIC = "public"
     OPTIONAL_ANONYMOUS = "optional_anonymous"
-    NO_TOKEN = "no_token"
+    NO_TOKEN = "no_token"  # noqa: S105 (a reason, no secret)
     DUPLICATE_AUTHORIZATION = "duplicate_authorization"
-    MALFORMED_TOKEN = "malformed_token"
+    MALFORMED_TOKEN = "malformed_token"  # noqa: S105
     BAD_SIGNATURE = "bad_signature"
     UNKNOWN_KEY = "unknown_key"
     ALG_NOT_ALLOWED = "alg_not_allowed"
@@ -85,6 +85,19 @@ class Route:
     allow_parameters: bool
     realm: str
     """For the challenge: the one required audience, else the first by name, else empty."""
+    ok: "Decision" = field(init=False, repr=False)
+    public: "Decision" = field(init=False, repr=False)
+    anonymous: "Decision" = field(init=False, repr=False)
+    no_token: "Decision" = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the decisions that never vary, so that permitting a request allocates nothing."""
+        object.__setattr__(self, "ok", Decision(Reason.OK, self))
+        object.__setattr__(self, "public", Decision(Reason.PUBLIC, self))
+        object.__setattr__(self, "anonymous", Decision(Reason.OPTIONAL_ANONYMOUS, self))
+        object.__setattr__(
+            self, "no_token", Decision(Reason.NO_TOKEN, self, expected="a bearer token", found="none")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +137,8 @@ class Decision:
     allowed_methods: tuple[str, ...] = ()
     expected: str = ""
     found: str = ""
+    valid_until: float | None = None
+    """Epoch seconds from which it must be made anew although its inputs are the same; None = never."""
     permits: bool = field(init=False)
 
     def __post_init__(self) -> None:

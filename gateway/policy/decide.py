@@ -1,0 +1,131 @@
+"""Decide whether one caller may use one matched route.
+
+Pure: no clock, no I/O, no logging. The token's signature, issuer, times and revocation
+are already verified (`gateway.enforce`); here we compare what it grants with what the
+route requires and with what its client is granted now. How a refusal looks on the wire
+is `gateway.enforce.challenge`.
+
+What a remembered decision depends on: the token's claims, the route, the grants, all of
+one snapshot, and, through an authorization's `until`, the time. So a decision may be
+kept for a token and a route until the snapshot is swapped or `Decision.valid_until` is
+reached, whichever comes first. Expiry and revocation of the token are not in it.
+
+Sources: RFC 7519 4.1.3 (aud), RFC 6750 3 and 3.1 (insufficient_scope, scope attribute),
+RFC 9068 4 (audience and scopes of access tokens).
+"""
+
+from collections.abc import Mapping
+
+from gateway.policy.model import AudienceGrant, Decision, Grants, Reason, Route
+from gateway.settings.model import Access
+from gateway.tokens.claims import AccessToken
+
+
+def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: float) -> Decision:
+    """Return the decision for one request on its matched route. Never raises on client input.
+
+    The first failing check gives the reason: access, audience, client, authorization,
+    scopes, claims, allow list. A route that requires a token but names no audience lets
+    nobody in. Shadow mode is not looked at: the caller chooses what a refusal means.
+
+    Args:
+        route: The matched route.
+        token: The verified token, or None when the request carried none.
+        grants: What every client is granted by the live snapshot.
+        now: Wall-clock seconds since the epoch.
+    """
+    if route.access is Access.PUBLIC:
+        return route.public
+    if token is None:
+        return route.anonymous if route.access is Access.OPTIONAL else route.no_token
+    require = route.require
+    if token.audience not in require.audiences:
+        return Decision(
+            Reason.WRONG_AUDIENCE,
+            route,
+            expected=" or ".join(sorted(require.audiences)) or "nobody: the route names no audience",
+            found=token.audience,
+        )
+    client = grants.get(token.client_id)
+    if client is None or client.disabled:
+        return Decision(
+            Reason.CLIENT_DISABLED,
+            route,
+            expected="a client that exists and is not disabled",
+            found=f"{token.client_id} {'is unknown' if client is None else 'is disabled'}",
+        )
+    grant = client.audiences.get(token.audience)
+    if grant is None:
+        return _not_authorized(route, token, found="no such authorization")
+    if grant.until is not None and now >= grant.until:
+        return _not_authorized(route, token, found="it has ended")
+    if not (
+        require.scopes <= token.scopes
+        and require.scopes <= grant.scopes
+        and (not require.any_scopes or require.any_scopes & token.scopes & grant.scopes)
+    ):
+        return _missing_scope(route, token, grant)
+    if require.claims:
+        for name, accepted in require.claims.items():
+            if not _claim_matches(token.claims, name, accepted):
+                return Decision(
+                    Reason.CLAIM_MISMATCH,
+                    route,
+                    expected=f"{name}: " + " or ".join(map(repr, accepted)),
+                    found="another value" if name in token.claims else "the claim is absent",
+                    valid_until=grant.until,
+                )
+    if require.clients and token.client_id not in require.clients:
+        return Decision(
+            Reason.CLIENT_NOT_ALLOWED,
+            route,
+            expected="one of the clients " + ", ".join(sorted(require.clients)),
+            found=token.client_id,
+            valid_until=grant.until,
+        )
+    return route.ok if grant.until is None else Decision(Reason.OK, route, valid_until=grant.until)
+
+
+def _not_authorized(route: Route, token: AccessToken, *, found: str) -> Decision:
+    return Decision(
+        Reason.CLIENT_NOT_ALLOWED,
+        route,
+        expected=f"an authorization of {token.client_id} for {token.audience}",
+        found=found,
+    )
+
+
+def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> Decision:
+    """Return the refusal. RFC 6750 3: `scope` names what is needed, so of alternatives it names one."""
+    require = route.require
+    usable = token.scopes & grant.scopes
+    needed = set(require.scopes)
+    expected = " ".join(sorted(require.scopes))
+    if require.any_scopes:
+        if not require.any_scopes & usable:
+            # One that the client could get, if there is one: asking for all might be refused.
+            needed.add(min(require.any_scopes & grant.scopes or require.any_scopes))
+        either = "one of " + " ".join(sorted(require.any_scopes))
+        expected = f"{expected} and {either}" if expected else either
+    withdrawn = (require.scopes | require.any_scopes) & (token.scopes - grant.scopes)
+    found = " ".join(sorted(usable & (require.scopes | require.any_scopes))) or "none of them"
+    if withdrawn:
+        found += f" (no longer granted: {' '.join(sorted(withdrawn))})"
+    return Decision(
+        Reason.MISSING_SCOPE,
+        route,
+        needed_scopes=tuple(sorted(needed)),
+        expected=expected,
+        found=found,
+        valid_until=grant.until,
+    )
+
+
+def _claim_matches(claims: Mapping[str, object], name: str, accepted: tuple[object, ...]) -> bool:
+    """Return whether the claim equals, or as an array contains, one of the accepted values."""
+    if name not in claims:
+        return False
+    claim = claims[name]
+    values = claim if isinstance(claim, list | tuple) else (claim,)
+    # Types must agree: in Python True == 1, in a policy it is not.
+    return any(type(value) is type(wanted) and value == wanted for value in values for wanted in accepted)

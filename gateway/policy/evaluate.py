@@ -1,0 +1,79 @@
+"""Judge one request from its raw path to its decision.
+
+The one sequence that the gate, the policy tests and every explanation go through:
+`locate` (canonical path, route, method) before the token is looked at, `decide` after.
+`evaluate` is both for those who have the verified token already.
+"""
+
+from typing import NamedTuple
+
+from gateway.policy.decide import decide
+from gateway.policy.match import find_route
+from gateway.policy.model import Decision, Grants, Reason, Route
+from gateway.policy.paths import BadPath, CanonicalPath, canonical_path
+from gateway.policy.table import Found, MethodNotAllowed, RouteTable
+from gateway.tokens.claims import AccessToken
+
+
+class Located(NamedTuple):
+    """The route of a request and the path that will be forwarded (before its rewrite)."""
+
+    route: Route
+    path: CanonicalPath
+
+
+def locate(table: RouteTable, host: str, target_path: bytes, method: str) -> Located | Decision:
+    """Return the route of a request, or the refusal: bad_path, no_route or method_not_allowed.
+
+    Args:
+        table: The compiled routes.
+        host: As `gateway.policy.hosts.normalise_host` returns it.
+        target_path: The path of the target as sent, without `?` and query.
+        method: In the case of the wire.
+    """
+    path = canonical_path(target_path)
+    if isinstance(path, BadPath):
+        return Decision(Reason.BAD_PATH, expected="a path with one reading", found=path.detail)
+    match = find_route(table, host, path, method)
+    route = match.route if isinstance(match, Found) else None
+    if path.has_encoded_slash and not (route and route.allow_encoded_slash):
+        return Decision(
+            Reason.BAD_PATH,
+            route,
+            expected="no encoded slash (allow_in_path: [encoded_slash])",
+            found="the path holds an encoded slash",
+        )
+    if path.has_parameters and not (route and route.allow_parameters):
+        return Decision(
+            Reason.BAD_PATH,
+            route,
+            expected="no ; parameters (allow_in_path: [parameters])",
+            found="the path holds ; parameters",
+        )
+    if route is not None:
+        return Located(route, path)
+    if isinstance(match, MethodNotAllowed):
+        return Decision(
+            Reason.METHOD_NOT_ALLOWED,
+            allowed_methods=match.allowed,
+            expected="one of " + ", ".join(match.allowed),
+            found=method,
+        )
+    return Decision(Reason.NO_ROUTE, expected="a route for this host and path", found="none")
+
+
+def evaluate(
+    table: RouteTable,
+    grants: Grants,
+    *,
+    host: str,
+    target_path: bytes,
+    method: str,
+    token: AccessToken | None,
+    now: float,
+) -> Decision:
+    """Return the decision for one request whose token, if any, is verified."""
+    located = locate(table, host, target_path, method)
+    if isinstance(located, Decision):
+        return located
+    return decide(located.route, token, grants=grants, now=now)
