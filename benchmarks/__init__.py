@@ -1,0 +1,1 @@
+"""Measure the gate beside its peers."""
