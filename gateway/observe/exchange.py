@@ -8,7 +8,8 @@ Create it with positional arguments, all of them, in the order below: that costs
 keyword against each field). `gc=False` keeps hundreds of thousands of them per
 minute out of the garbage collector; they hold only text and numbers, no cycles.
 
-The field names are those of the JSON access log, where `at` becomes `time`.
+The field names are those of the JSON access log, where `at` is called `time`.
+What equals its default is left out there.
 """
 
 import msgspec
@@ -17,11 +18,11 @@ NOT_APPLICABLE = -1.0
 """The value of a duration that was not measured, because its phase did not happen."""
 
 
-class Exchange(msgspec.Struct, gc=False, omit_defaults=True):
+class Exchange(msgspec.Struct, gc=False, omit_defaults=True, rename={"at": "time"}):
     """One request and how it ended. Durations are seconds, or `NOT_APPLICABLE`; text is "" when unknown."""
 
     at: float
-    """Epoch seconds when the head was complete. First, because the access log cuts it off."""
+    """Epoch seconds when the head was complete."""
     method: str = ""
     host: str = ""
     path: str = ""
