@@ -1,0 +1,49 @@
+"""Name what the admin listener needs from the rest of the process.
+
+The composition root passes these callables; the admin pages know nothing of the
+issuer, the gate or the settings loader.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.observe.exposition import Rendering
+from gateway.settings.model import AdminSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One condition of readiness. `detail` is a short phrase for people, without secrets."""
+
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadOutcome:
+    """What one reload led to.
+
+    `problems` are JSON objects as `sidegate check --format json` prints them; when
+    the reload took effect they can only be warnings.
+    """
+
+    applied: bool
+    config_hash: str
+    """Of the configuration in effect afterwards."""
+    problems: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdminContext:
+    """The callables behind the admin pages."""
+
+    settings: Callable[[], AdminSettings]
+    """The admin settings in effect now: `hosts` and `token_file` follow reloads."""
+    ready_checks: Callable[[], Awaitable[Mapping[str, CheckResult]]]
+    """Check name -> result; the process is ready when all are ok."""
+    status: Callable[[], Mapping[str, object]]
+    """The members of `/api/v1/status`: plain JSON values, no secrets."""
+    reload: Callable[[], Awaitable[ReloadOutcome]]
+    """Read the configuration again; concurrent calls are the callee's to put in order."""
+    render_metrics: Callable[[str], Rendering]
+    """The metrics for an `Accept` value."""

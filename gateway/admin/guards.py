@@ -1,0 +1,105 @@
+"""Decide whether the admin listener may serve a request at all.
+
+Pure. The attacker in mind is a web page in the browser of somebody who can reach
+the listener: DNS rebinding makes the browser send a foreign name in `Host`, and
+a form or script can post across origins. Tokens are compared in
+`gateway.admin.web`, which reads their file.
+
+Sources: RFC 9110 7.2 (Host) and 15.5.20 (421), RFC 6454 7 (Origin), Fetch Metadata
+(Sec-Fetch-Site), RFC 6761 6.3 (localhost), RFC 6750 2.1 (Bearer).
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.settings.model import AdminSettings
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Served without a token: probes and scrapers have none."""
+
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
+_READING = frozenset({"GET", "HEAD"})
+_SAME_SITE = frozenset({"same-origin", "none"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a request is not served. `challenge` asks for `WWW-Authenticate`."""
+
+    status: int
+    detail: str
+    challenge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRequest:
+    """The parts of a request that are judged; a field that was sent twice has two values."""
+
+    method: str
+    path: str
+    scheme: str
+    host: Sequence[str]
+    origin: Sequence[str]
+    fetch_site: Sequence[str]
+    content_type: Sequence[str]
+    authorization: Sequence[str]
+
+
+def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | None:
+    """Return why the request must not be served, or None. The token's value is not looked at.
+
+    Order: Host, then cross-origin writes, then the content type of writes.
+    """
+    if len(request.host) != 1 or not (authority := _AUTHORITY.fullmatch(request.host[0])):
+        return Refused(400, "one Host field with a host and an optional port is required")
+    if not _answers_to(authority["host"], request.host[0], settings.hosts):
+        return Refused(421, "Host is neither a loopback name or address nor listed in admin.hosts")
+    if request.method in _READING:
+        return None
+    own_origin = f"{request.scheme}://{request.host[0]}".lower()
+    if any(origin.lower() != own_origin for origin in request.origin) or len(request.origin) > 1:
+        return Refused(403, "writes from another origin are refused")
+    if any(site not in _SAME_SITE for site in request.fetch_site) or len(request.fetch_site) > 1:
+        return Refused(403, "writes from another site are refused (Sec-Fetch-Site)")
+    if request.method == "POST" and not _is_json(request.content_type):
+        # A cross-origin form cannot send this type, and a script needs a preflight, which we refuse.
+        return Refused(415, "writes need Content-Type: application/json")
+    return None
+
+
+def needs_token(path: str, settings: AdminSettings) -> bool:
+    """Return whether the admin token is demanded for `path`."""
+    return settings.token_file is not None and path not in OPEN_PATHS
+
+
+def read_bearer(authorization: Sequence[str]) -> str | None:
+    """Return the token of the only Authorization field, or None when there is none or it has another form."""
+    if len(authorization) != 1:
+        return None
+    match = _BEARER.fullmatch(authorization[0])
+    return match[1] if match else None
+
+
+def _answers_to(host: str, authority: str, hosts: Sequence[str]) -> bool:
+    """Return whether `host` is loopback, or it (or it with its port) is listed. Case does not matter."""
+    host = host.lower()
+    listed = {entry.lower() for entry in hosts}
+    return _is_loopback(host) or host in listed or authority.lower() in listed
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_json(content_type: Sequence[str]) -> bool:
+    if len(content_type) != 1:
+        return False
+    return content_type[0].partition(";")[0].strip().lower() == "application/json"

@@ -1,0 +1,230 @@
+"""Serve health, readiness, metrics, status and reload to operators.
+
+The admin listener is not the gate: aiohttp, few requests, its own guards
+(`gateway.admin.guards`). What the pages show comes from `AdminContext`. Every
+refusal is a problem document.
+
+Sources: RFC 9457 (problem details), RFC 9110 9.3.2 (HEAD) and 15.5.6 (Allow),
+RFC 6750 3 (WWW-Authenticate), CSP Level 3.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from gateway.admin.context import AdminContext
+from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
+from gateway.admin.token_file import TokenFile, TokenFileError
+from gateway.settings.model import TcpAddress
+
+BODY_LIMIT_BYTES = 64 * 1024
+SHUTDOWN_TIMEOUT_S = 1.0
+"""How long a request to this listener may go on after the drain."""
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger(__name__)
+
+
+def build_admin(context: AdminContext) -> web.Application:
+    """Return the admin application; whoever starts it chooses the socket."""
+    pages = _Pages(context)
+    app = web.Application(
+        middlewares=[_answer_with_problems, _guard_with(context)], client_max_size=BODY_LIMIT_BYTES
+    )
+    app.on_response_prepare.append(_finish_headers)
+    app.add_routes(
+        [
+            web.get("/healthz", pages.healthz),
+            web.get("/readyz", pages.readyz),
+            web.get("/metrics", pages.metrics),
+            web.get("/api/v1/status", pages.status),
+            web.post("/api/v1/reload", pages.reload),
+        ]
+    )
+    return app
+
+
+async def start_admin(context: AdminContext, address: TcpAddress) -> web.AppRunner:
+    """Listen on `address` and return the runner; its `addresses` tell a port chosen by the system.
+
+    The caller ends it with `cleanup()`, after the drain: probes ask until the end.
+
+    Raises:
+        OSError: when the address cannot be bound.
+    """
+    runner = web.AppRunner(
+        build_admin(context), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address.host, address.port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+class _Pages:
+    """The handlers, one method per endpoint."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+
+    async def healthz(self, _request: web.Request) -> web.StreamResponse:
+        """Answer that the process is alive and its loop turns."""
+        return _json(HTTPStatus.OK, {"status": "ok"})
+
+    async def readyz(self, _request: web.Request) -> web.StreamResponse:
+        """Answer 200 when every check is ok, else 503; the body names them all either way."""
+        checks = await self._context.ready_checks()
+        ready = all(check.ok for check in checks.values())
+        document = {
+            "status": "ready" if ready else "not_ready",
+            "checks": {
+                name: {"ok": check.ok, **({"detail": check.detail} if check.detail else {})}
+                for name, check in checks.items()
+            },
+        }
+        return _json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, document)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Stream the metrics in the format that `Accept` asks for."""
+        rendering = self._context.render_metrics(", ".join(request.headers.getall("Accept", [])))
+        response = web.StreamResponse(headers={"Content-Type": rendering.content_type})
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            async for chunk in rendering.chunks:
+                await response.write(chunk)
+            await response.write_eof()
+        except ConnectionError:
+            logger.debug("a scraper went away")
+        except Exception:
+            # The head is out: a cut connection is the only way left to say that the body is not whole.
+            logger.exception("the metrics could not be rendered")
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    async def status(self, _request: web.Request) -> web.StreamResponse:
+        """Answer what runs and since when."""
+        return _json(HTTPStatus.OK, self._context.status())
+
+    async def reload(self, request: web.Request) -> web.StreamResponse:
+        """Reload the configuration: 200 when it took effect, 422 with the problems when the old one stays."""
+        body = await request.read()
+        if body and not _is_empty_object(body):
+            return _problem(HTTPStatus.BAD_REQUEST, "the body must be empty or an empty JSON object")
+        outcome = await self._context.reload()
+        members = {"config_hash": outcome.config_hash, "problems": list(outcome.problems)}
+        if outcome.applied:
+            return _json(HTTPStatus.OK, {"result": "ok", **members})
+        detail = "the configuration was not taken over; the old one stays in effect"
+        return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, members)
+
+
+def _guard_with(context: AdminContext) -> Middleware:
+    """Return the middleware that refuses what must not be served, before any page is chosen."""
+    token_file = TokenFile()
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        settings = context.settings()
+        head = _read_head(request)
+        refused = find_refusal(head, settings)
+        if refused is None and settings.token_file is not None and needs_token(head.path, settings):
+            presented = read_bearer(head.authorization)
+            try:
+                if presented is None or not token_file.matches(settings.token_file, presented):
+                    refused = Refused(401, "a valid admin token is required", challenge=True)
+            except TokenFileError as error:
+                logger.exception("admin requests are refused")
+                refused = Refused(503, str(error))
+        if refused is None:
+            return await handler(request)
+        response = _problem(HTTPStatus(refused.status), refused.detail)
+        if refused.challenge:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="sidegate admin"'
+        return response
+
+    return guard
+
+
+def _read_head(request: web.Request) -> AdminRequest:
+    headers = request.headers
+    return AdminRequest(
+        method=request.method,
+        path=request.path,
+        scheme=request.scheme,
+        host=headers.getall("Host", []),
+        origin=headers.getall("Origin", []),
+        fetch_site=headers.getall("Sec-Fetch-Site", []),
+        content_type=headers.getall("Content-Type", []),
+        authorization=headers.getall("Authorization", []),
+    )
+
+
+@web.middleware
+async def _answer_with_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn aiohttp's own refusals (404, 405, 413) and unexpected errors into problem documents."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        response = _problem(HTTPStatus(refusal.status), _DETAILS.get(refusal.status, ""))
+        if "Allow" in refusal.headers:
+            response.headers["Allow"] = refusal.headers["Allow"]
+        return response
+    except Exception:
+        logger.exception("an admin request failed")
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
+
+
+_DETAILS: Mapping[int, str] = {
+    404: "there is no such page",
+    405: "the page does not take this method",
+    413: f"a body may have {BODY_LIMIT_BYTES} bytes",
+}
+
+
+async def _finish_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add the security headers and take away aiohttp's name and version."""
+    response.headers.update(SECURITY_HEADERS)
+    response.headers.pop("Server", None)
+
+
+def _json(status: HTTPStatus, document: Mapping[str, object]) -> web.Response:
+    body = msgspec.json.encode(document) + b"\n"
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def _problem(status: HTTPStatus, detail: str, members: Mapping[str, object] | None = None) -> web.Response:
+    document = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        **(members or {}),
+    }
+    body = msgspec.json.encode(document) + b"\n"
+    return web.Response(status=status, body=body, content_type="application/problem+json")
+
+
+def _is_empty_object(body: bytes) -> bool:
+    try:
+        return bool(msgspec.json.decode(body) == {})
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
