@@ -9,7 +9,7 @@ Sources: RFC 9110 4.2.3 and 7.2, RFC 3986 3.2.2, RFC 1034 3.1 (the trailing dot)
 import re
 from ipaddress import AddressValueError, IPv6Address
 
-_NAME = re.compile(rb"((?:[A-Za-z0-9_~-]+\.)*+[A-Za-z0-9_~-]+)\.?(?::[0-9]{0,5})?").fullmatch
+_NAME = re.compile(rb"((?:[A-Za-z0-9_~-]+\.)*[A-Za-z0-9_~-]+)\.?(?::[0-9]{0,5})?").fullmatch
 _IPV6 = re.compile(rb"\[([0-9A-Fa-f:.]+)\](?::[0-9]{0,5})?").fullmatch
 _MAX_HOST_BYTES = 255
 

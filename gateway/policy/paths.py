@@ -50,9 +50,10 @@ class BadPath(NamedTuple):
 
 
 _PLAIN = re.compile(
-    # Nothing to decode, nothing to refuse. Possessive, hence linear. Segments that begin
-    # with a dot are left to the thorough path.
-    rb"(?:/(?![/.])[A-Za-z0-9_~!$&'()*+,=:@.\-]*+)++"
+    # Nothing to decode, nothing to refuse. Linear, because no segment character is a slash.
+    # Segments that begin with a dot are left to the thorough path. Never possessive: in
+    # CPython before 3.11.5 `(?:...)++` would let `/a/..` through (python/cpython#100061).
+    rb"(?:/(?![/.])[A-Za-z0-9_~!$&'()*+,=:@.\-]*)+"
 ).fullmatch
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
