@@ -11,7 +11,7 @@ mode is not looked at: a test shows what the rule says. Reading the files is
 `gateway.settings`' matter, printing outcomes the command line's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gateway.policy.decide import decide
@@ -22,15 +22,16 @@ from gateway.policy.paths import escape_non_ascii
 from gateway.policy.statuses import STATUS_OF_REASON
 from gateway.policy.table import RouteTable
 from gateway.settings.model import Access, Origin, PolicyTest
-from gateway.tokens.claims import AccessToken
+from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRefused:
-    """The issuer would not give this token."""
+    """There is no such token: the issuer would not give it, or it would not pass the verifier."""
 
     reason: Reason
-    """What the gate would say to such a token: client_not_allowed, missing_scope or client_disabled."""
+    """What the gate would say to it. For the issuer's errors: client_not_allowed for `invalid_target`,
+    missing_scope for `invalid_scope`, client_disabled for a disabled client."""
     detail: str
 
 
@@ -157,38 +158,28 @@ def _default_audience(route: Route, grants: Grants, client_id: str) -> str | Non
 def _token_with(
     test: PolicyTest, token: AccessToken | None, route: Route, now: float
 ) -> AccessToken | TokenRefused:
-    """Return a token with the claims the test writes down, over those of `token` if there is one."""
-    claims: dict[str, object] = dict(token.claims) if token else {"aud": test.audience or route.realm}
-    if test.scopes is not None and token is None:
-        claims["scope"] = " ".join(test.scopes)
-    claims.update(test.claims or {})
-    scope = claims.get("scope")
-    names = scope.split(" ") if isinstance(scope, str) else scope if isinstance(scope, list | tuple) else ()
-    expires_at = _seconds(claims, "exp", now + 60)
-    not_before = _seconds(claims, "nbf", now)
-    if now >= expires_at:
-        return TokenRefused(Reason.EXPIRED, "the test's exp has passed")
-    if now < not_before:
-        return TokenRefused(Reason.NOT_YET_VALID, "the test's nbf lies ahead")
-    client_id = str(claims.get("client_id", claims.get("sub", "")))
-    return AccessToken(
-        client_id=client_id,
-        subject=str(claims.get("sub", client_id)),
-        audience=str(claims.get("aud", "")),
-        scope=None if scope is None else " ".join(map(str, names)),
-        scopes=frozenset(map(str, names)),
-        jti=str(claims.get("jti", "policy-test")),
-        issued_at=int(_seconds(claims, "iat", now)),
-        not_before=int(not_before),
-        expires_at=int(expires_at),
-        kid="",
-        claims=claims,
-    )
+    """Return a token with the claims the test writes down, over those of `token` if there is one.
 
-
-def _seconds(claims: Mapping[str, object], name: str, default: float) -> float:
-    value = claims.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+    What an access token needs beyond them is filled in; signature and issuer are taken as good.
+    """
+    written = test.claims or {}
+    identity = written.get("client_id", written.get("sub"))
+    payload: dict[str, object] = {"jti": "policy-test", "iat": int(now), "exp": int(now) + 60}
+    if token is not None:
+        payload |= token.claims
+    else:
+        payload |= {"client_id": identity, "sub": identity, "aud": test.audience or route.realm}
+        if test.scopes:
+            payload["scope"] = " ".join(test.scopes)
+    payload |= {name: list(v) if isinstance(v, tuple) else v for name, v in written.items()}
+    read = read_access_token(payload, "")
+    if isinstance(read, ClaimProblem):
+        return TokenRefused(Reason.MALFORMED_TOKEN, f"the claim {read.claim} is not {read.expected}")
+    if now >= read.expires_at:
+        return TokenRefused(Reason.EXPIRED, "the claim exp has passed")
+    if now < read.not_before:
+        return TokenRefused(Reason.NOT_YET_VALID, "the claim nbf lies ahead")
+    return read
 
 
 def _meets(test: PolicyTest, decision: Decision) -> bool:

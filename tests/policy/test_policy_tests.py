@@ -43,7 +43,9 @@ def grant_token(client: str, audience: str | None, scopes: tuple[str, ...]) -> A
         return TokenRefused(Reason.CLIENT_NOT_ALLOWED, "invalid_target")
     if not set(scopes) <= grant.scopes:
         return TokenRefused(Reason.MISSING_SCOPE, "invalid_scope")
-    claims = {"client_id": client, "sub": client, "aud": audience, "scope": " ".join(scopes)}
+    claims: dict[str, object] = {"client_id": client, "sub": client, "aud": audience}
+    if scopes:
+        claims["scope"] = " ".join(scopes)
     return AccessToken(
         client, client, audience, " ".join(scopes), frozenset(scopes), "j", 0, 0, 2**40, "k", claims
     )
@@ -82,8 +84,10 @@ def run(method: str, url: str, **more: Any) -> PolicyTestOutcome:
         ("GET", "/code/AUS", {"claims": {"sub": "reader", "scope": ["country.read"]}}, Reason.OK),
         ("GET", "/code/AUS", {"claims": {"sub": "reader"}}, Reason.MISSING_SCOPE),
         ("GET", "/code/AUS", {"claims": {"sub": "reader", "aud": "city"}}, Reason.WRONG_AUDIENCE),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": NOW}}, Reason.EXPIRED),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "nbf": NOW + 1}}, Reason.NOT_YET_VALID),
+        ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": int(NOW)}}, Reason.EXPIRED),
+        ("GET", "/code/AUS", {"claims": {"sub": "reader", "nbf": int(NOW) + 1}}, Reason.NOT_YET_VALID),
+        ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": "soon"}}, Reason.MALFORMED_TOKEN),
+        ("GET", "/code/AUS", {"claims": {"scope": "country.read"}}, Reason.MALFORMED_TOKEN),
         ("GET", "/code/AUS", {"client": "reader", "claims": {"aud": "city"}}, Reason.WRONG_AUDIENCE),
     ],
 )
