@@ -1,0 +1,79 @@
+"""Judge whether a text is a live access token of this issuer.
+
+Pure: no I/O, no clock. The cheap checks come first, so that a flood of foreign or
+stale tokens never reaches the signature check. Whether the token was revoked and
+what it allows is not judged here (`gateway.tokens.revocations`, `gateway.policy`).
+
+A header's `jku`, `x5u`, `jwk` and `x5c` are never read: keys come from the key ring
+alone, and each key fixes its algorithm.
+
+Sources: RFC 9068 4; RFC 7519 4.1 and 7.2; RFC 8725 3.1, 3.2, 3.8, 3.10 and 3.11.
+"""
+
+from gateway.policy.model import Reason
+from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
+from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
+from gateway.tokens.keys import ALGORITHMS, KeyRing, VerificationKey
+
+_ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+
+
+def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -> AccessToken | Reason:
+    """Return the verified token, or the first reason against it. Never raises on input.
+
+    Order: size and shape, algorithm, key, type, issuer, claims, expiry, start, signature.
+    There is no leeway: our own tokens are refused at `exp` and accepted from `nbf` on.
+
+    Args:
+        raw: The token as it was presented.
+        keys: The issuer's keys.
+        issuer: The `iss` that must be equal, byte for byte.
+        now: Wall-clock seconds since the epoch.
+    """
+    token = parse_compact(raw)
+    if isinstance(token, JwtProblem):
+        return Reason.MALFORMED_TOKEN
+    key = _find_key(token.header, keys)
+    if isinstance(key, Reason):
+        return key
+    claims = _read_claims(token, key.kid, issuer, now)
+    if isinstance(claims, Reason):
+        return claims
+    if not key.verify(token.signing_input, token.signature):
+        return Reason.BAD_SIGNATURE
+    return claims
+
+
+def _find_key(header: dict[str, object], keys: KeyRing) -> VerificationKey | Reason:
+    alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
+    if not isinstance(alg, str):
+        return Reason.MALFORMED_TOKEN
+    if alg not in ALGORITHMS:  # `none`, HMAC and every other spelling, whatever the kid
+        return Reason.ALG_NOT_ALLOWED
+    if kid is not None and not isinstance(kid, str):
+        return Reason.MALFORMED_TOKEN
+    key = keys.verification.get(kid) if kid is not None else None
+    if key is None:
+        return Reason.UNKNOWN_KEY
+    if key.alg != alg:
+        return Reason.ALG_NOT_ALLOWED
+    # RFC 7515 4.1.9: media types compare without case.
+    if not isinstance(typ, str) or typ.lower() not in _ACCESS_TOKEN_TYPES:
+        return Reason.WRONG_TYPE
+    return key
+
+
+def _read_claims(token: CompactJwt, kid: str, issuer: str, now: float) -> AccessToken | Reason:
+    found_issuer = token.payload.get("iss")
+    if not isinstance(found_issuer, str):
+        return Reason.MALFORMED_TOKEN
+    if found_issuer != issuer:
+        return Reason.WRONG_ISSUER
+    claims = read_access_token(token.payload, kid)
+    if isinstance(claims, ClaimProblem):
+        return Reason.MALFORMED_TOKEN
+    if now >= claims.expires_at:
+        return Reason.EXPIRED
+    if now < claims.not_before:
+        return Reason.NOT_YET_VALID
+    return claims

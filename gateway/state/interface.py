@@ -1,0 +1,30 @@
+"""Name what the process asks of its state store.
+
+The store keeps what must outlive the process. Each implementation decides where;
+what is promised is the same: when `revoke` returns, a crash loses nothing.
+"""
+
+from typing import Protocol
+
+
+class StateUnavailableError(Exception):
+    """The store cannot do what was asked; the message names it and what to look at."""
+
+
+class StateStore(Protocol):
+    """Durable revocations. Every method may raise `StateUnavailableError`."""
+
+    async def revoke(self, jti: str, expires_at: int) -> None:
+        """Record that token `jti` is revoked; it may be forgotten from `expires_at` on.
+
+        Returns only when the record is durable.
+        """
+
+    async def load(self) -> list[tuple[str, int]]:
+        """Return every revocation that has not expired: `jti` and expiry in epoch seconds."""
+
+    async def check(self) -> None:
+        """Return when the store would take a revocation now."""
+
+    async def close(self) -> None:
+        """Finish what was begun and release the store. Later calls fail."""

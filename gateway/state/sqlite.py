@@ -1,0 +1,315 @@
+"""Keep revocations in an SQLite file, durable before the answer.
+
+One thread owns the connection. Callers put work on its queue and wait; the thread
+takes everything that is waiting, commits it in one transaction (group commit: the
+sync to disk is paid once per batch, not once per revocation) and only then tells the
+callers. WAL with `synchronous=FULL` syncs the log at every commit, so what was
+answered survives a killed process and a lost power supply.
+
+One process uses one file: revocations that another process writes are seen at the
+next start only.
+
+Sources: sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from gateway.state.interface import StateUnavailableError
+
+MAX_WAITING = 10_000
+"""Revocations that may wait for the disk; beyond it callers are told at once."""
+
+_BUSY_TIMEOUT_MS = 2_000
+_PRUNE_EVERY_S = 60.0
+_PRUNED_PER_PASS = 5_000
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS revocations (jti TEXT PRIMARY KEY, expires_at INTEGER) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS revocations_by_expiry ON revocations (expires_at)",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+_DAMAGED = "it is damaged or not ours; restore it, or move it away (its revocations are lost)"
+
+_T = TypeVar("_T")
+_Outcome = tuple["asyncio.Future[object]", object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Revocation:
+    jti: str
+    expires_at: int
+    done: "asyncio.Future[object]" = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Something to run on the connection; its value is the answer."""
+
+    ask: Callable[[sqlite3.Connection], object]
+    done: "asyncio.Future[object]" = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """The last thing on the queue."""
+
+
+class SqliteStore:
+    """A `gateway.state.interface.StateStore` in one file. Made by `open_sqlite`."""
+
+    __slots__ = ("_clock", "_closing", "_inode", "_loop", "_next_prune", "_path", "_queue", "_thread")
+
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+        """Prepare a store that is not open yet."""
+        self._path = path
+        self._loop = loop
+        self._clock = clock
+        self._queue: SimpleQueue[_Revocation | _Question | _Stop] = SimpleQueue()
+        self._closing = False
+        self._inode = 0
+        self._next_prune = 0.0
+        self._thread = threading.Thread(target=self._run, name="sidegate-state", daemon=True)
+
+    async def start(self) -> None:
+        """Open the file; raise `StateUnavailableError` when it cannot be used."""
+        opened = self._put_question(lambda connection: None)
+        self._thread.start()
+        try:
+            await opened
+        except StateUnavailableError:
+            self._closing = True
+            raise
+
+    async def revoke(self, jti: str, expires_at: int) -> None:
+        """Record a revocation durably; see `StateStore.revoke`."""
+        self._refuse_when_closed()
+        if self._queue.qsize() >= MAX_WAITING:
+            raise StateUnavailableError(f"{self._path}: too many revocations wait for the disk")
+        done: asyncio.Future[object] = self._loop.create_future()
+        self._queue.put(_Revocation(jti, expires_at, done))
+        await done
+
+    async def load(self) -> list[tuple[str, int]]:
+        """Return the revocations that have not expired; see `StateStore.load`."""
+        now = self._clock()
+        return await self._ask(
+            lambda connection: connection.execute(
+                "SELECT jti, expires_at FROM revocations WHERE expires_at > ?", (now,)
+            ).fetchall()
+        )
+
+    async def check(self) -> None:
+        """Return when the file is in place and can be written; see `StateStore.check`."""
+        await self._ask(self._check_writable)
+
+    async def close(self) -> None:
+        """Commit what waits and close the file."""
+        if self._closing:
+            return
+        self._closing = True
+        self._queue.put(_Stop())
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    # --- on the loop -----------------------------------------------------------
+
+    def _refuse_when_closed(self) -> None:
+        if self._closing:
+            raise StateUnavailableError(f"{self._path}: the store is closed")
+
+    def _put_question(self, ask: Callable[[sqlite3.Connection], object]) -> "asyncio.Future[object]":
+        done: asyncio.Future[object] = self._loop.create_future()
+        self._queue.put(_Question(ask, done))
+        return done
+
+    async def _ask(self, ask: Callable[[sqlite3.Connection], _T]) -> _T:
+        self._refuse_when_closed()
+        return await self._put_question(ask)  # type: ignore[return-value]  # the future carries ask's value
+
+    # --- on the thread ---------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            connection = self._open()
+        except StateUnavailableError as error:
+            self._settle([(item.done, error) for item in self._drain() if not isinstance(item, _Stop)])
+            return
+        try:
+            serving = True
+            while serving:
+                serving = self._serve(connection, self._drain())
+        finally:
+            connection.close()
+
+    def _drain(self) -> list[_Revocation | _Question | _Stop]:
+        """Wait for one item and return it with everything else that is waiting."""
+        batch = [self._queue.get()]
+        with suppress(Empty):
+            while True:
+                batch.append(self._queue.get_nowait())
+        return batch
+
+    def _serve(self, connection: sqlite3.Connection, batch: list[_Revocation | _Question | _Stop]) -> bool:
+        """Do one batch; return False when it was the last."""
+        try:
+            outcomes = self._outcomes(connection, batch)
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            failure = StateUnavailableError(f"{self._path}: internal error ({type(error).__name__})")
+            outcomes = [(item.done, failure) for item in batch if not isinstance(item, _Stop)]
+        self._settle(outcomes)
+        return not any(isinstance(item, _Stop) for item in batch)
+
+    def _outcomes(
+        self, connection: sqlite3.Connection, batch: list[_Revocation | _Question | _Stop]
+    ) -> list[_Outcome]:
+        """Commit the revocations of `batch` together, then answer its questions."""
+        outcomes: list[_Outcome] = []
+        revocations = [item for item in batch if isinstance(item, _Revocation)]
+        if revocations:
+            problem = self._commit(connection, revocations)
+            outcomes += [(item.done, problem) for item in revocations]
+        for item in batch:
+            if isinstance(item, _Question):
+                outcomes.append((item.done, self._answer(connection, item)))
+        return outcomes
+
+    def _commit(
+        self, connection: sqlite3.Connection, revocations: list[_Revocation]
+    ) -> StateUnavailableError | None:
+        now = self._clock()
+        try:
+            with _explained(self._path), _transaction(connection):
+                connection.executemany(
+                    "INSERT INTO revocations VALUES (?, ?) ON CONFLICT (jti) DO NOTHING",
+                    [(item.jti, item.expires_at) for item in revocations],
+                )
+                if now >= self._next_prune:
+                    self._next_prune = now + _PRUNE_EVERY_S
+                    connection.execute(
+                        "DELETE FROM revocations WHERE jti IN"
+                        " (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)",
+                        (now, _PRUNED_PER_PASS),
+                    )
+        except StateUnavailableError as error:
+            return error
+        return None
+
+    def _answer(self, connection: sqlite3.Connection, question: _Question) -> object:
+        try:
+            with _explained(self._path):
+                return question.ask(connection)
+        except StateUnavailableError as error:
+            return error
+
+    def _settle(self, outcomes: list[_Outcome]) -> None:
+        with suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
+            self._loop.call_soon_threadsafe(_tell, outcomes)
+
+    def _open(self) -> sqlite3.Connection:
+        with _explained(self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._inode = os.fstat(descriptor).st_ino
+            finally:
+                os.close(descriptor)
+            connection = sqlite3.connect(self._path, isolation_level=None)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StateUnavailableError(f"{self._path}: its file system cannot hold a write-ahead log")
+        connection.execute("PRAGMA synchronous = FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _SCHEMA_VERSION):
+            raise StateUnavailableError(
+                f"{self._path}: was written by another version of Sidegate (schema {version})"
+            )
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StateUnavailableError(f"{self._path}: {verdict}: {_DAMAGED}")
+        with _transaction(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+
+    def _check_writable(self, connection: sqlite3.Connection) -> None:
+        # A file deleted under an open connection still takes writes, and loses them.
+        if os.stat(self._path).st_ino != self._inode:
+            raise StateUnavailableError(f"{self._path}: was replaced while open; restart to use the new file")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+
+
+async def open_sqlite(path: Path, *, clock: Callable[[], float] = time.time) -> SqliteStore:
+    """Open the store in `path`; the file (0600) and its directory (0700) are made when absent.
+
+    Raises:
+        StateUnavailableError: The file cannot be used; the message says why and what to do.
+    """
+    store = SqliteStore(path, asyncio.get_running_loop(), clock)
+    await store.start()
+    return store
+
+
+def _tell(outcomes: list[_Outcome]) -> None:
+    for future, outcome in outcomes:
+        if future.done():  # the caller went away; the commit stands
+            continue
+        if isinstance(outcome, StateUnavailableError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say into one message that names file and remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                remedy = "another process holds it; give each process its own file, or stop the other"
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
+                remedy = "file and directory must be writable for this user"
+            case sqlite3.SQLITE_FULL:
+                remedy = "the disk is full"
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                remedy = _DAMAGED
+            case _:
+                remedy = "look at the disk and the file's permissions"
+        raise StateUnavailableError(f"{path}: {text}: {remedy}") from error
+    except OSError as error:
+        raise StateUnavailableError(
+            f"{path}: {error.strerror}: file and directory must be writable for this user"
+        ) from error

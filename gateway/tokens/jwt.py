@@ -1,0 +1,183 @@
+"""Read and write compact JSON Web Signatures, strictly.
+
+Parsing yields header, payload and signature or one named problem; it verifies
+nothing (that is `gateway.tokens.keys` for signatures and the callers for claims).
+Pure: no I/O, no clock.
+
+The rules:
+
+1. Three segments of unpadded base64url; the middle ones non-empty. A segment has
+   exactly one spelling: stray bits behind the last byte are refused, because two
+   spellings of one token would slip past anything keyed by its bytes.
+2. Header and payload are JSON objects in UTF-8 in which no member repeats, at any
+   depth: two parsers could otherwise read two different tokens. No NaN, infinite
+   numbers or lone surrogates; nesting is bounded.
+3. A `crit` or `b64` header is refused: we implement no extension, and RFC 7797
+   changes what is signed.
+
+The standard library's decoder is used because it can see repeated members; with a
+prepared `JSONDecoder` it costs 1.9 µs for a usual payload (msgspec, which cannot
+see them: 0.7 µs; checking an ES256 signature: 60 µs).
+
+Sources: RFC 7515 2, 4.1.11, 5.2 and 7.1; RFC 7519 4; RFC 7797 6; RFC 8725 3.11.
+"""
+
+import binascii
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+from gateway.tokens.keys import SigningKey
+
+MAX_TOKEN_BYTES = 16 * 1024
+MAX_DEPTH = 16
+
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_LAST_OF_ONE_BYTE = frozenset(b"AQgw")
+_LAST_OF_TWO_BYTES = frozenset(b"AEIMQUYcgkosw048")
+
+
+class JwtProblem(StrEnum):
+    """Why a text is not a token that we read."""
+
+    TOO_LARGE = "the token is larger than allowed"
+    NOT_COMPACT = "not three base64url segments separated by dots"
+    BAD_BASE64URL = "a segment is not exact unpadded base64url"
+    BAD_JSON = "header or payload is not a JSON object"
+    DUPLICATE_MEMBER = "a member of a JSON object is repeated"
+    TOO_DEEP = "JSON is nested too deeply"
+    CRITICAL_HEADER = "the header demands an extension that is not supported"
+
+
+@dataclass(frozen=True, slots=True)
+class CompactJwt:
+    """One parsed token. Nothing in it is verified."""
+
+    header: dict[str, object]
+    payload: dict[str, object] = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+class _DuplicateMemberError(ValueError):
+    """Raised inside the JSON decoder; never leaves this module."""
+
+
+def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _DuplicateMemberError
+    return members
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_float=_finite_number, parse_constant=_refuse_constant
+)
+
+
+def decode_base64url(segment: bytes) -> bytes | None:
+    """Return the bytes that `segment` spells, or None unless it is their one exact spelling.
+
+    Expects characters of the base64url alphabet only.
+    """
+    match len(segment) % 4:
+        case 0:
+            return binascii.a2b_base64(segment.translate(_TO_STANDARD))
+        case 2 if segment[-1] in _LAST_OF_ONE_BYTE:
+            return binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"==")
+        case 3 if segment[-1] in _LAST_OF_TWO_BYTES:
+            return binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"=")
+        case _:
+            return None
+
+
+def encode_base64url(octets: bytes) -> bytes:
+    """Return the unpadded base64url spelling of `octets`."""
+    return binascii.b2a_base64(octets, newline=False).rstrip(b"=").translate(_TO_URL)
+
+
+def _is_too_deep(text: str) -> bool:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for character in _JSON_STRING.sub("", text):
+        if character in "{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif character in "}]":
+            depth -= 1
+    return False
+
+
+def parse_json_object(octets: bytes) -> dict[str, object] | JwtProblem:
+    """Return the JSON object that `octets` hold, by rule 2 above. Never raises on input."""
+    try:
+        text = octets.decode("utf-8")
+        if _is_too_deep(text):
+            return JwtProblem.TOO_DEEP
+        value = _DECODER.decode(text)
+        if _ESCAPED_SURROGATE.search(text):
+            # Pairs have become one character; what still does not encode is a lone half.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except _DuplicateMemberError:
+        return JwtProblem.DUPLICATE_MEMBER
+    except ValueError:
+        return JwtProblem.BAD_JSON
+    if not isinstance(value, dict):
+        return JwtProblem.BAD_JSON
+    return value
+
+
+def parse_compact(raw: bytes, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactJwt | JwtProblem:
+    """Return the token that `raw` spells, or the first rule it breaks. Never raises on input.
+
+    An empty signature parses (it is how `none` is written) and verifies under no key.
+    """
+    if len(raw) > max_bytes:
+        return JwtProblem.TOO_LARGE
+    segments = _COMPACT.fullmatch(raw)
+    if segments is None:
+        return JwtProblem.NOT_COMPACT
+    header_bytes = decode_base64url(segments[1])
+    payload_bytes = decode_base64url(segments[2])
+    signature = decode_base64url(segments[3])
+    if header_bytes is None or payload_bytes is None or signature is None:
+        return JwtProblem.BAD_BASE64URL
+    header = parse_json_object(header_bytes)
+    if isinstance(header, JwtProblem):
+        return header
+    if "crit" in header or "b64" in header:
+        return JwtProblem.CRITICAL_HEADER
+    payload = parse_json_object(payload_bytes)
+    if isinstance(payload, JwtProblem):
+        return payload
+    return CompactJwt(header, payload, raw[: segments.end(2)], signature)
+
+
+def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = "at+jwt") -> bytes:
+    """Return `claims` as a compact token signed by `key`, with `alg`, `kid` and `typ` in its header."""
+    header = msgspec.json.encode({"alg": key.alg, "kid": key.kid, "typ": typ})
+    payload = msgspec.json.encode(claims)
+    signing_input = encode_base64url(header) + b"." + encode_base64url(payload)
+    return signing_input + b"." + encode_base64url(key.sign(signing_input))

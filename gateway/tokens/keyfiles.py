@@ -1,0 +1,392 @@
+"""Keep the issuer's private keys in a directory: make, read and list them.
+
+One file per key: `*.pem` (PKCS#8) or `*.jwk` (a private JWK), names are free. Which
+key signs is written in `states.json` beside them, by `kid`; the file is made when
+absent and may be absent for good on a read-only mount. A key that no state names is
+`next`: published and able to verify, but not signing. If no key is active, the first
+file by name whose algorithm is the configured one becomes it (by name, so that every
+replica on one mounted secret takes the same).
+
+Writers hold a lock on the directory, so two processes that start at once make one
+key. Files appear whole or not at all: written beside, synced, renamed, directory synced.
+
+Sources: RFC 5958 (PKCS#8), RFC 7517, RFC 7638.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwcrypto.common import JWException
+from jwcrypto.jwk import JWK
+
+from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.keys import (
+    KeyRing,
+    SigningKey,
+    UnusableKeyError,
+    VerificationKey,
+    algorithm_of,
+    make_key_ring,
+    make_signing_key,
+    make_verification_key,
+)
+
+STATES_FILE = "states.json"
+_STATES_VERSION = 1
+_MAX_FILE_BYTES = 64 * 1024
+_GENERATED: Mapping[str, dict[str, Any]] = {
+    "ES256": {"kty": "EC", "crv": "P-256"},
+    "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
+    "RS256": {"kty": "RSA", "size": 3072},
+    "PS256": {"kty": "RSA", "size": 3072},
+}
+
+
+class KeyDirectoryError(Exception):
+    """Say which file of the key directory cannot be used, and what to do about it."""
+
+
+class NoKeysError(KeyDirectoryError):
+    """The directory is absent or holds no key."""
+
+
+class _NotWritableError(KeyDirectoryError):
+    """The directory can be read but not written."""
+
+
+class KeyState(StrEnum):
+    """What a key is used for; all three are published and verify."""
+
+    NEXT = "next"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """One key of the directory, for lists."""
+
+    kid: str
+    alg: str
+    state: KeyState
+    path: Path
+    since: int | None
+    """Epoch seconds at which it took this state, None when no state names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedKeys:
+    """What a key directory holds, and what its owner should know about it."""
+
+    ring: KeyRing
+    keys: tuple[KeyInfo, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyFile:
+    path: Path
+    signing: SigningKey = field(repr=False)
+    verification: VerificationKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    state: KeyState
+    since: int
+
+
+def load_keys(directory: Path, algorithm: str, *, create: bool) -> LoadedKeys:
+    """Return the keys of `directory`.
+
+    Args:
+        directory: The key directory.
+        algorithm: The configured signing algorithm: what a new key uses, and whether
+            an RSA key without an `alg` of its own is used with RS256 or PS256.
+        create: Whether to make the directory and its first key when there is none, and
+            to record states. With False nothing is written.
+
+    Raises:
+        NoKeysError: There is no key, and `create` is False.
+        KeyDirectoryError: A file cannot be read or used.
+    """
+    if not create:
+        return _load(directory, algorithm)
+    with _lock(directory):
+        if not _key_paths(directory):
+            _write_new_key(directory, algorithm)
+        loaded = _load(directory, algorithm)
+        # A read-only mount is fine: without the file every start makes the same choice.
+        with suppress(_NotWritableError):
+            _record_states(directory, loaded.keys)
+        return loaded
+
+
+def generate_key(directory: Path, algorithm: str, *, activate: bool) -> KeyInfo:
+    """Make a new key in `directory` and return it.
+
+    With `activate` it signs from now on and the active key becomes retiring; without,
+    it is `next`, unless there is no other key.
+
+    Raises:
+        KeyDirectoryError: The directory cannot be written or holds an unusable file.
+    """
+    with _lock(directory):
+        is_first = not _key_paths(directory)
+        if not is_first:
+            # Pin the active key first: a new file's name must not change which one signs.
+            _record_states(directory, _load(directory, algorithm).keys)
+        kid = _write_new_key(directory, algorithm)
+        keys = _load(directory, algorithm).keys
+        if activate or is_first:
+            keys = tuple(_activated(key, kid) for key in keys)
+        _record_states(directory, keys)
+        return next(key for key in keys if key.kid == kid)
+
+
+def list_keys(directory: Path, algorithm: str) -> tuple[KeyInfo, ...]:
+    """Return the keys of `directory`, the active one first, then by file name. Writes nothing.
+
+    Raises:
+        NoKeysError, KeyDirectoryError: As `load_keys`.
+    """
+    return _load(directory, algorithm).keys
+
+
+def _activated(key: KeyInfo, kid: str) -> KeyInfo:
+    if key.kid == kid:
+        return KeyInfo(key.kid, key.alg, KeyState.ACTIVE, key.path, None)
+    if key.state is KeyState.ACTIVE:
+        return KeyInfo(key.kid, key.alg, KeyState.RETIRING, key.path, None)
+    return key
+
+
+# --- reading -------------------------------------------------------------------
+
+
+def _key_paths(directory: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise KeyDirectoryError(f"{directory}: cannot list the key directory: {error.strerror}") from error
+    return [
+        directory / name for name in names if name.endswith((".pem", ".jwk")) and not name.startswith(".")
+    ]
+
+
+def _load(directory: Path, algorithm: str) -> LoadedKeys:
+    paths = _key_paths(directory)
+    if not paths:
+        raise NoKeysError(f"{directory}: holds no *.pem or *.jwk; make one with `sidegate keys generate`")
+    warnings: list[str] = []
+    files: dict[str, _KeyFile] = {}
+    for path in paths:
+        key_file = _read_key_file(path, algorithm, warnings)
+        twin = files.setdefault(key_file.signing.kid, key_file)
+        if twin is not key_file:
+            warnings.append(f"{path}: is the same key as {twin.path.name}; remove one of them")
+    stated = _read_states(directory / STATES_FILE)
+    active = _choose_active(directory, files, stated, algorithm, warnings)
+    infos = [_describe(key_file, stated, active) for key_file in files.values()]
+    infos.sort(key=lambda info: info.state is not KeyState.ACTIVE)
+    ring = make_key_ring(files[active].signing, [key_file.verification for key_file in files.values()])
+    return LoadedKeys(ring, tuple(infos), tuple(warnings))
+
+
+def _describe(key_file: _KeyFile, stated: Mapping[str, _Stated], active: str) -> KeyInfo:
+    key = key_file.signing
+    known = stated.get(key.kid)
+    if key.kid == active:
+        since = known.since if known is not None and known.state is KeyState.ACTIVE else None
+        return KeyInfo(key.kid, key.alg, KeyState.ACTIVE, key_file.path, since)
+    if known is None:
+        return KeyInfo(key.kid, key.alg, KeyState.NEXT, key_file.path, None)
+    return KeyInfo(key.kid, key.alg, known.state, key_file.path, known.since)
+
+
+def _choose_active(
+    directory: Path,
+    files: Mapping[str, _KeyFile],
+    stated: Mapping[str, _Stated],
+    algorithm: str,
+    warnings: list[str],
+) -> str:
+    named = [kid for kid, known in stated.items() if known.state is KeyState.ACTIVE]
+    for kid in named:
+        if kid in files:
+            return kid
+    usable = [kid for kid in files if kid not in stated or stated[kid].state is not KeyState.RETIRING]
+    candidates = usable or list(files)
+    fitting = [kid for kid in candidates if files[kid].signing.alg == algorithm]
+    chosen = (fitting or candidates)[0]
+    if named or len(files) > 1:
+        warnings.append(
+            f"{directory / STATES_FILE}: names no active key that is present; {files[chosen].path.name} signs"
+        )
+    return chosen
+
+
+def _read_key_file(path: Path, algorithm: str, warnings: list[str]) -> _KeyFile:
+    octets = _read_private_file(path, warnings)
+    try:
+        jwk = _read_pem(octets) if path.suffix == ".pem" else _read_jwk(octets)
+        alg = algorithm_of(jwk, preferred=algorithm)
+        return _KeyFile(path, make_signing_key(jwk, alg), make_verification_key(jwk, alg))
+    except UnusableKeyError as error:
+        raise KeyDirectoryError(
+            f"{path}: {error}; replace the file, or remove it and run `sidegate keys generate`"
+        ) from error
+
+
+def _read_private_file(path: Path, warnings: list[str]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            octets = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise KeyDirectoryError(
+            f"{path}: cannot be read: {error.strerror}; make it readable for this user alone (chmod 600)"
+        ) from error
+    if len(octets) > _MAX_FILE_BYTES:
+        raise KeyDirectoryError(f"{path}: is larger than a key can be; move it out of the key directory")
+    if stat.S_IMODE(mode) & 0o077:
+        warnings.append(f"{path}: may be read by others; chmod 600 it")
+    return octets
+
+
+def _read_pem(octets: bytes) -> JWK:
+    if b"BEGIN ENCRYPTED" in octets or b"4,ENCRYPTED" in octets:
+        raise UnusableKeyError(
+            "it is encrypted, which is not available in this version (decrypt: openssl pkey)"
+        )
+    try:
+        return JWK.from_pyca(load_pem_private_key(octets, password=None))
+    except (UnsupportedAlgorithm, JWException) as error:
+        raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519") from error
+    except (ValueError, TypeError) as error:
+        raise UnusableKeyError("it is not a private key in PEM form (PKCS#8)") from error
+
+
+def _read_jwk(octets: bytes) -> JWK:
+    members = parse_json_object(octets)
+    if isinstance(members, JwtProblem):
+        raise UnusableKeyError(f"it is not a JWK: {members.value}")
+    try:
+        jwk = JWK(**members)
+    except (JWException, ValueError, TypeError) as error:
+        raise UnusableKeyError("its members do not make a valid JWK") from error
+    if not jwk.has_private:
+        raise UnusableKeyError("it holds no private key")
+    return jwk
+
+
+# --- states --------------------------------------------------------------------
+
+
+def _read_states(path: Path) -> dict[str, _Stated]:
+    try:
+        octets = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise KeyDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    document = parse_json_object(octets)
+    try:
+        if isinstance(document, JwtProblem):
+            raise ValueError(document.value)
+        if document["version"] != _STATES_VERSION:
+            raise ValueError("unknown version")
+        return _parse_states(document["keys"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise KeyDirectoryError(
+            f"{path}: is not as this version writes it ({error}); correct it, or delete it: "
+            "then the first key by file name signs"
+        ) from error
+
+
+def _parse_states(entries: object) -> dict[str, _Stated]:
+    if not isinstance(entries, dict):
+        raise TypeError("keys must be an object")
+    stated: dict[str, _Stated] = {}
+    for kid, entry in entries.items():
+        since = entry["since"]
+        if type(since) is not int:
+            raise TypeError("since must be an integer")
+        stated[kid] = _Stated(KeyState(entry["state"]), since)
+    return stated
+
+
+def _record_states(directory: Path, keys: tuple[KeyInfo, ...]) -> None:
+    now = int(time.time())
+    entries = {
+        key.kid: {"state": key.state.value, "since": now if key.since is None else key.since} for key in keys
+    }
+    document = json.dumps({"version": _STATES_VERSION, "keys": entries}, indent=2).encode() + b"\n"
+    path = directory / STATES_FILE
+    try:
+        if path.exists() and path.read_bytes() == document:
+            return
+        _write_whole(path, document)
+    except OSError as error:
+        raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+# --- writing -------------------------------------------------------------------
+
+
+def _write_new_key(directory: Path, algorithm: str) -> str:
+    jwk = JWK.generate(**_GENERATED[algorithm])
+    kid = make_signing_key(jwk, algorithm).kid
+    path = directory / f"{algorithm.lower()}-{kid[:12]}.pem"
+    try:
+        _write_whole(path, jwk.export_to_pem(private_key=True, password=None))
+    except OSError as error:
+        raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
+    return kid
+
+
+def _write_whole(path: Path, octets: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(octets)
+        file.flush()
+        os.fsync(descriptor)
+    beside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Make `directory` if need be and hold its lock."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KeyDirectoryError(
+            f"{directory}: cannot be used as the key directory: {error.strerror}; set keys.directory to a "
+            "directory of this user"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
