@@ -1,0 +1,89 @@
+"""Say what the issuer is given by whoever composes the process.
+
+Sources: METRICS.md families are fed through `IssuerObserver`; the issuer itself knows
+no metrics library.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.clients.authenticate import ScryptChecker
+from gateway.issuer.snapshot import IssuerSnapshot
+from gateway.state.interface import StateStore
+from gateway.tokens.claims import AccessToken
+from gateway.tokens.revocations import Revocations
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """Who is at the other end, as the data plane saw it."""
+
+    address: str
+    scheme: str
+    """http or https: how the caller reached us, a trusted hop in front included."""
+
+
+class IssuerObserver(Protocol):
+    """What is told about every request. All labels are known names, never caller's text.
+
+    An unknown or missing grant type is `_OTHER` or `_none_`, a client that is not known
+    or not proven `_none_`.
+    """
+
+    def token_request(
+        self, grant: str, auth_method: str, client: str, result: str, duration_s: float
+    ) -> None:
+        """Note a finished token request; `result` is `ok` or the OAuth error code."""
+
+    def token_issued(self, client: str, audience: str, grant: str, lifetime_s: int) -> None:
+        """Note a token that was issued."""
+
+    def auth_failure(self, auth_method: str, reason: str) -> None:
+        """Note a failed client authentication, at any endpoint."""
+
+
+class SilentObserver:
+    """An `IssuerObserver` that does nothing."""
+
+    __slots__ = ()
+
+    def token_request(
+        self, grant: str, auth_method: str, client: str, result: str, duration_s: float
+    ) -> None:
+        """Do nothing."""
+
+    def token_issued(self, client: str, audience: str, grant: str, lifetime_s: int) -> None:
+        """Do nothing."""
+
+    def auth_failure(self, auth_method: str, reason: str) -> None:
+        """Do nothing."""
+
+
+def peer_of_socket(request: web.Request) -> PeerInfo:
+    """Return the socket's own peer: right only where no data plane lies between."""
+    return PeerInfo(request.remote or "", request.scheme)
+
+
+def ignore_issued(raw: bytes, token: AccessToken) -> None:
+    """Do nothing with an issued token."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerContext:
+    """What the issuer works with. The owner opens and closes all of it."""
+
+    snapshot: Callable[[], IssuerSnapshot]
+    """Returns the current configuration; called once per request."""
+    revocations: Revocations
+    store: StateStore
+    scrypt: ScryptChecker
+    clock: Callable[[], float] = time.time
+    """Wall-clock seconds since the epoch."""
+    on_issued: Callable[[bytes, AccessToken], None] = ignore_issued
+    """Called with every new token before it is sent, to warm the verified-token cache."""
+    observer: IssuerObserver = field(default_factory=SilentObserver)
+    peer_of: Callable[[web.Request], PeerInfo] = peer_of_socket

@@ -1,0 +1,69 @@
+"""Give every error of the issuer its status and its JSON body. Pure.
+
+Sources: RFC 6749 5.2, RFC 9110 11.6.1 and 15.5, RFC 7009 2.2.1.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+
+from gateway.clients.problems import ErrorCode, OAuthProblem
+
+BASIC_CHALLENGE = 'Basic realm="sidegate"'
+
+NO_STORE: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
+
+_STATUS: Mapping[ErrorCode, int] = MappingProxyType(
+    {
+        ErrorCode.INVALID_CLIENT: 401,
+        ErrorCode.NOT_FOUND: 404,
+        ErrorCode.SERVER_ERROR: 500,
+        ErrorCode.TEMPORARILY_UNAVAILABLE: 503,
+    }
+)
+_NOT_IN_DESCRIPTION = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_RETRY_AFTER_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """One error as it goes out."""
+
+    code: ErrorCode
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Beyond content type and cache control."""
+
+
+def answer_problem(problem: OAuthProblem, *, status: int | None = None, allow: str = "") -> ErrorAnswer:
+    """Return the answer for `problem`.
+
+    Args:
+        problem: What is wrong.
+        status: The status, where it does not follow from the code (400 for most).
+        allow: The value of `Allow`, for 405.
+    """
+    status = _STATUS.get(problem.code, 400) if status is None else status
+    # RFC 6749 5.2 forbids quotes, backslashes and everything that is not printable ASCII.
+    description = _NOT_IN_DESCRIPTION.sub("?", problem.description)
+    body = msgspec.json.encode(
+        {
+            "error": problem.code.value,
+            "error_description": description,
+            "messages": [description],
+            "status": status,
+        }
+    )
+    headers: dict[str, str] = {}
+    if status == 401:
+        # Sent with every 401, not only to callers that tried Basic: HTTP demands a challenge.
+        headers["WWW-Authenticate"] = BASIC_CHALLENGE
+    if status == 503:
+        headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if allow:
+        headers["Allow"] = allow
+    return ErrorAnswer(problem.code, status, body, headers)

@@ -1,0 +1,52 @@
+"""Describe the issuer to clients: the metadata documents. Pure.
+
+Sources: RFC 8414 2 and 3.2, OpenID Connect Discovery 1.0 3.
+"""
+
+from gateway.clients.registry import CLIENT_CREDENTIALS, CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, Registry
+from gateway.issuer.endpoints import Endpoint, endpoint_url
+from gateway.settings.model import Settings
+from gateway.tokens.keys import KeyRing
+
+GRANT_TYPES = (CLIENT_CREDENTIALS,)
+AUTH_METHODS = (CLIENT_SECRET_BASIC, CLIENT_SECRET_POST)
+_MAX_SCOPES = 256
+
+
+def server_metadata(settings: Settings, registry: Registry) -> dict[str, object]:
+    """Return the authorization server metadata.
+
+    Arrays without elements are left out, save `response_types_supported`: it is
+    required, and an issuer without an authorization endpoint has none. Scopes are
+    recommended, not required, and left out where there are very many.
+    """
+    issuer = settings.issuer
+    document: dict[str, object] = {
+        "issuer": issuer.url,
+        "token_endpoint": endpoint_url(issuer, Endpoint.TOKEN),
+        "jwks_uri": endpoint_url(issuer, Endpoint.JWKS),
+        "introspection_endpoint": endpoint_url(issuer, Endpoint.INTROSPECTION),
+        "revocation_endpoint": endpoint_url(issuer, Endpoint.REVOCATION),
+        "response_types_supported": [],
+        # Never left out: its default would be authorization_code and implicit.
+        "grant_types_supported": list(GRANT_TYPES),
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "introspection_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+    }
+    if 0 < len(registry.scopes) <= _MAX_SCOPES:
+        document["scopes_supported"] = sorted(registry.scopes)
+    return document
+
+
+def openid_metadata(settings: Settings, registry: Registry, keys: KeyRing) -> dict[str, object]:
+    """Return the same document with the two further members that OpenID clients require.
+
+    There are no ID tokens here; strict readers refuse a document without these members
+    before they look for the token endpoint.
+    """
+    return {
+        **server_metadata(settings, registry),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [keys.active.alg],
+    }

@@ -1,0 +1,366 @@
+"""Serve the issuer as an aiohttp application.
+
+One catch-all route: which path is which endpoint comes from the current snapshot, so
+a reload can move endpoints, and every answer, errors included, is made here. The
+decisions are elsewhere and pure; here are sockets, the clock, the store and logs.
+
+Order of checks (the first failure is the answer): path, method, content type, query,
+size, form, `grant_type`, client authentication, then the grant's own.
+
+Sources: RFC 6749 3.2, 4.4 and 5; RFC 7009 2; RFC 7662 2; RFC 8414 3; RFC 9110 13.1.2, 15.5.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from aiohttp import hdrs, web
+from aiohttp.client_exceptions import ClientPayloadError
+
+from gateway.clients.authenticate import (
+    NO_METHOD,
+    AuthFailure,
+    ProvenClient,
+    authenticate,
+    read_credentials,
+)
+from gateway.clients.authorization import GrantRequest, resolve_grant
+from gateway.clients.problems import ErrorCode, OAuthProblem
+from gateway.clients.scrypt_worker import OverloadedError
+from gateway.issuer.context import IssuerContext
+from gateway.issuer.endpoints import Endpoint
+from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
+from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, parse_form
+from gateway.issuer.introspect import introspect
+from gateway.issuer.issue import build_claims, token_reply
+from gateway.issuer.metadata import GRANT_TYPES
+from gateway.issuer.revoke import find_revocable
+from gateway.issuer.signer import SignerOverloadedError, TokenSigner
+from gateway.issuer.snapshot import Document, IssuerSnapshot
+from gateway.state.interface import StateUnavailableError
+from gateway.tokens.claims import AccessToken, read_access_token
+
+DOCUMENT_MAX_AGE_S = 300
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_BUSY = OAuthProblem(ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try again shortly")
+_NO_STATE = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "the revocation cannot be recorded now; the token is still valid"
+)
+_INTERNAL = OAuthProblem(ErrorCode.SERVER_ERROR, "internal error")
+
+_log = logging.getLogger("gateway.issuer")
+
+
+@dataclass(slots=True)
+class _Labels:
+    """What is known so far about one token request, for the observer."""
+
+    grant: str = "_none_"
+    auth_method: str = NO_METHOD
+    client: str = "_none_"
+    result: str = ErrorCode.SERVER_ERROR.value
+
+
+def build_issuer(context: IssuerContext) -> web.Application:
+    """Return the issuer; it opens and closes nothing that `context` holds."""
+    issuer = _Issuer(context)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_route("*", "/{path:.*}", issuer.serve, expect_handler=_expect)
+    app.on_response_prepare.append(_finish_headers)
+    app.on_cleanup.append(issuer.close)
+    return app
+
+
+def build_issuer_runner(app: web.Application) -> web.AppRunner:
+    """Return the runner for `app`: no access log (the data plane writes one), no signal handlers."""
+    return web.AppRunner(app, access_log=None, handle_signals=False)
+
+
+class _Issuer:
+    """The application's one handler and what it works with."""
+
+    __slots__ = ("_context", "_signer")
+
+    def __init__(self, context: IssuerContext) -> None:
+        self._context = context
+        self._signer = TokenSigner()
+
+    async def close(self, _app: web.Application) -> None:
+        self._signer.close()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; whatever goes wrong, the answer is our JSON."""
+        try:
+            answer = await self._answer(request)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            _log_internal_error(error)
+            answer = answer_problem(_INTERNAL)
+        return _error_response(answer) if isinstance(answer, ErrorAnswer) else answer
+
+    async def _answer(self, request: web.Request) -> web.Response | ErrorAnswer:
+        snapshot = self._context.snapshot()
+        match snapshot.endpoints.get(request.rel_url.raw_path):
+            case None:
+                return answer_problem(OAuthProblem(ErrorCode.NOT_FOUND, "no such endpoint"))
+            case Endpoint.JWKS:
+                return _document(request, snapshot.jwks, {"Access-Control-Allow-Origin": "*"})
+            case Endpoint.SERVER_METADATA:
+                return _document(request, snapshot.server_metadata, {})
+            case Endpoint.OPENID_METADATA:
+                return _document(request, snapshot.openid_metadata, {})
+            case Endpoint.TOKEN:
+                return await self._token(request, snapshot)
+            case Endpoint.INTROSPECTION:
+                return await self._introspect(request, snapshot)
+            case Endpoint.REVOCATION:
+                return await self._revoke(request, snapshot)
+            case endpoint:
+                assert_never(endpoint)
+
+    # --- the three endpoints that take forms -------------------------------------
+
+    async def _token(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+        started = time.perf_counter()
+        labels = _Labels()
+        try:
+            answer = await self._issue(request, snapshot, labels)
+            labels.result = answer.code.value if isinstance(answer, ErrorAnswer) else "ok"
+            return answer
+        finally:
+            self._context.observer.token_request(
+                labels.grant, labels.auth_method, labels.client, labels.result, time.perf_counter() - started
+            )
+
+    async def _issue(
+        self, request: web.Request, snapshot: IssuerSnapshot, labels: _Labels
+    ) -> web.Response | ErrorAnswer:
+        form = await _read_form(request)
+        if isinstance(form, ErrorAnswer):
+            return form
+        grant_type = _check_grant_type(form, labels)
+        if isinstance(grant_type, OAuthProblem):
+            return answer_problem(grant_type)
+        proven = await self._authenticate(request, snapshot, form, labels)
+        if isinstance(proven, ErrorAnswer):
+            return proven
+        client = proven.client
+        if grant_type not in client.grants:
+            return answer_problem(
+                OAuthProblem(
+                    ErrorCode.UNAUTHORIZED_CLIENT, f"grant_type: the client may not use {grant_type}"
+                )
+            )
+        now = self._context.clock()
+        asked = GrantRequest(form.get("audience"), form.resources, form.get("scope"))
+        grant = resolve_grant(client, asked, default_lifetime_s=snapshot.issuer.token_lifetime_s, now=now)
+        if isinstance(grant, OAuthProblem):
+            return answer_problem(grant)
+        claims = build_claims(client, grant, snapshot.issuer, jti=secrets.token_urlsafe(16), now=now)
+        try:
+            raw = await self._signer.sign(snapshot.keys.active, claims)
+        except SignerOverloadedError:
+            return answer_problem(_BUSY)
+        # Read back by the gate's own rules: what we would refuse is never handed out.
+        token = read_access_token(claims, snapshot.keys.active.kid)
+        if not isinstance(token, AccessToken):
+            raise TypeError(f"the claims of a new token are not readable: {token.claim}")
+        self._context.on_issued(raw, token)
+        self._context.observer.token_issued(client.id, grant.audience, grant_type, grant.lifetime_s)
+        return _json_response(token_reply(raw, grant))
+
+    async def _introspect(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+        asked = await self._read_token_request(request, snapshot)
+        if isinstance(asked, ErrorAnswer):
+            return asked
+        now = self._context.clock()
+        body = introspect(asked.raw, asked.caller.client, snapshot, self._context.revocations, now=now)
+        return _json_response(body)
+
+    async def _revoke(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+        asked = await self._read_token_request(request, snapshot)
+        if isinstance(asked, ErrorAnswer):
+            return asked
+        now = self._context.clock()
+        token = find_revocable(asked.raw, asked.caller.client, snapshot, now=now)
+        if isinstance(token, OAuthProblem):
+            return answer_problem(token)
+        if token is not None and not self._context.revocations.is_revoked(token.jti):
+            try:
+                await self._context.store.revoke(token.jti, token.expires_at)
+            except StateUnavailableError as error:
+                _log.error("a revocation was refused: %s", error)
+                return answer_problem(_NO_STATE)
+            self._context.revocations.add(token.jti, token.expires_at, now=now)
+        return web.Response(status=200, headers=NO_STORE)
+
+    # --- steps they share ----------------------------------------------------------
+
+    async def _read_token_request(
+        self, request: web.Request, snapshot: IssuerSnapshot
+    ) -> "_TokenRequest | ErrorAnswer":
+        form = await _read_form(request)
+        if isinstance(form, ErrorAnswer):
+            return form
+        proven = await self._authenticate(request, snapshot, form, _Labels())
+        if isinstance(proven, ErrorAnswer):
+            return proven
+        token = form.get("token")
+        if token is None:
+            return answer_problem(missing("token", "send the token that the request is about"))
+        return _TokenRequest(proven, token.encode())
+
+    async def _authenticate(
+        self, request: web.Request, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+    ) -> ProvenClient | ErrorAnswer:
+        presented = read_credentials(request.headers.getall(hdrs.AUTHORIZATION, ()), form.values)
+        if isinstance(presented, AuthFailure):
+            return self._refuse_client(request, presented, labels)
+        labels.auth_method = presented.method
+        try:
+            proven = await authenticate(presented, snapshot.registry, self._context.scrypt)
+        except OverloadedError:
+            return answer_problem(_BUSY)
+        if isinstance(proven, AuthFailure):
+            return self._refuse_client(request, proven, labels)
+        labels.client = proven.client.id
+        return proven
+
+    def _refuse_client(self, request: web.Request, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
+        labels.auth_method = failure.method
+        self._context.observer.auth_failure(failure.method, failure.reason.value)
+        _log.info(
+            "client authentication failed: %s",
+            failure.reason.value,
+            extra={
+                "auth_method": failure.method,
+                "client_id": failure.client_id,
+                "peer": self._context.peer_of(request).address,
+            },
+        )
+        return answer_problem(failure.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenRequest:
+    """A proven caller and the token it asks about."""
+
+    caller: ProvenClient
+    raw: bytes = field(repr=False)
+
+
+def _check_grant_type(form: Form, labels: _Labels) -> str | OAuthProblem:
+    grant_type = form.get("grant_type")
+    if grant_type is None:
+        return missing("grant_type", f"this issuer supports {', '.join(GRANT_TYPES)}")
+    if grant_type not in GRANT_TYPES:
+        labels.grant = "_OTHER"
+        return OAuthProblem(
+            ErrorCode.UNSUPPORTED_GRANT_TYPE,
+            f"grant_type: is not supported; this issuer supports {', '.join(GRANT_TYPES)}",
+        )
+    labels.grant = grant_type
+    return grant_type
+
+
+async def _read_form(request: web.Request) -> Form | ErrorAnswer:
+    """Return the request's form, or the answer to the first thing wrong with method, head or body."""
+    if request.method != hdrs.METH_POST:
+        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "the method must be POST")
+        return answer_problem(problem, status=405, allow="POST")
+    charset = request.charset
+    if request.content_type != _FORM_TYPE or (charset is not None and charset.lower() != "utf-8"):
+        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, f"Content-Type: must be {_FORM_TYPE}")
+        return answer_problem(problem, status=415)
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        # Never inflated: a small body could become a large one.
+        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "Content-Encoding: the form must not be encoded")
+        return answer_problem(problem, status=415)
+    in_query = check_query(list(request.rel_url.query))
+    if in_query is not None:
+        return answer_problem(in_query)
+    body = await _read_body(request)
+    if isinstance(body, ErrorAnswer):
+        return body
+    form = parse_form(body)
+    return answer_problem(form) if isinstance(form, OAuthProblem) else form
+
+
+async def _read_body(request: web.Request) -> bytes | ErrorAnswer:
+    too_large = OAuthProblem(ErrorCode.INVALID_REQUEST, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        return answer_problem(too_large, status=413)
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return answer_problem(too_large, status=413)
+    except (web.RequestPayloadError, ClientPayloadError):
+        return answer_problem(OAuthProblem(ErrorCode.INVALID_REQUEST, "the body is not complete"))
+
+
+# --- answers -------------------------------------------------------------------------
+
+
+def _document(
+    request: web.Request, document: Document, headers: Mapping[str, str]
+) -> web.Response | ErrorAnswer:
+    if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "the method must be GET or HEAD")
+        return answer_problem(problem, status=405, allow="GET, HEAD")
+    headers = {
+        hdrs.ETAG: document.etag,
+        hdrs.CACHE_CONTROL: f"public, max-age={DOCUMENT_MAX_AGE_S}",
+        **headers,
+    }
+    if _is_known(request, document.etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=document.body, content_type="application/json", headers=headers)
+
+
+def _is_known(request: web.Request, etag: str) -> bool:
+    """Return whether `If-None-Match` names `etag` (RFC 9110 13.1.2: weak comparison)."""
+    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    return any(item.strip(" \t").removeprefix("W/") in (etag, "*") for item in known.split(","))
+
+
+def _json_response(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", headers=NO_STORE)
+
+
+def _error_response(answer: ErrorAnswer) -> web.Response:
+    return web.Response(
+        status=answer.status,
+        body=answer.body,
+        content_type="application/json",
+        headers={**NO_STORE, **answer.headers},
+    )
+
+
+async def _finish_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall(hdrs.SERVER, None)
+    if isinstance(response, web.Response) and not response.body:
+        response.headers.popall(hdrs.CONTENT_TYPE, None)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer `Expect`: go on for 100-continue, our own 417 for anything else (RFC 9110 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "Expect: only 100-continue is known")
+        return _error_response(answer_problem(problem, status=417))
+    transport = request.transport
+    if transport is not None:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
+
+
+def _log_internal_error(error: Exception) -> None:
+    # The exception's own text could hold what a caller sent.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("internal error: %s\n%s", type(error).__name__, frames)
