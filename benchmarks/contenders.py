@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from benchmarks.tokens import SigningKey
 
@@ -123,7 +124,7 @@ def _sidegate(algorithm: str) -> Callable[[Path, Setting, int, int], Sequence[st
 
 def _policy() -> str:
     lines = ["clients:", f"  {AUDIENCE}:", f"    scopes: {{{SCOPE}: Read}}"]
-    lines += [f'  {client}: {{secrets: ["sha256:{"00" * 16}:{"00" * 32}"]}}' for client in CLIENTS]
+    lines += [f'  {client}: {{secrets: ["sha256:{token_hex(16)}:{token_hex(32)}"]}}' for client in CLIENTS]
     lines.append("authorizations:")
     lines += [f"  - {{client: {client}, audience: {AUDIENCE}, scopes: [{SCOPE}]}}" for client in CLIENTS]
     lines.append("routes:")
