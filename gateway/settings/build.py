@@ -1,0 +1,255 @@
+"""Make settings of the values that were read under each section's keys.
+
+The counterpart of `gateway.settings.fields`: there the keys, here what becomes
+of them. A value that was unreadable is absent; its default, or an empty text
+where there is none, stands in, so that the other checks can go on.
+"""
+
+import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.settings.document import MapNode, Node, ScalarNode
+from gateway.settings.kinds import UNREAD, Reading, Text, found
+from gateway.settings.model import (
+    Access,
+    AdminSettings,
+    AuthorizationSettings,
+    Balance,
+    ClientSettings,
+    Forwarded,
+    IssuerSettings,
+    KeySettings,
+    LimitSettings,
+    ListenerSettings,
+    LogSettings,
+    MetricsSettings,
+    Mode,
+    PolicyTest,
+    RequireSettings,
+    RewriteSettings,
+    RouteSettings,
+    StateSettings,
+    TcpAddress,
+    UpstreamSettings,
+)
+from gateway.settings.problems import LATER, SpellingError
+from gateway.settings.scalars import resolve_plain
+from gateway.settings.texts import choose_from, parse_file_text, parse_method
+
+Values = dict[str, Any]
+
+
+def keep_values(values: Values, node: Node, reading: Reading) -> Values:
+    """Return the values as they are, for a section that its parent takes apart."""
+    return values
+
+
+def make_listener(values: Values, node: Node, reading: Reading) -> ListenerSettings:
+    """Return one listener; the address is empty when it could not be read."""
+    serves = values.get("serves", ("issuer", "gate"))
+    address = values.get("address", TcpAddress("", 0))
+    return ListenerSettings(address, serves_issuer="issuer" in serves, serves_gate="gate" in serves)
+
+
+def make_admin(values: Values, node: Node, reading: Reading) -> AdminSettings:
+    """Return the admin listener."""
+    return AdminSettings(**values)
+
+
+def make_issuer(values: Values, node: Node, reading: Reading) -> IssuerSettings:
+    """Return the issuer."""
+    array = values.pop("scope_claim", "string") == "array"
+    anybody = values.pop("introspection", "owner_or_audience") == "any_client"
+    return IssuerSettings(**values, scope_claim_as_array=array, introspection_by_any_client=anybody)
+
+
+def make_keys(values: Values, node: Node, reading: Reading) -> KeySettings:
+    """Return where the signing keys are."""
+    return KeySettings(**values)
+
+
+def parse_state(text: str) -> str:
+    """Return an empty text for `memory:`, else the path of `sqlite:PATH`."""
+    if text.startswith(("redis://", "rediss://")):
+        raise SpellingError(LATER, "memory: or sqlite:PATH")
+    if text == "memory:":
+        return ""
+    scheme, _, path = text.partition(":")
+    if scheme != "sqlite" or not path:
+        raise SpellingError("is not a state store", "memory: or sqlite:PATH")
+    return parse_file_text(path)
+
+
+def place_state(directory: Path, path: str) -> StateSettings:
+    """Return the state store, its file relative to `directory`."""
+    return StateSettings(directory / path if path else None)
+
+
+class StateText(Text):
+    """The state store; its later form as a mapping is told apart from a mistake."""
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the store."""
+        if isinstance(node, MapNode):
+            reading.error(node, f"the mapping form {LATER}", "memory: or sqlite:PATH")
+            return UNREAD
+        return super().read(node, reading)
+
+
+def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSettings:
+    """Return one upstream; it has no targets when none was readable."""
+    queue = values.pop("queue", {})
+    values.setdefault("targets", ())
+    if "balance" in values:
+        values["balance"] = Balance(values["balance"])
+    if "forwarded" in values:
+        values["forwarded"] = Forwarded(values["forwarded"])
+    return UpstreamSettings(**values, **queue)
+
+
+def make_limits(values: Values, node: Node, reading: Reading) -> LimitSettings:
+    """Return the limits."""
+    return LimitSettings(**values)
+
+
+def make_metrics(values: Values, node: Node, reading: Reading) -> MetricsSettings:
+    """Return what is measured."""
+    return MetricsSettings(**values)
+
+
+def make_logs(values: Values, node: Node, reading: Reading) -> LogSettings:
+    """Return what is logged."""
+    return LogSettings(**values)
+
+
+def place_log(directory: Path, text: str) -> str:
+    """Return a log's destination: a word, or a path relative to `directory`."""
+    return text if text in ("stdout", "stderr", "off") else str(directory / text)
+
+
+def place_path(directory: Path, text: str) -> Path:
+    """Return a path relative to `directory`."""
+    return directory / text
+
+
+# --- policy sections
+
+
+_GRANT_URN = "urn:ietf:params:oauth:grant-type:"
+
+
+def parse_grant(text: str) -> str:
+    """Return the full name of a grant; jwt-bearer and token-exchange may be written short."""
+    full = _GRANT_URN + text if text in ("jwt-bearer", "token-exchange") else text
+    later = (_GRANT_URN + "jwt-bearer", _GRANT_URN + "token-exchange")
+    return choose_from("a grant", ("client_credentials",), later)(full)
+
+
+def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
+    """Return one client; it comes from where its id is written."""
+    if not values.get("auth_methods"):
+        values.pop("auth_methods", None)
+    return ClientSettings(**values, origin=reading.origin(node))
+
+
+def parse_last_day(text: str) -> float:
+    """Return the epoch second at which the day `YYYY-MM-DD` (UTC) is over."""
+    try:
+        if len(text) != 10 or not text.isascii():
+            raise ValueError(text)
+        day = datetime.date.fromisoformat(text)
+        end = datetime.datetime.combine(day, datetime.time(), datetime.UTC) + datetime.timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise SpellingError("is not a day", "YYYY-MM-DD, the last day (UTC) on which it holds") from None
+    return end.timestamp()
+
+
+def make_authorization(values: Values, node: Node, reading: Reading) -> AuthorizationSettings:
+    """Return one authorization."""
+    values.setdefault("client", "")
+    values.setdefault("audience", "")
+    return AuthorizationSettings(**values, origin=reading.origin(node))
+
+
+def make_require(values: Values, node: Node, reading: Reading) -> RequireSettings:
+    """Return what a route requires; `audience` is the short form of one `any_audience`."""
+    audience = values.pop("audience", None)
+    audiences = values.pop("any_audience", frozenset())
+    if audience is not None:
+        if isinstance(node, MapNode) and "any_audience" in node.members:
+            key = node.members["any_audience"][0]
+            reading.error(key, "audience is given too", "write one of audience and any_audience")
+        audiences = frozenset({audience})
+    return RequireSettings(audiences=audiences, **values)
+
+
+def make_rewrite(values: Values, node: Node, reading: Reading) -> RewriteSettings:
+    """Return how a route changes the path."""
+    return RewriteSettings(**values)
+
+
+def make_route(values: Values, node: Node, reading: Reading) -> RouteSettings:
+    """Return one route; without a name it is named after its methods, host and path."""
+    values.setdefault("path", "")
+    values.setdefault("upstream", "")
+    if "name" not in values:
+        values["name"] = default_route_name(values.get("methods"), values.get("host"), values["path"])
+    if "access" in values:
+        values["access"] = Access(values["access"])
+    if "mode" in values:
+        values["mode"] = Mode(values["mode"])
+    for allowed in values.pop("allow_in_path", ()):
+        values["allow_" + allowed] = True
+    return RouteSettings(**values, origin=reading.origin(node))
+
+
+def default_route_name(methods: frozenset[str] | None, host: str | None, path: str) -> str:
+    """Return the name of a route that has none: `GET,HEAD api.example.com/a/{id}`."""
+    place = (host or "") + path
+    return f"{','.join(sorted(methods))} {place}" if methods else place
+
+
+def parse_request(text: str) -> tuple[str, str]:
+    """Return method and URL of `GET /path?query` or `GET http://host/path`."""
+    method, _, url = text.partition(" ")
+    parse_method(method)
+    absolute = url.startswith(("http://", "https://")) and bool(urlsplit(url).netloc)
+    if not (url.startswith("/") or absolute) or not url.isprintable() or " " in url:
+        raise SpellingError("is not a request", "METHOD and path, e.g. GET /a/b, or METHOD and absolute URL")
+    return method, url
+
+
+class Expectation:
+    """What a policy test expects: `allow`, `deny`, `{deny: reason}` or a status."""
+
+    label = "expectation"
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        self._parse_reason = choose_from("a reason for a refusal", reasons)
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the matching attributes of a policy test."""
+        if isinstance(node, MapNode):
+            if list(node.members) == ["deny"]:
+                reason = Text("a reason", self._parse_reason).read(node.members["deny"][1], reading)
+                return UNREAD if reason is UNREAD else {"expect_allow": False, "expect_reason": reason}
+        elif isinstance(node, ScalarNode):
+            value = resolve_plain(node.text) if node.plain else node.text
+            if value in ("allow", "deny"):
+                return {"expect_allow": value == "allow"}
+            if isinstance(value, int) and not isinstance(value, bool) and 200 <= value <= 599:
+                return {"expect_status": value}
+        reading.error(
+            node, f"expected an expectation, found {found(node)}", "allow, deny, {deny: reason} or a status"
+        )
+        return UNREAD
+
+
+def make_test(values: Values, node: Node, reading: Reading) -> PolicyTest:
+    """Return one policy test; without a name it is named after its request."""
+    method, url = values.pop("request", ("", ""))
+    values.setdefault("name", f"{method} {url}")
+    expect = values.pop("expect", {})
+    return PolicyTest(**values, **expect, method=method, url=url, origin=reading.origin(node))

@@ -1,0 +1,317 @@
+"""Check that settings fit together: names that lead nowhere, unsafe values, doubtful rights.
+
+Pure, on the settings alone; each finding names the entry and the keys it is
+about, and the loader puts file, line and column to it. A finding about a scalar
+leaves out its text: the loader quotes it as it was written, before expansion.
+The grammar of path templates and routes that tie are the policy compiler's.
+
+Sources: CONTRACT sections 2 and 5, RFC 8414 2 (https), RFC 6749 3.3.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.settings.model import (
+    Access,
+    AuthorizationSettings,
+    ClientSettings,
+    Mode,
+    Origin,
+    PolicyTest,
+    RouteSettings,
+    Settings,
+    TcpAddress,
+)
+from gateway.settings.problems import Severity, suggest
+from gateway.settings.texts import is_loopback
+
+Step = str | int | tuple[str, ...]
+"""A key, an index, or several keys of which the first that is written is meant.
+Where a list of texts was reached, a text means the item that reads so."""
+
+_MOST_SUGGESTIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding. `owner` is the origin of a client, authorization, route or test, None for the main file.
+
+    With `quoted`, the message is a predicate of the scalar that the steps lead to.
+    """
+
+    owner: Origin | None
+    steps: tuple[Step, ...]
+    message: str
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+    quoted: bool = False
+
+
+def check_process(settings: Settings) -> Iterator[Finding]:
+    """Yield what is wrong with listeners, admin and issuer."""
+    yield from _check_addresses(settings)
+    if not is_loopback(settings.admin.address.host) and settings.admin.token_file is None:
+        yield Finding(
+            None,
+            ("admin", "address"),
+            "reaches beyond this machine and no admin.token_file is set",
+            "listen on 127.0.0.1, or set admin.token_file",
+            quoted=True,
+        )
+    url = urlsplit(settings.issuer.url)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield Finding(
+            None,
+            ("issuer", "url"),
+            "is http:// and not on loopback",
+            "tokens and secrets travel readable; use https://",
+            Severity.WARNING,
+            quoted=True,
+        )
+
+
+def check_policy(settings: Settings, *, now: float) -> Iterator[Finding]:
+    """Yield what is wrong with clients, authorizations, routes and tests; `now` judges `until`."""
+    hints = _Hints()
+    yield from _check_clients(settings, hints)
+    yield from _check_authorizations(settings, hints, now)
+    yield from _check_routes(settings, hints)
+    for test in settings.tests:
+        yield from _check_test(test, settings.clients, hints)
+
+
+class _Hints:
+    """Gives `did you mean` hints, but not more than a reader wants: each costs a search of all names."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_SUGGESTIONS
+
+    def suggest(self, name: str, known: Iterable[str], otherwise: str = "") -> str:
+        if self._left <= 0:
+            return otherwise
+        self._left -= 1
+        return suggest(name, known) or otherwise
+
+
+def _check_addresses(settings: Settings) -> Iterator[Finding]:
+    """Two sockets cannot listen on one address; a wildcard takes the port from every address."""
+    taken: list[TcpAddress] = []
+    for index, listener in enumerate(settings.listeners):
+        address = listener.address
+        if any(_collide(address, other) for other in taken):
+            steps = ("listeners", index, "address")
+            yield Finding(
+                None,
+                steps,
+                "is the address of another listener",
+                "one listener for each address",
+                quoted=True,
+            )
+        taken.append(address)
+    if any(_collide(settings.admin.address, other) for other in taken):
+        yield Finding(
+            None,
+            ("admin", "address"),
+            "the admin listener has the address of another listener",
+            "give it its own port",
+        )
+
+
+def _collide(one: TcpAddress, other: TcpAddress) -> bool:
+    if one.port != other.port or one.port == 0 or not one.host or not other.host:
+        return False
+    return one.host == other.host or _is_wildcard(one.host) or _is_wildcard(other.host)
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
+    clients = settings.clients
+    granted: dict[str, set[str]] = {}
+    for authorization in settings.authorizations:
+        granted.setdefault(authorization.client, set()).add(authorization.audience)
+    for client in clients.values():
+        audience = client.default_audience
+        if audience is not None:
+            if audience not in clients:
+                hint = hints.suggest(audience, clients)
+                yield Finding(client.origin, ("default_audience",), "is not a client", hint, quoted=True)
+            elif audience not in granted.get(client.id, ()):
+                yield Finding(
+                    client.origin,
+                    ("default_audience",),
+                    "is an audience that this client has no authorization for",
+                    "add one under authorizations",
+                    Severity.WARNING,
+                    quoted=True,
+                )
+        if client.disabled:
+            yield Finding(
+                client.origin, ("disabled",), "the client is disabled", "it gets no token", Severity.WARNING
+            )
+        elif client.id in granted and not client.secrets:
+            yield Finding(
+                client.origin,
+                (),
+                "the client has an authorization but no credentials",
+                "it can never ask for a token; give it secrets",
+                Severity.WARNING,
+            )
+
+
+def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iterator[Finding]:
+    clients = settings.clients
+    seen: dict[tuple[str, str], AuthorizationSettings] = {}
+    for item in settings.authorizations:
+        for key, name in (("client", item.client), ("audience", item.audience)):
+            if name and name not in clients:
+                yield Finding(
+                    item.origin, (key,), "is not a client", hints.suggest(name, clients), quoted=True
+                )
+        first = seen.setdefault((item.client, item.audience), item)
+        if first is not item and item.client and item.audience:
+            yield Finding(
+                item.origin,
+                (),
+                f"this client and audience are authorized already{_at(first.origin)}",
+                "write one entry with all the scopes",
+            )
+        audience = clients.get(item.audience)
+        if audience is not None:
+            yield from _check_offered(item.origin, ("scopes",), item.scopes, [audience], hints)
+        for scope in item.default_scopes:
+            if scope not in item.scopes:
+                steps = ("default_scopes", scope)
+                yield Finding(
+                    item.origin, steps, "is not among the scopes of this authorization", quoted=True
+                )
+        if item.until is not None and item.until <= now:
+            yield Finding(
+                item.origin,
+                ("until",),
+                "is over",
+                "the authorization grants nothing",
+                Severity.WARNING,
+                quoted=True,
+            )
+
+
+def _check_routes(settings: Settings, hints: _Hints) -> Iterator[Finding]:
+    names: dict[str, RouteSettings] = {}
+    for route in settings.routes:
+        first = names.setdefault(route.name, route)
+        if first is not route and route.path:
+            yield Finding(
+                route.origin,
+                ("name",),
+                f"a route of this name is defined already{_at(first.origin)}",
+                "names are unique; the default is made from methods, host and path",
+            )
+        if route.upstream and route.upstream not in settings.upstreams:
+            hint = hints.suggest(route.upstream, settings.upstreams)
+            yield Finding(route.origin, ("upstream",), "is not an upstream", hint, quoted=True)
+        if route.mode is Mode.SHADOW:
+            yield Finding(
+                route.origin,
+                ("mode",),
+                "is recorded only: nothing about the token is refused here",
+                "write enforce when the records look right",
+                Severity.WARNING,
+                quoted=True,
+            )
+        yield from _check_require(route, settings.clients, hints)
+        yield from _check_rewrite(route)
+
+
+def _check_require(
+    route: RouteSettings, clients: Mapping[str, ClientSettings], hints: _Hints
+) -> Iterator[Finding]:
+    require = route.require
+    demands = bool(
+        require.audiences or require.scopes or require.any_scopes or require.claims or require.clients
+    )
+    if route.access is Access.PUBLIC:
+        if demands:
+            yield Finding(
+                route.origin,
+                ("require",),
+                "a public route requires nothing",
+                "leave out require, or access: public",
+            )
+        return
+    if not require.audiences:
+        yield Finding(
+            route.origin,
+            ("require",),
+            "the route names no audience, so a token for any service would do",
+            "require: {audience: …}; a route without tokens says access: public",
+        )
+    for audience in sorted(require.audiences):
+        if audience not in clients:
+            place = ("require", ("audience", "any_audience"), audience)
+            hint = hints.suggest(audience, clients)
+            yield Finding(route.origin, place, "is not a client", hint, quoted=True)
+    for client in sorted(require.clients):
+        if client not in clients:
+            steps = ("require", "clients", client)
+            yield Finding(route.origin, steps, "is not a client", hints.suggest(client, clients), quoted=True)
+    audiences = [clients[name] for name in require.audiences if name in clients]
+    if audiences and len(audiences) == len(require.audiences):
+        yield from _check_offered(route.origin, ("require", "scopes"), require.scopes, audiences, hints)
+        yield from _check_offered(
+            route.origin, ("require", "any_scopes"), require.any_scopes, audiences, hints
+        )
+
+
+def _check_rewrite(route: RouteSettings) -> Iterator[Finding]:
+    strip = route.rewrite.strip_prefix
+    if strip and route.path and route.path != strip and not route.path.startswith(strip + "/"):
+        yield Finding(
+            route.origin, ("rewrite", "strip_prefix"), "is not how the path of this route begins", quoted=True
+        )
+
+
+def _check_test(test: PolicyTest, clients: Mapping[str, ClientSettings], hints: _Hints) -> Iterator[Finding]:
+    for key, name in (("client", test.client), ("audience", test.audience)):
+        if name is not None and name not in clients:
+            yield Finding(test.origin, (key,), "is not a client", hints.suggest(name, clients), quoted=True)
+    if test.claims is not None:
+        if test.client is not None:
+            yield Finding(test.origin, ("claims",), "a test has a client or claims, not both")
+    elif test.client is None:
+        for key, value in (("audience", test.audience), ("scopes", test.scopes)):
+            if value is not None:
+                yield Finding(
+                    test.origin, (key,), "there is no client whose token this would be", "add client"
+                )
+    audience = clients.get(test.audience) if test.audience is not None else None
+    if audience is not None:
+        yield from _check_offered(test.origin, ("scopes",), test.scopes or (), [audience], hints)
+
+
+def _check_offered(
+    owner: Origin | None,
+    steps: tuple[Step, ...],
+    scopes: Iterable[str],
+    audiences: list[ClientSettings],
+    hints: _Hints,
+) -> Iterator[Finding]:
+    for scope in scopes:
+        if not any(scope in audience.scopes for audience in audiences):
+            offered = sorted({name for audience in audiences for name in audience.scopes})
+            shown = f"offered: {', '.join(offered[:10])}" if offered else "it offers none"
+            hint = hints.suggest(scope, offered, shown)
+            yield Finding(
+                owner, (*steps, scope), "is not a scope that the audience offers", hint, quoted=True
+            )
+
+
+def _at(origin: Origin | None) -> str:
+    return "" if origin is None else f" at {origin.file}:{origin.line}:{origin.column}"

@@ -1,0 +1,719 @@
+"""List every key of the configuration: its kind, default, meaning, availability.
+
+The loader reads by this table and `docs/configuration.md` is rendered from it,
+so a key that is not here does not exist. A key of the contract that has no
+effect yet is here with `available=False`; deleting that argument (and giving the
+model a place for the value) makes it work. Defaults are written as YAML for the
+reader; the real ones are those of `gateway.settings.model`, and a test holds the
+two together.
+
+Sources: CONTRACT section 2.
+"""
+
+from gateway.settings import build
+from gateway.settings.kinds import (
+    Buckets,
+    Claims,
+    Field,
+    Flag,
+    Json,
+    Kind,
+    ListOf,
+    MapOf,
+    OneOrMore,
+    Quantity,
+    SecretText,
+    Section,
+    Text,
+    Whole,
+)
+from gateway.settings.model import REASONS_FOR_REFUSAL
+from gateway.settings.quantities import parse_duration, parse_size
+from gateway.settings.texts import (
+    choose_from,
+    parse_address,
+    parse_admin_host,
+    parse_claim_name,
+    parse_client_id,
+    parse_file_text,
+    parse_host_pattern,
+    parse_host_value,
+    parse_issuer_url,
+    parse_kept_header,
+    parse_line,
+    parse_method,
+    parse_name,
+    parse_network,
+    parse_own_claim_name,
+    parse_path_prefix,
+    parse_path_template,
+    parse_scope,
+    parse_target,
+    parse_variable,
+)
+
+_YEAR = 365 * 86400
+_TIMEOUT = Quantity("duration", parse_duration, 0.001, _YEAR, "from 1ms to 365d; it cannot be unlimited")
+_TIMEOUT_OR_NONE = Quantity("duration", parse_duration, 0, _YEAR, "up to 365d; 0 is unlimited")
+_LIFETIME = Quantity("duration", parse_duration, 1, _YEAR, "whole seconds, from 1s to 365d", whole=True)
+_BODY_SIZE = Quantity("size", parse_size, 0, 2**50, "up to 1024TiB; 0 is unlimited")
+_HEADER_SIZE = Quantity("size", parse_size, 1024, 2**20, "from 1KiB to 1MiB")
+_COUNT_OR_NONE = Whole(0, 10_000_000)
+_FLAG = Flag()
+_LINE = Text("text", parse_line)
+_FILE = Text("path", parse_file_text, build.place_path)
+_CLIENT = Text("client id", parse_client_id)
+_SCOPE = Text("scope name", parse_scope)
+_SCOPES = ListOf("list of scopes", _SCOPE)
+_SCOPE_SET = ListOf("list of scopes", _SCOPE, into=frozenset)
+_CLIENT_SET = ListOf("list of client ids", _CLIENT, into=frozenset)
+
+
+def _one_of(*words: str, later: tuple[str, ...] = ()) -> Text:
+    return Text(" | ".join(words), choose_from("known here", words, later))
+
+
+def _later(key: str, doc: str, default: str | None = None, kind: Kind = Json("value")) -> Field:  # noqa: B008 (frozen)
+    """Return a key that the contract has and this version does not."""
+    return Field(key, kind, doc, default, available=False)
+
+
+# --- the process: gateway.yaml only ---------------------------------------------
+
+LISTENER = Section(
+    "listener",
+    (
+        Field(
+            "address",
+            Text("address", parse_address),
+            'Where to listen: `host:port`, IPv6 in brackets (`"[::1]:8080"`, quoted). Port 0 lets the '
+            "system choose.",
+            required=True,
+        ),
+        Field(
+            "serves",
+            ListOf("list of parts", _one_of("issuer", "gate"), 1, hint="issuer, gate or both"),
+            "Which halves answer here. On a listener that serves both, the issuer's endpoints win over "
+            "routes.",
+            "[issuer, gate]",
+        ),
+        _later("proxy_protocol", "Read the caller's address from a PROXY protocol header.", "false", _FLAG),
+        _later("tls", "Certificate and key of this listener, and what it asks of client certificates."),
+    ),
+    build.make_listener,
+)
+
+ADMIN = Section(
+    "admin listener",
+    (
+        Field(
+            "address",
+            Text("address", parse_address),
+            "Where metrics, health and the admin API answer. Keep it on loopback, or set `token_file`.",
+            "127.0.0.1:9090",
+        ),
+        Field(
+            "hosts",
+            ListOf("list of hosts", Text("host", parse_admin_host)),
+            "`Host` values it answers to besides loopback names; all others are refused (DNS rebinding).",
+            "[]",
+        ),
+        Field(
+            "token_file",
+            _FILE,
+            "A file with the bearer token of the admin API. Demanded as soon as `address` is not loopback.",
+            "null",
+        ),
+    ),
+    build.make_admin,
+)
+
+ISSUER = Section(
+    "issuer",
+    (
+        Field(
+            "url",
+            Text("URL", parse_issuer_url),
+            "The issuer identifier: the `iss` claim of every token, byte for byte, and the beginning of "
+            "the endpoint addresses in the metadata. Use `https://` everywhere but on loopback.",
+            "http://127.0.0.1:8080",
+        ),
+        Field(
+            "path_prefix",
+            Text("path prefix", parse_path_prefix),
+            "Where the endpoints are mounted, e.g. `/ms-auth-server`. Empty: at the root.",
+            '""',
+        ),
+        Field(
+            "token_lifetime",
+            _LIFETIME,
+            "How long a token is valid, unless its client or authorization says otherwise.",
+            "1h",
+            "token_lifetime_s",
+        ),
+        Field(
+            "signing_algorithm",
+            _one_of("ES256", "RS256", "PS256", "EdDSA"),
+            "What a newly made signing key uses: ES256, RS256, PS256 or EdDSA.",
+            "ES256",
+        ),
+        Field(
+            "scope_claim",
+            _one_of("string", "array"),
+            "How tokens carry their scopes: one `string` separated by spaces (RFC 9068), or an `array`.",
+            "string",
+        ),
+        Field(
+            "introspection",
+            _one_of("owner_or_audience", "any_client"),
+            "Which client may ask about a token: its owner and its audience, or any client that "
+            "authenticates.",
+            "owner_or_audience",
+        ),
+        _later("assertion_max_lifetime", "How far ahead the `exp` of an assertion may lie.", "1h"),
+        _later("clock_skew", "Leeway for foreign clocks; never for our own tokens.", "60s"),
+        _later("cors_origins", "Origins whose pages may call the token endpoint.", "[]"),
+        _later("dpop", "Sender-constrained tokens (RFC 9449).", "{nonce: false, max_age: 60s}"),
+    ),
+    build.make_issuer,
+)
+
+KEYS = Section(
+    "key directory",
+    (
+        Field(
+            "directory",
+            _FILE,
+            "The directory of the signing keys; made on the first start when absent.",
+            "keys",
+        ),
+        _later("passphrase_file", "The passphrase of encrypted keys.", "null"),
+        _later("rotate_every", "Rotate the signing key by itself, e.g. every `30d`.", "null"),
+        _later("publish_ahead", "How long a new key is published before it signs.", "1h"),
+    ),
+    build.make_keys,
+)
+
+QUEUE = Section(
+    "queue",
+    (
+        Field(
+            "size", _COUNT_OR_NONE, "How many requests may wait for a free connection.", "1024", "queue_size"
+        ),
+        Field("timeout", _TIMEOUT, "How long one of them may wait.", "1s", "queue_timeout_s"),
+    ),
+    build.keep_values,
+)
+
+UPSTREAM = Section(
+    "upstream",
+    (
+        Field(
+            "targets",
+            ListOf(
+                "list of addresses",
+                Text("address", parse_target),
+                1,
+                hint="name at least one http://host:port",
+            ),
+            "The addresses of the resource service: `http://host:port`, one or more. `https://` and "
+            "`unix:` are not available in this version.",
+            required=True,
+        ),
+        Field(
+            "balance",
+            _one_of("least_connections", "round_robin"),
+            "How one target of several is chosen.",
+            "least_connections",
+        ),
+        Field(
+            "host",
+            Text("host", parse_host_value),
+            "The `Host` field to send. Null keeps the one the caller sent.",
+            "null",
+        ),
+        Field(
+            "forward_token",
+            _FLAG,
+            "Forward the caller's `Authorization` field. Off, the service never sees a token.",
+            "false",
+        ),
+        Field(
+            "identity_headers",
+            _FLAG,
+            "Tell the service who calls: `X-Auth-Client-Id`, `X-Auth-Subject`, `X-Auth-Audience`, "
+            "`X-Auth-Scope`. What a caller sends under these names never arrives, whatever is set here.",
+            "true",
+        ),
+        Field(
+            "forwarded",
+            _one_of("x", "rfc7239", "both", "none"),
+            "Which forwarding fields are added: `X-Forwarded-*` (`x`), `Forwarded` (`rfc7239`), `both` "
+            "or `none`.",
+            "x",
+        ),
+        Field(
+            "keep_headers",
+            ListOf("list of field names", Text("field name", parse_kept_header), into=frozenset),
+            "Fields that are dropped unless named here: names with `_`, method and URL overrides.",
+            "[]",
+        ),
+        Field("connect_timeout", _TIMEOUT, "Until a connection stands.", "2s", "connect_timeout_s"),
+        Field(
+            "response_timeout",
+            _TIMEOUT_OR_NONE,
+            "Until the head of the response; a body is never cut by it. 0: unlimited.",
+            "30s",
+            "response_timeout_s",
+        ),
+        Field("idle_timeout", _TIMEOUT_OR_NONE, "Silence in a body. 0: unlimited.", "5m", "idle_timeout_s"),
+        Field("max_connections", _COUNT_OR_NONE, "Connections to all targets together. 0: unlimited.", "256"),
+        Field(
+            "queue",
+            QUEUE,
+            "Requests that wait while all connections are busy; beyond it the answer is 503.",
+            "{size: 1024, timeout: 1s}",
+        ),
+        Field(
+            "retries",
+            Whole(0, 10),
+            "How often a request is sent again when that is safe: nothing of it was written, or it is "
+            "idempotent, unanswered and small.",
+            "1",
+        ),
+        _later("tls", "Certificates towards `https://` targets."),
+        _later("health_check", "Ask each target regularly whether it is well."),
+        _later("outlier", "Leave out a target that fails again and again."),
+        _later("circuit_breaker", "Stop asking an upstream that fails too often."),
+    ),
+    build.make_upstream,
+)
+
+LIMITS = Section(
+    "limits",
+    (
+        Field("connections", _COUNT_OR_NONE, "Connections from callers at a time. 0: unlimited.", "10000"),
+        Field(
+            "header_bytes", _HEADER_SIZE, "The head of a request, from 1KiB to 1MiB; beyond it 431.", "32KiB"
+        ),
+        Field("header_count", Whole(1, 10_000), "Fields in the head of a request.", "100"),
+        Field("body_bytes", _BODY_SIZE, "The body of a request; beyond it 413. 0: unlimited.", "0"),
+        Field(
+            "header_timeout", _TIMEOUT, "Until the head of a request is complete.", "10s", "header_timeout_s"
+        ),
+        Field(
+            "body_idle_timeout",
+            _TIMEOUT_OR_NONE,
+            "Silence in the body of a request. 0: unlimited.",
+            "30s",
+            "body_idle_timeout_s",
+        ),
+        Field(
+            "keep_alive_timeout",
+            _TIMEOUT,
+            "How long a connection stays open between two requests.",
+            "75s",
+            "keep_alive_timeout_s",
+        ),
+        _later("connections_per_peer", "Connections of one caller's address at a time.", "0"),
+        _later("auth_failures", "Failed client authentications per caller.", "{requests: 100, per: 1m}"),
+        _later("bad_tokens", "Tokens with a bad signature per caller.", "{requests: 200, per: 1s}"),
+        _later("loop_lag", "Shed load when the event loop is later than this.", "250ms"),
+    ),
+    build.make_limits,
+)
+
+METRICS = Section(
+    "metrics",
+    (
+        Field(
+            "buckets",
+            Buckets(),
+            "Bounds in seconds of the request duration histograms, ascending. Null: the built-in ones.",
+            "null",
+        ),
+        Field(
+            "label_limit",
+            Whole(1, 100_000),
+            "How many different values a label such as `route` or `client` may take before the rest is "
+            "counted as `_other_`.",
+            "500",
+        ),
+    ),
+    build.make_metrics,
+)
+
+LOGS = Section(
+    "logs",
+    (
+        Field(
+            "level",
+            _one_of("debug", "info", "warning", "error"),
+            "The least severe message that is logged.",
+            "info",
+        ),
+        Field(
+            "access",
+            Text("stdout | stderr | off | path", parse_file_text, build.place_log),
+            "Where the access log goes: `stdout`, `stderr`, `off`, or a file.",
+            "stdout",
+        ),
+        Field("format", _one_of("json", "text"), "One JSON object per line, or text for people.", "json"),
+        Field(
+            "query", _FLAG, "Log query strings. They often hold personal data, so they are left out.", "false"
+        ),
+    ),
+    build.make_logs,
+)
+
+PROCESS_FIELDS = (
+    Field(
+        "listeners",
+        ListOf("list of listeners", LISTENER, 1, hint="name at least one address", distinct=False),
+        "The addresses at which callers reach the issuer and the gate.",
+        "[{address: 127.0.0.1:8080}]",
+    ),
+    Field("admin", ADMIN, "The admin listener.", nullable=True),
+    Field("issuer", ISSUER, "The token issuer.", nullable=True),
+    Field("keys", KEYS, "The signing keys.", nullable=True),
+    Field(
+        "state",
+        build.StateText("state store", build.parse_state, build.place_state),
+        "Where revocations are kept: `memory:` (gone with the process) or `sqlite:PATH`.",
+        "sqlite:state/sidegate.db",
+    ),
+    Field(
+        "secrets_directory",
+        _FILE,
+        "The directory in which `file:` secrets of policy files must lie.",
+        ".",
+    ),
+    Field(
+        "policy_environment",
+        ListOf("list of names", Text("name", parse_variable)),
+        "The environment variables that policy files may use, in `${NAME}` and in `env:NAME`.",
+        "[]",
+    ),
+    Field(
+        "upstreams",
+        MapOf("mapping of upstreams", parse_name, UPSTREAM, "name"),
+        "The resource services behind the gate, by name.",
+        "{}",
+        nullable=True,
+    ),
+    Field("limits", LIMITS, "What one caller, or all together, may take.", nullable=True),
+    Field("metrics", METRICS, "What is measured.", nullable=True),
+    Field("logs", LOGS, "What is logged.", nullable=True),
+    _later("audit", "A log of decisions with a hash chain.", "{file: null}"),
+    Field(
+        "drain_timeout",
+        _TIMEOUT,
+        "How long requests in flight may take to finish when the process stops.",
+        "30s",
+        "drain_timeout_s",
+    ),
+    Field(
+        "trusted_proxies",
+        ListOf("list of networks", Text("network", parse_network)),
+        "Networks (CIDR) whose `X-Forwarded-*` and `Forwarded` fields are believed.",
+        "[]",
+    ),
+    Field(
+        "policies",
+        ListOf("list of file patterns", Text("file pattern", parse_file_text)),
+        "The policy files: paths or patterns (`*`, `?`, `**`), relative to this file, read in "
+        "alphabetical order. Files whose name begins with a dot are not matched by a pattern.",
+        "[policies/*.yaml]",
+    ),
+)
+
+# --- who may call what: any file ------------------------------------------------
+
+CLIENT = Section(
+    "client",
+    (
+        Field("description", _LINE, "For people.", '""'),
+        Field(
+            "scopes",
+            MapOf("mapping from scope names to descriptions", parse_scope, _LINE),
+            "The scopes it offers when it is the audience: name and description.",
+            "{}",
+        ),
+        Field(
+            "secrets",
+            ListOf("list of secrets", SecretText(), distinct=False),
+            "Its secrets; any of them is valid, so two make a rotation. Forms: `sha256:SALT:HEX` for "
+            "random secrets (printed by `sidegate secret generate`), `scrypt:N:R:P:SALT:HASH` for "
+            "secrets that people chose (`sidegate secret hash`; N up to 2^15, R up to 8, P up to 2), "
+            "`env:NAME`, `file:PATH`, and `plain:TEXT`, which is a warning. SALT, HEX and HASH are "
+            "hexadecimal.",
+            "[]",
+        ),
+        Field(
+            "default_audience",
+            _CLIENT,
+            "The audience of its tokens when it asks for none.",
+            "null",
+        ),
+        Field(
+            "token_lifetime",
+            _LIFETIME,
+            "How long its tokens are valid, in place of the issuer's.",
+            "null",
+            "token_lifetime_s",
+        ),
+        Field(
+            "grants",
+            ListOf(
+                "list of grants",
+                Text("grant", build.parse_grant),
+                1,
+                frozenset,
+                "leave the key out for all that its credentials make possible",
+            ),
+            "The grants it may use. Null: all that its credentials make possible. Only "
+            "`client_credentials` is available in this version.",
+            "null",
+        ),
+        Field(
+            "auth_methods",
+            ListOf(
+                "list of methods",
+                _one_of(
+                    "client_secret_basic",
+                    "client_secret_post",
+                    later=(
+                        "client_secret_jwt",
+                        "private_key_jwt",
+                        "tls_client_auth",
+                        "self_signed_tls_client_auth",
+                    ),
+                ),
+                into=frozenset,
+            ),
+            "How it may prove who it is: `client_secret_basic`, `client_secret_post`. Empty: all that its "
+            "credentials make possible.",
+            "[]",
+        ),
+        Field(
+            "claims",
+            Claims(parse_own_claim_name),
+            "Further claims in its tokens, for `require.claims` of routes and for the services themselves.",
+            "{}",
+        ),
+        Field("disabled", _FLAG, "True: no token for it, and its live tokens stop working.", "false"),
+        _later("jwks", "Its public keys, for `private_key_jwt`."),
+        _later("jwks_file", "The same from a file."),
+        _later("jwks_uri", "The same from a URL."),
+        _later("replay", "Whether the `jti` of its `private_key_jwt` counts once.", "single_use"),
+        _later("require_jti", "Whether its `private_key_jwt` must have a `jti`.", "false"),
+        _later("legacy_audience", "Whether its `private_key_jwt` may name the token URL.", "false"),
+        _later("tls_client_auth", "Its client certificate."),
+        _later("assertions", "Identities of other platforms that act as this client.", "[]"),
+        _later("token_format", "`jwt` or `opaque`.", "jwt"),
+    ),
+    build.make_client,
+)
+
+AUTHORIZATION = Section(
+    "authorization",
+    (
+        Field("client", _CLIENT, "The caller.", required=True),
+        Field("audience", _CLIENT, "The client that is called.", required=True),
+        Field("scopes", _SCOPES, "The scopes it may ask for, all of them offered by the audience.", "[]"),
+        Field("default_scopes", _SCOPES, "What it gets when it asks for none; a part of `scopes`.", "[]"),
+        Field("token_lifetime", _LIFETIME, "How long these tokens are valid.", "null", "token_lifetime_s"),
+        Field(
+            "until",
+            Text("day", build.parse_last_day),
+            "The last day (UTC) on which it holds, `YYYY-MM-DD`.",
+            "null",
+        ),
+    ),
+    build.make_authorization,
+)
+
+REQUIRE = Section(
+    "requirement",
+    (
+        Field("audience", _CLIENT, "The audience that the token must be for.", attribute="audience"),
+        Field("any_audience", _CLIENT_SET, "Several audiences, of which one will do.", "[]"),
+        Field("scopes", _SCOPE_SET, "Scopes that the token must have, all of them.", "[]"),
+        Field("any_scopes", _SCOPE_SET, "Scopes of which it must have at least one.", "[]"),
+        Field(
+            "claims",
+            MapOf("mapping of claims", parse_claim_name, OneOrMore()),
+            "Claims that must be equal to the value, or to one of a list of values.",
+            "{}",
+        ),
+        Field(
+            "clients",
+            _CLIENT_SET,
+            "The only clients that may call. Empty: every client with the rights.",
+            "[]",
+        ),
+    ),
+    build.make_require,
+)
+
+REWRITE = Section(
+    "rewrite",
+    (
+        Field(
+            "strip_prefix",
+            Text("path prefix", parse_path_prefix),
+            "Taken from the beginning of the path.",
+            '""',
+        ),
+        Field("add_prefix", Text("path prefix", parse_path_prefix), "Put before what is left.", '""'),
+    ),
+    build.make_rewrite,
+)
+
+ROUTE = Section(
+    "route",
+    (
+        Field(
+            "name",
+            Text("name", parse_name),
+            "For logs, metrics and explanations. Default: from methods, host, path.",
+        ),
+        Field(
+            "host",
+            Text("host", parse_host_pattern),
+            "Only requests for this host, or with `*.example.com` for every name below it.",
+            "null",
+        ),
+        Field(
+            "path",
+            Text("path", parse_path_template),
+            "Exact segments, `{name}` for any one segment, `/**` at the end for the rest (`/x/**` also "
+            "matches `/x`). The most specific route wins, wherever it is written.",
+            required=True,
+        ),
+        Field(
+            "methods",
+            ListOf(
+                "list of methods",
+                Text("method", parse_method),
+                1,
+                frozenset,
+                "leave the key out for all methods",
+            ),
+            "Only these methods; GET does not imply HEAD. Null: all methods.",
+            "null",
+        ),
+        Field(
+            "upstream", Text("name", parse_name), "The upstream that allowed requests go to.", required=True
+        ),
+        Field("require", REQUIRE, "What the caller's token must grant."),
+        Field(
+            "access",
+            _one_of("required", "optional", "public"),
+            "`required`: no token, no entry. `optional`: a token that is sent is checked, none is fine. "
+            "`public`: no token is looked at, and `require` is not allowed.",
+            "required",
+        ),
+        Field(
+            "rewrite",
+            REWRITE,
+            "How the path changes on its way to the upstream.",
+            '{strip_prefix: "", add_prefix: ""}',
+        ),
+        Field(
+            "timeout",
+            _TIMEOUT,
+            "Until the head of the response, in place of the upstream's `response_timeout`.",
+            "null",
+            "timeout_s",
+        ),
+        Field(
+            "allow_in_path",
+            ListOf("list of exceptions", _one_of("encoded_slash", "parameters")),
+            "What is let through although it is refused elsewhere: `encoded_slash` (`%2F`), `parameters` "
+            "(`;`).",
+            "[]",
+        ),
+        Field(
+            "mode",
+            _one_of("enforce", "shadow"),
+            "`shadow`: refusals of the token, scope, claim and client checks are recorded, not carried "
+            "out. A warning.",
+            "enforce",
+        ),
+        _later("upgrade", "Protocols that may be switched to, e.g. `[websocket]`.", "[]"),
+        _later("rate_limit", "How many requests a client, caller or the whole route may make."),
+        _later("resource_metadata", "Publish RFC 9728 metadata for this route.", "false"),
+    ),
+    build.make_route,
+)
+
+TEST = Section(
+    "test",
+    (
+        Field("name", Text("name", parse_name), "What is shown. Default: the request."),
+        Field(
+            "request",
+            Text("request", build.parse_request),
+            "`METHOD /path`, or `METHOD http://host/path`.",
+            required=True,
+        ),
+        Field("client", _CLIENT, "The caller, with a token as the issuer would give it.", "null"),
+        Field("audience", _CLIENT, "The audience of that token. Default: the route's.", "null"),
+        Field("scopes", _SCOPES, "The scopes it asks for. Null: none asked.", "null"),
+        Field(
+            "claims",
+            Claims(parse_claim_name),
+            "The claims of a token that is made up for the test, in place of `client`.",
+            "null",
+        ),
+        Field(
+            "expect",
+            build.Expectation(REASONS_FOR_REFUSAL),
+            "`allow`, `deny`, `{deny: reason}` with a reason of the closed list, or a status.",
+            required=True,
+        ),
+    ),
+    build.make_test,
+)
+
+POLICY_FIELDS = (
+    Field(
+        "clients",
+        MapOf("mapping of clients", parse_client_id, CLIENT, "id"),
+        "Every client by its id. A client is a possible caller, and a possible audience.",
+        "{}",
+        nullable=True,
+    ),
+    Field(
+        "authorizations",
+        ListOf("list of authorizations", AUTHORIZATION, distinct=False),
+        "Which client may have tokens for which audience, with which scopes. No authorization, no token.",
+        "[]",
+        nullable=True,
+    ),
+    Field(
+        "routes",
+        ListOf("list of routes", ROUTE, distinct=False),
+        "What the gate lets through. No route, no way: nothing is forwarded by default.",
+        "[]",
+        nullable=True,
+    ),
+    Field(
+        "tests",
+        ListOf("list of tests", TEST, distinct=False),
+        "What must hold: run by `sidegate test` and before every reload.",
+        "[]",
+        nullable=True,
+    ),
+)
+
+VERSION_FIELD = Field("version", Whole(1, 1), "The version of this format.", "1")
+
+MAIN_FILE = Section("configuration", (VERSION_FIELD, *PROCESS_FIELDS, *POLICY_FIELDS), build.keep_values)
+POLICY_FILE = Section(
+    "policy file",
+    (VERSION_FIELD, *POLICY_FIELDS),
+    build.keep_values,
+    foreign=frozenset(item.key for item in PROCESS_FIELDS),
+)

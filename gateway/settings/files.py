@@ -1,0 +1,127 @@
+"""Read the files a configuration is made of, and remember which they were.
+
+Shell. Everything is bounded: the size of a file, the number of files, and where
+a policy's secrets may come from. What cannot be read is an `SpellingError`, with a
+reason that names no content.
+"""
+
+import glob
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from gateway.settings.problems import SpellingError
+
+LARGEST_FILE = 32 * 1024 * 1024
+LARGEST_SECRET = 64 * 1024
+MOST_FILES = 10_000
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class SourceFiles:
+    """Reads files and keeps their names and one hash over their contents."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._watched: dict[Path, None] = {}
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over everything read so far, in order."""
+        return self._hash.hexdigest()
+
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """The files and directories that were read, or tried, in order."""
+        return tuple(self._watched)
+
+    def watch(self, path: Path) -> None:
+        """Remember a path whose change would change the configuration."""
+        self._watched[path] = None
+
+    def read_text(self, path: Path) -> str:
+        """Return a YAML file's text; raises SpellingError when it cannot be used."""
+        self.watch(path)
+        content = _read(path, LARGEST_FILE)
+        self._add(content)
+        if content.startswith(_BOM):
+            raise SpellingError("the file begins with a byte order mark", "save it as UTF-8 without one")
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise SpellingError(
+                f"the file is not UTF-8: line {line} holds the byte {content[error.start]:#04x}"
+            ) from None
+
+    def read_secret(self, path: Path, within: Path | None) -> bytes:
+        """Return a secret file's content without its last line break.
+
+        With `within`, the file must lie in that directory after every `..` and
+        link is resolved; that is judged before anything is said of the file.
+        """
+        try:
+            real = path.resolve()
+            if within is not None and not real.is_relative_to(within.resolve()):
+                raise SpellingError(
+                    "lies outside secrets_directory", "move the file, or set secrets_directory"
+                )
+            self.watch(path)
+            content = _read(real, LARGEST_SECRET)
+        except (OSError, RuntimeError):
+            raise SpellingError("cannot be read: its path leads nowhere") from None
+        except SpellingError as reason:
+            raise SpellingError(
+                reason.message.replace("the file", "lies in a file that", 1), reason.hint
+            ) from None
+        self._add(content)
+        return content.removesuffix(b"\n").removesuffix(b"\r")
+
+    def check_readable(self, path: Path) -> None:
+        """Raise SpellingError unless the file can be read and holds something."""
+        if not _read(path, LARGEST_SECRET).strip():
+            raise SpellingError("the file is empty")
+
+    def find(self, directory: Path, pattern: str) -> list[Path]:
+        """Return the regular files that a pattern matches below `directory`, sorted; a plain path is itself.
+
+        Names that begin with a dot are not matched: editors leave such files, and
+        mounted ConfigMaps keep their versions in such directories.
+        """
+        if not glob.has_magic(pattern):
+            return [directory / pattern]
+        fixed = Path(directory)
+        for part in Path(pattern).parts[:-1]:
+            if glob.has_magic(part):
+                break
+            fixed /= part
+        self.watch(fixed)
+        names = sorted(glob.glob(pattern, root_dir=directory, recursive=True))
+        return [directory / name for name in names if (directory / name).is_file()]
+
+    def _add(self, content: bytes) -> None:
+        # Each file's own digest, so that moving bytes from one file to the next changes the whole.
+        self._hash.update(hashlib.sha256(content).digest())
+
+
+def _read(path: Path, largest: int) -> bytes:
+    """Return a regular file's bytes; never waits on a pipe or device."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise SpellingError("the file does not exist") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bad path"
+        raise SpellingError(f"the file cannot be read: {reason}") from None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SpellingError("the file is not a regular file")
+        try:
+            content = file.read(largest + 1)
+        except OSError as error:
+            raise SpellingError(f"the file cannot be read: {error.strerror}") from None
+    if len(content) > largest:
+        raise SpellingError(f"the file is larger than {largest // 1024} KiB")
+    return content

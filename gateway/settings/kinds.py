@@ -1,0 +1,503 @@
+"""Read positioned YAML values as kinds of settings: text, numbers, lists, sections.
+
+A kind turns one node into one value, or notes what is wrong and gives `UNREAD`;
+it never raises on what a file holds, so that one run finds every mistake. What
+keys there are is `gateway.settings.fields`; how names relate to each other is
+`gateway.settings.checks`. No I/O: secrets in files come through `Reading`.
+"""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
+from gateway.settings.environment import Environment, Unexpanded
+from gateway.settings.model import Origin, PlainSecret, Secret
+from gateway.settings.problems import LATER, Severity, SpellingError, quote, suggest
+from gateway.settings.scalars import Value, describe, resolve_plain
+from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret
+
+UNREAD: Final = object()
+"""What a kind gives when the node was not usable; the reason is noted already."""
+
+_LONGEST_CLAIMS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One finding at one node; its dotted path is looked up only when it is shown."""
+
+    node: Node
+    below: str
+    message: str
+    hint: str
+    severity: Severity
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the kinds need to know of the file they read, and the notes they leave."""
+
+    file: str
+    directory: Path
+    """Relative paths of this file begin here."""
+    environment: Environment
+    read_secret: Callable[[Path], bytes]
+    """Return a secret file's content without its last line break; raises SpellingError."""
+    notes: list[Note] = field(default_factory=list)
+
+    def error(self, at: Node, message: str, hint: str = "", *, below: str = "") -> None:
+        """Note a mistake at a node, or at its missing member `below`."""
+        self.notes.append(Note(at, below, message, hint, Severity.ERROR))
+
+    def warn(self, at: Node, message: str, hint: str = "") -> None:
+        """Note a doubt at a node, which does not keep the configuration from loading."""
+        self.notes.append(Note(at, "", message, hint, Severity.WARNING))
+
+    def refuse(self, at: ScalarNode, reason: SpellingError) -> None:
+        """Note that a scalar, quoted as written, is not what it should be."""
+        self.error(at, f"{quote(at.written)} {reason.message}", reason.hint)
+
+    def origin(self, at: Node) -> Origin:
+        """Return where a node was written."""
+        return Origin(self.file, at.line, at.column)
+
+
+class Kind(Protocol):
+    """One kind of value."""
+
+    @property
+    def label(self) -> str:
+        """The kind in a reader's words: `duration`, `list of scopes`."""
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the value of a node, or UNREAD."""
+
+
+def is_null(node: Node) -> bool:
+    """Return whether a node is written as nothing."""
+    return type(node) is ScalarNode and node.plain and resolve_plain(node.text) is None
+
+
+def found(node: Node) -> str:
+    """Return what a node is in a reader's words."""
+    if isinstance(node, MapNode):
+        return "a mapping"
+    if isinstance(node, ListNode):
+        return "a list"
+    return describe(resolve_plain(node.text) if node.plain else node.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text with a shape. `place` turns what was parsed into a value that depends on the file's directory."""
+
+    label: str
+    parse: Callable[[str], Any]
+    place: Callable[[Path, Any], Any] | None = None
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the parsed text; a number or a truth value is no text."""
+        if not isinstance(node, ScalarNode):
+            reading.error(node, f"expected {_with_article(self.label)}, found {found(node)}")
+            return UNREAD
+        if node.plain and not isinstance(value := resolve_plain(node.text), str):
+            hint = "" if value is None else "put it in quotes to make it text"
+            reading.error(node, f"expected {_with_article(self.label)}, found {describe(value)}", hint)
+            return UNREAD
+        try:
+            parsed = self.parse(node.text)
+        except SpellingError as reason:
+            reading.refuse(node, reason)
+            return UNREAD
+        return parsed if self.place is None else self.place(reading.directory, parsed)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`true` or `false`."""
+
+    label: str = "true or false"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the truth value; `yes`, `on` and quoted words are none."""
+        if (
+            isinstance(node, ScalarNode)
+            and node.plain
+            and isinstance(value := resolve_plain(node.text), bool)
+        ):
+            return value
+        reading.error(
+            node, f"expected true or false, found {found(node)}", "write true or false, without quotes"
+        )
+        return UNREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number within bounds, both included."""
+
+    least: int
+    most: int
+    label: str = "whole number"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the number."""
+        value = resolve_plain(node.text) if isinstance(node, ScalarNode) and node.plain else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            reading.error(node, f"expected a whole number, found {found(node)}")
+            return UNREAD
+        if not self.least <= value <= self.most:
+            reading.error(node, "the number is out of bounds", f"from {self.least} to {self.most}")
+            return UNREAD
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A duration or size: text with a unit, or a bare number where the parser takes one."""
+
+    label: str
+    parse: Callable[[str], float]
+    least: float
+    most: float
+    bounds: str
+    """The bounds as a hint, for people."""
+    whole: bool = False
+    """Only whole seconds: times in tokens have no fraction."""
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return seconds or bytes."""
+        if not isinstance(node, ScalarNode) or is_null(node):
+            reading.error(node, f"expected {_with_article(self.label)}, found {found(node)}")
+            return UNREAD
+        try:
+            value = self.parse(node.text)
+            if not self.least <= value <= self.most or (self.whole and value != int(value)):
+                raise SpellingError("is out of bounds", self.bounds)
+        except SpellingError as reason:
+            reading.refuse(node, reason)
+            return UNREAD
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Ascending bounds of a histogram, in seconds."""
+
+    label: str = "list of seconds"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the bounds."""
+        if not isinstance(node, ListNode):
+            reading.error(node, f"expected a list of seconds, found {found(node)}")
+            return UNREAD
+        bounds: list[float] = []
+        for item in node.items:
+            value = resolve_plain(item.text) if isinstance(item, ScalarNode) and item.plain else None
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+                reading.error(
+                    item, f"expected seconds above 0, found {found(item)}", "plain numbers: 0.005, 0.1, 2.5"
+                )
+                return UNREAD
+            bounds.append(float(value))
+        if not 1 <= len(bounds) <= 50 or any(a >= b for a, b in itertools.pairwise(bounds)):
+            reading.error(node, "the bounds are not 1 to 50 ascending numbers")
+            return UNREAD
+        return tuple(bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list; each value may stand in it once."""
+
+    label: str
+    item: Kind
+    least: int = 0
+    into: Callable[[list[Any]], Any] = tuple
+    hint: str = ""
+    """What to do instead of an empty list."""
+    distinct: bool = True
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the readable items, in order."""
+        if not isinstance(node, ListNode):
+            hint = "begin each item with -, or write [a, b]"
+            if is_null(node):
+                hint = self.hint if self.least else "write [] for none"
+            reading.error(node, f"expected {_with_article(self.label)}, found {found(node)}", hint)
+            return UNREAD
+        if len(node.items) < self.least:
+            reading.error(node, "the list is empty", self.hint)
+        values: list[Any] = []
+        seen: set[Any] = set()
+        for item in node.items:
+            value = self.item.read(item, reading)
+            if value is UNREAD:
+                continue
+            if self.distinct:
+                if value in seen:
+                    reading.error(item, f"{quote(_written(item))} is in the list twice")
+                    continue
+                seen.add(value)
+            values.append(value)
+        return self.into(values)
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """A mapping from names to values. With `attribute`, the value is a section that learns its name by it."""
+
+    label: str
+    parse_key: Callable[[str], str]
+    value: Kind
+    attribute: str = ""
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the readable members, in order, read-only."""
+        if not isinstance(node, MapNode):
+            reading.error(
+                node, f"expected {_with_article(self.label)}, found {found(node)}", "write {} for none"
+            )
+            return UNREAD
+        values: dict[str, Any] = {}
+        section = self.value if isinstance(self.value, Section) else None
+        for key, member in node.members.values():
+            try:
+                name = self.parse_key(key.text)
+            except SpellingError as reason:
+                reading.refuse(key, reason)
+                continue
+            if section is None:
+                value = self.value.read(member, reading)
+            else:
+                # A member that is no mapping is noted, but its name is known: no further complaints about it.
+                value = section.make(
+                    {**section.read_members(member, reading), self.attribute: name}, key, reading
+                )
+            if value is not UNREAD:
+                values[name] = value
+        return MappingProxyType(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Any value that JSON can hold, as plain Python values."""
+
+    label: str = "any value"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the value; numbers that JSON does not know are refused."""
+        if isinstance(node, ListNode):
+            items = [self.read(item, reading) for item in node.items]
+            return UNREAD if UNREAD in items else items
+        if isinstance(node, MapNode):
+            members = {key: self.read(member, reading) for key, (_, member) in node.members.items()}
+            return UNREAD if UNREAD in members.values() else members
+        return read_scalar(node, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Claims of a token, by name."""
+
+    parse_key: Callable[[str], str]
+    label: str = "mapping of claims"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the claims; together they must fit into a token that fits into a header."""
+        claims = MapOf(self.label, self.parse_key, Json()).read(node, reading)
+        if claims is not UNREAD and len(json.dumps(dict(claims))) > _LONGEST_CLAIMS:
+            reading.error(
+                node, "the claims are too long for a token", f"at most {_LONGEST_CLAIMS} bytes as JSON"
+            )
+        return claims
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """One scalar, or a list of scalars of which one must be equal."""
+
+    label: str = "value or list of values"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the values as a tuple."""
+        items = node.items if isinstance(node, ListNode) else [node]
+        if not items:
+            reading.error(node, "the list is empty, so nothing would ever match", "name at least one value")
+            return UNREAD
+        values: list[Value] = []
+        for item in items:
+            if not isinstance(item, ScalarNode):
+                reading.error(item, f"expected text, a number, true or false, found {found(item)}")
+                return UNREAD
+            value = read_scalar(item, reading)
+            if value is UNREAD:
+                return UNREAD
+            values.append(value)
+        return tuple(values)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretText:
+    """One client secret in any of its stored forms. What was written is never repeated in a message."""
+
+    label: str = "stored secret"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the secret; `env:` and `file:` are resolved now."""
+        if not isinstance(node, ScalarNode) or (node.plain and not isinstance(resolve_plain(node.text), str)):
+            reading.error(node, f"expected a stored secret, found {found(node)}", _KNOWN_FORMS)
+            return UNREAD
+        if node.text.startswith("plain:"):
+            reading.warn(
+                node, "the secret is readable in this file", "sha256: for random secrets, env: or file:"
+            )
+        elif node.text == UNUSABLE_SECRET:
+            reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
+        try:
+            return _read_secret(node.text, reading)
+        except SpellingError as reason:
+            reading.error(node, f"the secret {reason.message}", reason.hint)
+            return PlainSecret(b"", "unreadable")  # so that nobody complains that there is no secret
+
+
+_KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"
+
+
+def _read_secret(text: str, reading: Reading) -> Secret:
+    scheme, _, rest = text.partition(":")
+    match scheme:
+        case "sha256" | "scrypt":
+            return parse_hashed_secret(text)
+        case "plain":
+            value = rest.encode()
+        case "env":
+            variable = reading.environment.find(rest)
+            if isinstance(variable, Unexpanded):
+                raise SpellingError(f"cannot be read: {variable.message}", variable.hint)
+            if variable is None:
+                raise SpellingError(f"cannot be read: the environment variable {quote(rest)} is not set")
+            value = variable.encode()
+        case "file":
+            if not rest or not rest.isprintable():
+                raise SpellingError("names no file", "file:PATH")
+            value = reading.read_secret(reading.directory / rest)
+        case _:
+            raise SpellingError("has none of the known forms", _KNOWN_FORMS)
+    if not value:
+        raise SpellingError("is empty")
+    return PlainSecret(value, scheme)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of the contract: what it holds, what it means, whether it works yet."""
+
+    key: str
+    kind: Kind
+    doc: str
+    default: str | None = None
+    """As YAML text; None when there is no default. `null` also means that null may be written."""
+    attribute: str = ""
+    """The name under which the value is handed on; the key itself when empty."""
+    required: bool = False
+    available: bool = True
+    """False: the key is known, and using it is the error "not available in this version"."""
+    nullable: bool = False
+    """Null means the same as leaving the key out (always so when the default is null)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping with known keys, and what is made of their values."""
+
+    label: str
+    fields: tuple[Field, ...]
+    make: Callable[[dict[str, Any], Node, Reading], Any]
+    foreign: frozenset[str] = frozenset()
+    """Keys that would be right in the main file."""
+    _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False, repr=False)
+    _required: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the fields by key."""
+        index = {
+            item.key: (
+                item.kind,
+                item.attribute or item.key,
+                item.available,
+                item.nullable or item.default == "null",
+            )
+            for item in self.fields
+        }
+        object.__setattr__(self, "_by_key", index)
+        object.__setattr__(self, "_required", tuple(item.key for item in self.fields if item.required))
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return what is made of the members; UNREAD when the node is no mapping."""
+        values = self.read_members(node, reading)
+        return self.make(values, node, reading) if isinstance(node, MapNode) else UNREAD
+
+    def read_members(self, node: Node, reading: Reading) -> dict[str, Any]:
+        """Return the values of the keys that are there and readable, by attribute."""
+        if not isinstance(node, MapNode):
+            reading.error(
+                node,
+                f"expected {_with_article(self.label)} as a mapping, found {found(node)}",
+                "write {} for none",
+            )
+            return {}
+        values: dict[str, Any] = {}
+        members = node.members
+        for name, (key, member) in members.items():
+            entry = self._by_key.get(name)
+            if entry is None:
+                self._refuse_key(key, reading)
+                continue
+            kind, attribute, available, nullable = entry
+            if not available:
+                reading.error(key, f"the key {LATER}")
+            elif not (nullable and is_null(member)):
+                value = kind.read(member, reading)
+                if value is not UNREAD:
+                    values[attribute] = value
+        for name in self._required:
+            if name not in members:
+                reading.error(node, "the key is required", below=name)
+        return values
+
+    def _refuse_key(self, key: ScalarNode, reading: Reading) -> None:
+        if key.text in self.foreign:
+            reading.error(
+                key,
+                "the key belongs into the main file",
+                "a policy file holds clients, authorizations, routes and tests",
+            )
+        else:
+            hint = suggest(key.text, self._by_key) or "known here: " + ", ".join(self._by_key)
+            reading.error(key, "the key is unknown", hint)
+
+
+def read_scalar(node: ScalarNode, reading: Reading) -> Any:
+    """Return the value of a scalar by the core schema; UNREAD for a number that JSON does not know."""
+    value = resolve_plain(node.text) if node.plain else node.text
+    if isinstance(value, float) and not math.isfinite(value):
+        reading.error(node, "the number is not finite")
+        return UNREAD
+    return value
+
+
+def _with_article(label: str) -> str:
+    if " | " in label or label in ("text", "any value", "true or false"):
+        return label
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
+
+
+def _written(node: Node) -> str:
+    return node.written if isinstance(node, ScalarNode) else found(node)

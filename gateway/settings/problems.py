@@ -1,0 +1,88 @@
+"""Say what is wrong with a configuration, and where, in words an editor can act on.
+
+Problems are values: the loader gathers all of them and raises one
+`SettingsError`. Their texts never hold a secret or the value of an environment
+variable; a value is quoted as it was written, before expansion.
+
+Sources: CONTRACT section 1 (`check`: file:line:column, dotted path, message, hint).
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_QUOTED_LENGTH = 80
+_USER_INFORMATION = re.compile(r"//[^/@\s]*@")
+
+
+class Severity(StrEnum):
+    """Whether a problem keeps the configuration from loading."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake or doubt. `line` and `column` count from 1; `path` is empty for a whole file."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        """Return `file:line:column: path: message (hint: …)`, leaving out what is empty."""
+        path = f"{self.path}: " if self.path else ""
+        hint = f" (hint: {self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {path}{self.message}{hint}"
+
+
+class SettingsError(Exception):
+    """A configuration that cannot be used: every problem that was found, in file order.
+
+    `watched` names the files and directories that were read, so that a process
+    which keeps its old configuration still notices the repair.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], watched: tuple[Path, ...] = ()) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+        self.watched = watched
+
+
+class SpellingError(Exception):
+    """Text that does not spell a value of the wanted kind.
+
+    `message` is a predicate ("is not a duration") that the reader puts after the
+    text as it was written, so that a parser never has to quote what it was given.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+LATER = "is not available in this version"
+"""What is said of a key or value of the contract that has no effect yet."""
+
+
+def quote(written: str) -> str:
+    """Return text from a file in quotes, on one line, cut to a readable length, user information masked."""
+    written = _USER_INFORMATION.sub("//***@", written)
+    if len(written) > _QUOTED_LENGTH:
+        written = written[:_QUOTED_LENGTH] + "…"
+    return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in written) + '"'
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean …?` when a known word is close to `word`, else an empty string."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    return f"did you mean {close[0]}?" if close else ""

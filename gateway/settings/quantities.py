@@ -1,0 +1,54 @@
+"""Spell durations and sizes: `250ms`, `5m`, `30d`; `512`, `64KiB`, `10MiB`.
+
+Pure, and both ways, so that what is shown can be written back.
+
+Sources: CONTRACT section 2.
+"""
+
+import re
+
+from gateway.settings.problems import SpellingError
+
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)\Z", re.ASCII)
+_MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?\Z", re.ASCII)
+_BYTES = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024}
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds. `0` needs no unit; raises SpellingError on everything else without one."""
+    if text == "0":
+        return 0.0
+    match = _DURATION.match(text)
+    if match is None:
+        raise SpellingError("is not a duration", "a whole number and a unit: 250ms, 30s, 5m, 1h, 30d")
+    return int(match[1]) * _MILLISECONDS[match[2]] / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """Return the shortest spelling with one unit; what is finer than a millisecond is rounded off."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0"
+    for unit, length in _MILLISECONDS.items():
+        if milliseconds % length == 0:
+            return f"{milliseconds // length}{unit}"
+    raise AssertionError(milliseconds)
+
+
+def parse_size(text: str) -> int:
+    """Return bytes; raises SpellingError when the text is not a size."""
+    match = _SIZE.match(text)
+    if match is None:
+        raise SpellingError(
+            "is not a size", "a number of bytes, or a number and a unit: 512, 64KiB, 10MiB, 1GiB"
+        )
+    return int(match[1]) * _BYTES.get(match[2] or "", 1)
+
+
+def format_size(size: int) -> str:
+    """Return the shortest spelling with one unit."""
+    for unit, length in _BYTES.items():
+        if size and size % length == 0:
+            return f"{size // length}{unit}"
+    return str(size)

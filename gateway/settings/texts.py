@@ -1,0 +1,303 @@
+"""Check the texts of a configuration: names, addresses, URLs, paths, methods.
+
+Pure functions from text to a value; each raises `SpellingError` with what is wrong and
+never repeats the text itself. Everything here may end up in a header, a log line
+or a metric label, so control characters are refused everywhere.
+
+Sources: RFC 6749 3.3 (scope-token) and A.1 (client_id), RFC 9110 5.6.2 (token),
+RFC 3986 3 (URI parts), RFC 8414 2 (issuer identifier).
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from gateway.settings.model import TargetSettings, TcpAddress
+from gateway.settings.problems import LATER, SpellingError
+
+_CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
+_URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+RESERVED_CLAIMS = frozenset(
+    [
+        "iss",
+        "sub",
+        "client_id",
+        "aud",
+        "iat",
+        "nbf",
+        "exp",
+        "jti",
+        "scope",
+        "scp",
+        "cnf",
+        "act",
+        "may_act",
+        "typ",
+        "azp",
+        "authorization_details",
+    ]
+)
+"""Claims that the issuer sets itself or that would change what a token means."""
+
+
+def parse_line(text: str) -> str:
+    """Return text without control characters; it may be empty."""
+    if not text.isprintable():
+        raise SpellingError(
+            "holds a control character", "line breaks and other control characters are not allowed here"
+        )
+    return text
+
+
+def parse_name(text: str) -> str:
+    """Return a name for routes, upstreams and tests: 1 to 200 printable characters."""
+    parse_line(text)
+    if not text.strip() or len(text) > 200:
+        raise SpellingError("is not a name", "1 to 200 printable characters")
+    return text
+
+
+def parse_client_id(text: str) -> str:
+    """Return a client id: 1 to 512 printable ASCII characters, no space at the ends (RFC 6749 A.1)."""
+    if not _CLIENT_ID.match(text):
+        raise SpellingError("is not a client id", "1 to 512 printable ASCII characters")
+    if text != text.strip():
+        raise SpellingError("is not a client id", "it begins or ends with a space")
+    return text
+
+
+def parse_scope(text: str) -> str:
+    """Return one scope name (RFC 6749 3.3)."""
+    if not _SCOPE.match(text):
+        raise SpellingError("is not a scope name", 'printable ASCII without space, " and \\')
+    return text
+
+
+def parse_claim_name(text: str) -> str:
+    """Return the name of a claim."""
+    parse_line(text)
+    if not text or len(text) > 128:
+        raise SpellingError("is not a claim name", "1 to 128 printable characters")
+    return text
+
+
+def parse_own_claim_name(text: str) -> str:
+    """Return the name of a claim that a client may carry; the issuer's own names are refused."""
+    if text in RESERVED_CLAIMS:
+        raise SpellingError("is set by the issuer and cannot be given here", "choose another name")
+    return parse_claim_name(text)
+
+
+def parse_method(text: str) -> str:
+    """Return a request method; CONNECT and TRACE are never forwarded and refused."""
+    if not _TOKEN.match(text):
+        raise SpellingError("is not a method")
+    if text in ("CONNECT", "TRACE"):
+        raise SpellingError("is never forwarded", "leave it out")
+    if text != text.upper():
+        raise SpellingError("is not a method", f"methods are case-sensitive; write {text.upper()}")
+    return text
+
+
+def parse_kept_header(text: str) -> str:
+    """Return the lower-case name of a field to keep; the identity fields can never be kept."""
+    if not _TOKEN.match(text):
+        raise SpellingError("is not a field name")
+    spelling = re.sub(r"[^a-z0-9]", "-", text.lower())
+    if spelling.startswith(("x-auth-", "x-sidegate-")):
+        raise SpellingError(
+            "can never be kept", "X-Auth-* and X-Sidegate-* are Sidegate's own words to the upstream"
+        )
+    return text.lower()
+
+
+def parse_variable(text: str) -> str:
+    """Return the name of an environment variable."""
+    if not _VARIABLE.match(text):
+        raise SpellingError("is not the name of an environment variable")
+    return text
+
+
+def parse_file_text(text: str) -> str:
+    """Return the text of a file path: not empty, no control characters."""
+    parse_line(text)
+    if not text:
+        raise SpellingError("is not a path")
+    return text
+
+
+def parse_address(text: str) -> TcpAddress:
+    """Return an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`."""
+    if text.startswith("unix:"):
+        raise SpellingError(LATER, "host:port, e.g. 127.0.0.1:8080")
+    host, port = _split_authority(text)
+    if port is None:
+        raise SpellingError(
+            "is not host:port", "e.g. 127.0.0.1:8080 or [::1]:8080; 0.0.0.0:8080 for all addresses"
+        )
+    return TcpAddress(host, port)
+
+
+def parse_target(text: str) -> TargetSettings:
+    """Return one address of an upstream from `http://host[:port]`."""
+    if text.startswith(("https://", "unix:")):
+        raise SpellingError(LATER, "an http:// address")
+    if not text.startswith("http://"):
+        raise SpellingError("is not an upstream address", "http://host:port")
+    rest = text.removeprefix("http://").removesuffix("/")
+    if any(char in rest for char in "/?#@"):
+        raise SpellingError(
+            "holds more than host and port", "http://host:port; change paths with `rewrite` on a route"
+        )
+    host, port = _split_authority(rest)
+    if port == 0:
+        raise SpellingError("names port 0")
+    return TargetSettings(host, 80 if port is None else port)
+
+
+def parse_host_value(text: str) -> str:
+    """Return a fixed Host value: `host` or `host:port`."""
+    _split_authority(text)
+    return text
+
+
+def parse_admin_host(text: str) -> str:
+    """Return a lower-case Host value that the admin listener answers to."""
+    _split_authority(text)
+    return text.lower()
+
+
+def parse_host_pattern(text: str) -> str:
+    """Return a route's host in lower case: a name, an IP address, or `*.name`."""
+    name = text.removeprefix("*.")
+    if "*" in name:
+        raise SpellingError("is not a host", "a wildcard stands at the beginning only: *.example.com")
+    host, port = _split_authority(name)
+    if port is not None:
+        raise SpellingError("names a port", "a route's host is matched without the port; leave it out")
+    if name != text and ("." not in name or _is_address(host)):
+        raise SpellingError("is not a host", "a wildcard needs a domain of two labels or more: *.example.com")
+    return text.lower().rstrip(".")
+
+
+def parse_issuer_url(text: str) -> str:
+    """Return the issuer identifier as written (RFC 8414 2: no query, no fragment)."""
+    if not _URI_TEXT.match(text):
+        raise SpellingError("is not a URL", "an absolute https:// URL of URL characters")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise SpellingError("is not a URL", "an absolute https:// URL") from None
+    if parts.scheme not in ("http", "https") or not text.startswith(("http://", "https://")) or not host:
+        raise SpellingError("is not an absolute http:// or https:// URL", "e.g. https://auth.example.com")
+    if "?" in text or "#" in text:
+        raise SpellingError(
+            "has a query or a fragment", "an issuer is compared byte for byte and has neither"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise SpellingError("holds user information", "leave out what stands before @")
+    if port == 0:
+        raise SpellingError("names port 0")
+    _split_authority(parts.netloc)
+    return text
+
+
+def parse_path_prefix(text: str) -> str:
+    """Return an empty text or `/a/b`: absolute, no trailing slash, no dot segments."""
+    if text and (not _PREFIX.match(text) or "%" in text or _has_dot_segment(text)):
+        raise SpellingError(
+            "is not a path prefix", 'empty, or /a/b without a slash at the end; "." and ".." are no segments'
+        )
+    return text
+
+
+def parse_path_template(text: str) -> str:
+    """Return a route's path as written; its segments are judged by the policy compiler."""
+    parse_line(text)
+    if not text.startswith("/"):
+        raise SpellingError("is not a path", "it begins with /")
+    if "?" in text or "#" in text:
+        raise SpellingError("holds a query or fragment", "a route matches the path only")
+    if any(char.isspace() for char in text) or len(text) > 2000:
+        raise SpellingError("is not a path", "up to 2000 characters without spaces")
+    return text
+
+
+def parse_network(text: str) -> str:
+    """Return a CIDR (or one address) in canonical text."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise SpellingError("is not a network", "e.g. 10.0.0.0/8 or fd00::/8") from None
+    raise SpellingError("has bits set behind its prefix", f"the network is {network}")
+
+
+def choose_from(what: str, known: tuple[str, ...], later: tuple[str, ...] = ()) -> Callable[[str], str]:
+    """Return a parser that accepts the known words and says of `later` ones that they are to come."""
+    hint = "one of: " + ", ".join(known)
+
+    def parse(text: str) -> str:
+        if text in known:
+            return text
+        raise SpellingError(LATER if text in later else f"is not {what}", hint)
+
+    return parse
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host can only be reached from this machine."""
+    if host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _split_authority(text: str) -> tuple[str, int | None]:
+    """Return host (no brackets) and port (None when absent) of `host`, `host:port` or `[v6]:port`."""
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or not _is_address(host) or ":" not in host or (rest and not rest.startswith(":")):
+            raise SpellingError("is not a host", "an IPv6 address stands in brackets: [::1]:8080")
+        port = rest[1:] if rest else None
+    else:
+        host, colon, after = text.partition(":")
+        port = after if colon else None
+        if not _HOST_NAME.match(host.rstrip(".")) or len(host) > 253:
+            raise SpellingError(
+                "is not a host", "a host name or an IP address, with :port where one is wanted"
+            )
+        if host.replace(".", "").isdigit() and not _is_address(host):
+            raise SpellingError("is not a host", "the IPv4 address is not complete or out of range")
+    if port is None:
+        return host, None
+    if not _PORT.match(port) or int(port) > 65535:
+        raise SpellingError("has no valid port", "a port is a number from 1 to 65535")
+    return host, int(port)
+
+
+def _has_dot_segment(path: str) -> bool:
+    return any(segment in (".", "..") for segment in path.split("/"))
