@@ -65,6 +65,7 @@ class Exchange(msgspec.Struct, gc=False, omit_defaults=True, rename={"at": "time
     """From the request's first byte sent until the answer's head; not applicable without an answer."""
     upstream_s: float = NOT_APPLICABLE
     """The whole time at the upstream."""
-    protocol: str = "HTTP/1.1"
+    protocol: str = ""
+    """As in the request line, e.g. HTTP/1.1."""
     error_detail: str = ""
     """A few words of our own about what broke; never text from a message."""

@@ -22,12 +22,12 @@ _CREDENTIALS = re.compile(
     r"""
       (?P<token> eyJ[A-Za-z0-9_-]{4,} (?: \.[A-Za-z0-9_-]* )+ )
     | (?P<field>
-        \b(?:proxy-)?authorization \b \\?["']? \s* [:=,] \s* b? \\?["']? )
+        \b(?:proxy-)?authorization \b \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? )
         (?: [A-Za-z-]+ [ ]+ )? [^\s"'\\,;]+
     | (?P<scheme> \b(?:bearer|basic|dpop) [ ]+ ) [A-Za-z0-9+/_.~-]{16,} =*
     | (?P<parameter>
         \b(?:client_secret|client_assertion|assertion|access_token|subject_token|actor_token|password) \b
-        \\?["']? \s* [:=,] \s* b? \\?["']? ) [^\s"'\\,;&]+
+        \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? ) [^\s"'\\,;&]+
     """,
     re.VERBOSE | re.IGNORECASE,
 )

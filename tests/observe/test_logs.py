@@ -1,0 +1,113 @@
+"""Show the process log's lines, and that nothing that looks like a credential gets into them."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.observe.line_writer import LineWriter
+from gateway.observe.logs import MASK, LineFormatter, configure_logging, mask_credentials
+
+JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.eyJpc3MiOiJodHRwOi8vaSJ9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"got {JWT} here", f"got {MASK} here"),
+        (f"got {JWT.rpartition('.')[0]}.", f"got {MASK}"),
+        (f"Authorization: Bearer {JWT}", f"Authorization: {MASK}"),
+        ("Authorization: Bearer opaque", f"Authorization: {MASK}"),
+        ("authorization=Basic dXNlcjpwYXNz", f"authorization={MASK}"),
+        ("{'Authorization': 'Basic dXNlcjpwYXNz'}", f"{{'Authorization': '{MASK}'}}"),
+        ('{"authorization": "secret"}', f'{{"authorization": "{MASK}"}}'),
+        ("(b'Authorization', b'Bearer abc')", f"(b'Authorization', b'{MASK}')"),
+        ("Proxy-Authorization: x", f"Proxy-Authorization: {MASK}"),
+        ("sent Bearer 0123456789abcdef0123", f"sent Bearer {MASK}"),
+        ("grant_type=x&client_secret=s3cret&scope=a", f"grant_type=x&client_secret={MASK}&scope=a"),
+        ('{"access_token": "opaque-reference", "x": 1}', f'{{"access_token": "{MASK}", "x": 1}}'),
+        ("client_assertion=abc", f"client_assertion={MASK}"),
+    ],
+)
+def test_credentials_are_masked(text: str, masked: str) -> None:
+    assert mask_credentials(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "client authentication failed: basic authentication was used",
+        "a bearer token is required",
+        "no authorization for audience country",
+        "authorizations: 12",
+        "route read-country is new",
+        "kid q3xT2m9cW7Yq0Zb1 became active",
+        "secret of client a-b was rotated",
+        "access_token_lifetime",
+        "eyJ is how tokens begin",
+    ],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert mask_credentials(text) == text
+
+
+def make_record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    record = logging.LogRecord("gateway.live", logging.WARNING, "f.py", 1, message, args, None)
+    record.created = 1_763_731_205.1239
+    vars(record).update(extra)
+    return record
+
+
+def test_a_json_line() -> None:
+    line = LineFormatter("json").format(make_record("loaded %d routes", 3, config_hash="abc", seconds=1.5))
+    assert json.loads(line) == {
+        "time": "2025-11-21T13:20:05.123Z",
+        "level": "warning",
+        "logger": "gateway.live",
+        "message": "loaded 3 routes",
+        "config_hash": "abc",
+        "seconds": 1.5,
+    }
+
+
+def test_a_text_line() -> None:
+    line = LineFormatter("text").format(make_record("loaded %d routes", 3, config_hash="abc"))
+    assert line == '2025-11-21T13:20:05.123Z warning gateway.live: loaded 3 routes config_hash="abc"'
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("hostile", ["a\nb", "\x1b[2J", "\x7f", "\x9b", "\u202e", "\ud800"])
+def test_a_message_stays_one_printable_line(log_format: str, hostile: str) -> None:
+    line = LineFormatter(log_format).format(make_record("%s", hostile, extra_text=hostile))
+    assert all(" " <= character <= "~" for character in line)
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_messages_extras_and_exceptions_are_masked(
+    tmp_path: Path, root_logger: logging.Logger, log_format: str
+) -> None:
+    writer = LineWriter(tmp_path / "log")
+    configure_logging("info", log_format, writer)
+    logger = logging.getLogger("gateway.test")
+    logger.debug("below the level")
+    try:
+        raise ValueError(f"Authorization: Bearer {JWT}")
+    except ValueError:
+        logger.exception("failed with %s", JWT, extra={"value": JWT})
+    assert writer.close(5.0)
+    text = (tmp_path / "log").read_text()
+    assert "eyJ" not in text
+    assert text.count(MASK) >= 3, "in the message, the extra value and the exception"
+    assert "ValueError" in text
+    assert "below the level" not in text
