@@ -1,0 +1,270 @@
+"""Keep the house in order: who may import whom, which cores are pure, what the map says.
+
+The lists below are the architecture, in the form in which it is enforced;
+`docs/architecture.md` explains them. After adding or renaming a module, run
+`python tests/test_architecture.py` to renew the file list in that document.
+"""
+
+import ast
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from re import _parser  # type: ignore[attr-defined]
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAP = ROOT / "docs" / "architecture.md"
+
+# --- the rules --------------------------------------------------------------------------
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"version", "settings.model"}),  # frozen data that everything may read
+    frozenset({"observe"}),
+    frozenset({"tokens", "state"}),
+    frozenset({"clients", "policy", "http1"}),  # domain
+    frozenset({"enforce"}),  # one request head -> one verdict
+    frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
+    frozenset({"app", "live", "lifecycle", "serving"}),  # composition
+    frozenset({"cli", "__main__"}),
+)
+"""From the ground up. A module imports from its own package and from lower layers only; packages
+of one layer do not know each other, but for `WITHIN_A_LAYER`."""
+
+WITHIN_A_LAYER = {
+    ("clients", "policy"): "the registry writes the grants that decisions read",
+    ("app", "live"): "the composition root builds the first snapshot",
+    ("app", "lifecycle"): "and lives by its signals",
+    ("app", "serving"): "and opens the listeners",
+    ("lifecycle", "live"): "a signal reloads",
+}
+"""(importer, imported): the few pairs of one layer where one builds on the other, and why."""
+
+THIRD_PARTY: dict[str, frozenset[str]] = {
+    "http1": frozenset({"httptools"}),
+    "tokens": frozenset({"cryptography", "jwcrypto", "msgspec"}),
+    "enforce": frozenset(),
+    "policy": frozenset(),
+    "clients": frozenset(),
+    "state": frozenset(),
+    "settings": frozenset({"yaml"}),
+    "observe": frozenset({"prometheus_client", "msgspec", "uvloop"}),
+    "proxy": frozenset({"msgspec", "uvloop"}),
+    "issuer": frozenset({"aiohttp", "msgspec", "multidict"}),
+    "admin": frozenset({"aiohttp", "msgspec", "multidict"}),
+    "demo": frozenset({"aiohttp", "msgspec"}),
+    "app": frozenset({"aiohttp", "uvloop"}),
+    "live": frozenset(),
+    "lifecycle": frozenset({"uvloop"}),
+    "serving": frozenset({"aiohttp", "uvloop"}),
+    "cli": frozenset({"click", "msgspec", "uvloop", "yaml"}),
+}
+"""What each package may take from outside. A package that is missing takes nothing."""
+
+PURE = ("policy", "http1", "clients", "enforce", "settings.model", "tokens")
+"""No I/O, no clock, no randomness, no logging: the same input gives the same output."""
+
+SHELLS = {
+    "clients.scrypt_worker": "runs scrypt on a thread of its own",
+    "clients.secrets": "makes new secrets, so it asks the system for random bytes",
+    "tokens.keyfiles": "reads and writes the key directory",
+}
+"""Modules of pure packages that may touch the world, and why."""
+
+IMPURE_MODULES = frozenset(
+    {
+        "asyncio", "concurrent", "fcntl", "glob", "io", "logging", "multiprocessing", "os", "queue",
+        "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "ssl",
+        "subprocess", "tempfile", "threading", "time", "urllib.request", "uuid",
+    }
+)  # fmt: skip
+IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint"})
+IMPURE_METHODS = frozenset(
+    {
+        "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "now", "read_bytes", "read_text",
+        "stat", "today", "touch", "unlink", "utcnow", "write_bytes", "write_text",
+    }
+)  # fmt: skip
+"""Of paths and datetimes, which are harmless as values."""
+
+FORBIDDEN_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"})
+
+# --- reading the source --------------------------------------------------------------------
+
+
+class Module(NamedTuple):
+    name: str
+    """Dotted, without the leading `gateway.`; the package itself is `gateway`."""
+    path: Path
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        return "settings.model" if self.name == "settings.model" else self.name.partition(".")[0]
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    found = []
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        parts = path.relative_to(ROOT / "gateway").with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__") or "gateway"
+        found.append(Module(name, path, ast.parse(path.read_text("utf-8"))))
+    return tuple(found)
+
+
+def imports_of(module: Module) -> Iterator[tuple[str, int]]:
+    """Yield every module that is imported, at any depth of the file, with its line."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module.name}:{node.lineno} imports relatively"
+            known = {f"gateway.{other.name}" for other in modules()}
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole if whole in known else str(node.module)), node.lineno
+
+
+def layer_of(package: str) -> int:
+    for height, packages in enumerate(LAYERS):
+        if package in packages:
+            return height
+    raise AssertionError(
+        f"gateway.{package} has no layer: add it to LAYERS, and say why in docs/architecture.md"
+    )
+
+
+def own_packages(module: Module) -> Iterator[tuple[str, int]]:
+    """Yield (package, line) of everything imported from gateway."""
+    for name, line in imports_of(module):
+        if name.startswith("gateway."):
+            inner = name.removeprefix("gateway.")
+            yield ("settings.model" if inner == "settings.model" else inner.partition(".")[0]), line
+
+
+def is_pure(module: Module) -> bool:
+    return module.name not in SHELLS and any(
+        module.name == core or module.name.startswith(core + ".") for core in PURE
+    )
+
+
+# --- the tests -------------------------------------------------------------------------------
+
+EACH_MODULE = pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+
+
+@EACH_MODULE
+def test_imports_point_down(module: Module) -> None:
+    if module.name == "gateway":
+        return
+    own = module.package
+    for package, line in own_packages(module):
+        if package == own or (own, package) in WITHIN_A_LAYER:
+            continue
+        if own == "settings.model" or layer_of(package) >= layer_of(own):
+            pytest.fail(f"gateway.{module.name}:{line} imports gateway.{package}, which is not below it")
+
+
+@EACH_MODULE
+def test_third_party_packages_are_where_they_belong(module: Module) -> None:
+    allowed = THIRD_PARTY.get(module.package, frozenset())
+    for name, line in imports_of(module):
+        top = name.partition(".")[0]
+        if top != "gateway" and top not in sys.stdlib_module_names and top not in allowed:
+            pytest.fail(f"gateway.{module.name}:{line} imports {top}: not in THIRD_PARTY[{module.package!r}]")
+
+
+def impurities(module: Module) -> Iterator[str]:
+    """Yield what in a module touches the world."""
+    for name, line in imports_of(module):
+        if {name, name.partition(".")[0]} & IMPURE_MODULES or name.startswith("gateway.observe"):
+            yield f"gateway.{module.name}:{line} imports {name}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name(id=called) if called in IMPURE_CALLS:
+                    yield f"gateway.{module.name}:{node.lineno} calls {called}"
+                case ast.Attribute(attr=called) if called in IMPURE_METHODS:
+                    yield f"gateway.{module.name}:{node.lineno} calls .{called}"
+
+
+@EACH_MODULE
+def test_cores_are_pure(module: Module) -> None:
+    if is_pure(module):
+        assert list(impurities(module)) == []
+
+
+def test_shells_are_declared_only_where_needed() -> None:
+    by_name = {module.name: module for module in modules()}
+    assert [name for name in SHELLS if name not in by_name or not any(impurities(by_name[name]))] == []
+
+
+@EACH_MODULE
+def test_modules_say_what_they_do(module: Module) -> None:
+    assert module.name.rpartition(".")[2] not in FORBIDDEN_NAMES
+    if module.path.stat().st_size > 0:
+        assert first_sentence(module).endswith("."), (
+            f"gateway.{module.name} needs a docstring of whole sentences"
+        )
+
+
+PATTERN_FUNCTIONS = frozenset(
+    {"compile", "match", "fullmatch", "search", "sub", "split", "finditer", "findall"}
+)
+
+
+@EACH_MODULE
+def test_no_pattern_has_a_possessive_quantifier(module: Module) -> None:
+    """Before CPython 3.11.5 they can match too much (python/cpython#100061, #106052)."""
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "re"
+            and node.func.attr in PATTERN_FUNCTIONS
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            pattern = node.args[0].value
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parsed = repr(_parser.parse(pattern).data)
+            assert "POSSESSIVE" not in parsed, f"gateway.{module.name}:{node.lineno}: {pattern!r}"
+
+
+# --- the map ---------------------------------------------------------------------------------
+
+START, END = "<!-- files: written by tests/test_architecture.py -->", "<!-- end of files -->"
+
+
+def first_sentence(module: Module) -> str:
+    docstring = ast.get_docstring(module.tree) or ""
+    return re.split(r"(?<=\.)(?:\s|$)", " ".join(docstring.split("\n\n")[0].split()))[0]
+
+
+def file_list() -> str:
+    """Return the modules with the first sentence of each, as Markdown."""
+    lines = []
+    for module in modules():
+        sentence = first_sentence(module)
+        if sentence and module.name != "gateway":
+            mark = " *(shell)*" if module.name in SHELLS else ""
+            lines.append(f"- `{module.path.relative_to(ROOT)}`{mark}: {sentence}")
+    return "\n".join(lines)
+
+
+def test_the_map_lists_every_file() -> None:
+    text = MAP.read_text("utf-8")
+    listed = text.partition(START)[2].partition(END)[0].strip()
+    assert listed == file_list(), "run `python tests/test_architecture.py` to renew docs/architecture.md"
+
+
+if __name__ == "__main__":
+    before, _, rest = MAP.read_text("utf-8").partition(START)
+    MAP.write_text(f"{before}{START}\n\n{file_list()}\n\n{END}{rest.partition(END)[2]}", "utf-8")
