@@ -74,9 +74,10 @@ class LineWriter:
             self._queue.put((b"", 0))
 
     def close(self, timeout_s: float) -> bool:
-        """Write what is waiting, for at most `timeout_s`; return whether all of it was taken.
+        """Write what is waiting, for at most about `timeout_s`; return whether no line was ever lost.
 
-        What could not be written by then is counted as dropped.
+        What could not be written by then is counted as dropped, unless a blocking write
+        still holds the thread; that thread does not keep the process alive.
         """
         if not self._closed:
             self._closed = True

@@ -1,0 +1,338 @@
+"""Show the admin listener over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
+from gateway.admin.web import BODY_LIMIT_BYTES, build_admin, start_admin
+from gateway.observe.exposition import Exposition, Rendering
+from gateway.observe.metrics import Metrics
+from gateway.settings.model import AdminSettings, MetricsSettings, TcpAddress
+
+JSON = {"Content-Type": "application/json"}
+PROBLEM = {"file": "policies/a.yaml", "line": 3, "column": 5, "message": "unknown key"}
+
+
+@dataclass
+class Process:
+    """A process as the admin listener sees it: what it would answer, and what was asked of it."""
+
+    settings: AdminSettings = field(default_factory=AdminSettings)
+    checks: dict[str, CheckResult] = field(
+        default_factory=lambda: {"keys": CheckResult(True), "state": CheckResult(True, "memory")}
+    )
+    outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(True, "abc"))
+    reloads: int = 0
+    render: Callable[[str], Rendering] = field(
+        default_factory=lambda: (
+            Exposition(Metrics(MetricsSettings(), issuer="i", version="1.2.3", uvloop_version="")).render
+        )
+    )
+
+    def context(self) -> AdminContext:
+        return AdminContext(
+            settings=lambda: self.settings,
+            ready_checks=self.ready_checks,
+            status=lambda: {"version": "1.2.3", "draining": False},
+            reload=self.reload,
+            render_metrics=lambda accept: self.render(accept),
+        )
+
+    async def ready_checks(self) -> Mapping[str, CheckResult]:
+        return self.checks
+
+    async def reload(self) -> ReloadOutcome:
+        self.reloads += 1
+        return self.outcome
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+@pytest.fixture
+async def client(process: Process) -> AsyncIterator[TestClient]:
+    async with TestClient(TestServer(build_admin(process.context()))) as client:
+        yield client
+
+
+async def send(client: TestClient, head: bytes) -> bytes:
+    """Send raw bytes and return the whole answer, as far as the server closes."""
+    reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+    try:
+        writer.write(head)
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_healthz(client: TestClient) -> None:
+    answer = await client.get("/healthz")
+    assert answer.status == 200
+    assert await answer.json() == {"status": "ok"}
+
+
+async def test_readyz_names_every_check(client: TestClient, process: Process) -> None:
+    answer = await client.get("/readyz")
+    assert answer.status == 200
+    assert await answer.json() == {
+        "status": "ready",
+        "checks": {"keys": {"ok": True}, "state": {"ok": True, "detail": "memory"}},
+    }
+    process.checks["draining"] = CheckResult(False, "the process is draining")
+    answer = await client.get("/readyz")
+    assert answer.status == 503
+    document = await answer.json()
+    assert document["status"] == "not_ready"
+    assert document["checks"]["draining"] == {"ok": False, "detail": "the process is draining"}
+
+
+async def test_status(client: TestClient) -> None:
+    answer = await client.get("/api/v1/status")
+    assert answer.status == 200
+    assert answer.content_type == "application/json"
+    assert await answer.json() == {"version": "1.2.3", "draining": False}
+
+
+async def test_metrics_as_text(client: TestClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    found = {family.name for family in parse_text(await answer.text())}
+    assert {"sidegate_build_info", "process_cpu_seconds", "python_gc_collections"} <= found
+
+
+async def test_metrics_as_openmetrics(client: TestClient) -> None:
+    answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert "sidegate_build_info" in {family.name for family in parse_openmetrics(await answer.text())}
+
+
+async def test_metrics_that_break_midway_never_look_complete(
+    client: TestClient, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"a 1\n"
+        raise RuntimeError("broken family")
+
+    process.render = lambda _accept: Rendering("text/plain", broken())
+    raw = await send(client, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert b"\r\n0\r\n\r\n" not in raw
+    assert "could not be rendered" in caplog.text
+
+
+async def test_reload(client: TestClient, process: Process) -> None:
+    answer = await client.post("/api/v1/reload", headers=JSON)
+    assert answer.status == 200
+    assert await answer.json() == {"result": "ok", "config_hash": "abc", "problems": []}
+    process.outcome = ReloadOutcome(False, "abc", (PROBLEM,))
+    answer = await client.post("/api/v1/reload", headers=JSON, data=b"{}")
+    assert answer.status == 422
+    assert answer.content_type == "application/problem+json"
+    document = await answer.json()
+    assert document["problems"] == [PROBLEM]
+    assert document["status"] == 422
+    assert process.reloads == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        (JSON | {"Origin": "http://evil.example"}, 403),
+        (JSON | {"Origin": "null"}, 403),
+        (JSON | {"Sec-Fetch-Site": "cross-site"}, 403),
+        (JSON | {"Host": "evil.example"}, 421),
+        (JSON | {"Host": "a b"}, 400),
+    ],
+)
+async def test_a_refused_write_reloads_nothing(
+    client: TestClient, process: Process, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.post("/api/v1/reload", headers=headers)
+    assert answer.status == status
+    assert answer.content_type == "application/problem+json"
+    assert (await answer.json())["status"] == status
+    assert process.reloads == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 200),
+        (b"{}", 200),
+        (b'{"force": true}', 400),
+        (b"[]", 400),
+        (b"x", 400),
+        (b"\xff", 400),
+        (b"{" + b" " * BODY_LIMIT_BYTES + b"}", 413),
+    ],
+)
+async def test_bodies_of_a_reload(client: TestClient, process: Process, body: bytes, status: int) -> None:
+    answer = await client.post("/api/v1/reload", headers=JSON, data=body)
+    assert answer.status == status
+    assert process.reloads == (1 if status == 200 else 0)
+    if status != 200:
+        assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/v1/status", "/absent"])
+async def test_no_page_is_served_to_a_foreign_host(client: TestClient, path: str) -> None:
+    answer = await client.get(path, headers={"Host": "rebound.example:9090"})
+    assert answer.status == 421
+    assert answer.content_type == "application/problem+json"
+
+
+async def test_two_host_fields_are_refused(client: TestClient) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    assert (await send(client, head)).split(b" ")[1] == b"400"
+    assert (await send(client, head.replace(b"Host: evil.example\r\n", b""))).split(b" ")[1] == b"200"
+
+
+async def test_hosts_follow_a_reload(client: TestClient, process: Process) -> None:
+    headers = {"Host": "admin.example"}
+    assert (await client.get("/healthz", headers=headers)).status == 421
+    process.settings = AdminSettings(hosts=("admin.example",))
+    assert (await client.get("/healthz", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/absent", 404, None),
+        ("GET", "/", 404, None),
+        ("GET", "/healthz/", 404, None),
+        ("POST", "/healthz", 405, {"GET", "HEAD"}),
+        ("DELETE", "/metrics", 405, {"GET", "HEAD"}),
+        ("OPTIONS", "/api/v1/reload", 405, {"POST"}),
+        ("GET", "/api/v1/reload", 405, {"POST"}),
+    ],
+)
+async def test_unknown_pages_and_methods(
+    client: TestClient, method: str, path: str, status: int, allow: set[str] | None
+) -> None:
+    answer = await client.request(method, path, headers=JSON)
+    assert answer.status == status
+    assert answer.content_type == "application/problem+json"
+    document = await answer.json()
+    assert document["type"] == "about:blank"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    found = answer.headers.get("Allow")
+    assert (set(found.replace(" ", "").split(",")) if found else None) == allow
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/api/v1/status"])
+async def test_head_has_the_head_of_get_and_no_body(client: TestClient, path: str) -> None:
+    head = await client.head(path)
+    get = await client.get(path)
+    assert head.status == get.status == 200
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+    assert await head.read() == b""
+    raw = await send(
+        client, b"HEAD %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode()
+    )
+    assert raw.partition(b"\r\n\r\n")[2] == b""
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/api/v1/status", "/absent", "/api/v1/reload"])
+async def test_every_answer_carries_the_security_headers(client: TestClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert "Server" not in answer.headers
+
+
+@pytest.fixture
+def token_file(tmp_path: Path, process: Process) -> Path:
+    path = tmp_path / "token"
+    path.write_text("right-token\n")
+    process.settings = AdminSettings(token_file=path)
+    return path
+
+
+@pytest.mark.usefixtures("token_file")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_and_scrapers_need_no_token(client: TestClient, path: str) -> None:
+    assert (await client.get(path)).status == 200
+
+
+@pytest.mark.usefixtures("token_file")
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer right-token", 200),
+        ("bearer right-token", 200),
+        ("Bearer wrong-token", 401),
+        ("Bearer right-toke", 401),
+        ("Bearer right-tokens", 401),
+        ("Basic right-token", 401),
+        ("right-token", 401),
+        ("Bearer ", 401),
+        (None, 401),
+    ],
+)
+async def test_the_admin_token(
+    client: TestClient, process: Process, authorization: str | None, status: int
+) -> None:
+    headers = {"Authorization": authorization} if authorization is not None else {}
+    read = await client.get("/api/v1/status", headers=headers)
+    write = await client.post("/api/v1/reload", headers=headers | JSON)
+    assert [read.status, write.status] == [status, status]
+    assert process.reloads == (1 if status == 200 else 0)
+    assert ("WWW-Authenticate" in read.headers) is (status == 401)
+
+
+async def test_a_lost_token_file_lets_nobody_in(client: TestClient, process: Process) -> None:
+    process.settings = AdminSettings(token_file=Path("absent-token-file"))
+    answer = await client.get("/api/v1/status", headers={"Authorization": "Bearer right-token"})
+    assert answer.status == 503
+    assert "absent-token-file" not in await answer.text()
+
+
+@pytest.mark.usefixtures("token_file")
+async def test_an_unknown_page_behind_the_token_is_not_told_apart(client: TestClient) -> None:
+    assert (await client.get("/absent")).status == 401
+
+
+async def test_an_error_in_a_page_shows_no_internals(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> Mapping[str, object]:
+        raise RuntimeError("internal words")
+
+    context = process.context()
+    context = AdminContext(
+        context.settings, context.ready_checks, broken, context.reload, context.render_metrics
+    )
+    async with TestClient(TestServer(build_admin(context))) as client:
+        answer = await client.get("/api/v1/status")
+        assert answer.status == 500
+        assert "internal words" not in await answer.text()
+    assert "internal words" in caplog.text
+
+
+async def test_starting_on_a_port_and_failing_on_a_taken_one(process: Process) -> None:
+    runner = await start_admin(process.context(), TcpAddress("127.0.0.1", 0))
+    try:
+        host, port = runner.addresses[0][:2]
+        async with ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as answer:
+            assert json.loads(await answer.read()) == {"status": "ok"}
+        with pytest.raises(OSError):
+            await start_admin(process.context(), TcpAddress("127.0.0.1", port))
+    finally:
+        await runner.cleanup()
