@@ -10,13 +10,17 @@ fi
 python -m gateway.demo.country_service --port 9001 &
 service=$!
 trap 'kill "$service" 2>/dev/null || true' EXIT
-trap 'kill -TERM "$gateway" 2>/dev/null || true' INT TERM
 
 sidegate run -c gateway.yaml &
 gateway=$!
+# Ctrl-C reaches Sidegate from the terminal as well: passing it on would be the second signal, which
+# ends the drain. SIGTERM comes to this script alone.
+trap : INT
+trap 'kill -TERM "$gateway" 2>/dev/null || true' TERM
+
+# A signal interrupts the wait while Sidegate drains, so wait until it is gone.
 status=0
 wait "$gateway" || status=$?
-# A signal interrupts the first wait while Sidegate drains: wait for its real end.
 while kill -0 "$gateway" 2>/dev/null; do
     status=0
     wait "$gateway" || status=$?
