@@ -100,7 +100,6 @@ def compile_routes(routes: Sequence[RouteSettings], *, reserved_paths: Collectio
             flaws.append(("path", template))
         else:
             flaws.extend(_conflicts_with_issuer(template, reserved))
-            flaws.extend(_useless_rewrite(settings, template))
             if isinstance(host, str):
                 leaf_node = _grow(hosts.setdefault(host, PathNode()), template)
                 leaf = leaves.setdefault(id(leaf_node), _Leaf(leaf_node))
@@ -369,22 +368,3 @@ def _canonical_prefix(prefix: str) -> str:
     canonical = canonical_path(escape_non_ascii(prefix or "/"))
     assert not isinstance(canonical, BadPath), "routes with flaws are not compiled"
     return canonical.text.rstrip("/")
-
-
-def _useless_rewrite(settings: RouteSettings, template: _Template) -> Iterator[tuple[str, _Flaw]]:
-    """Yield the flaw when no path of the route can begin with `strip_prefix`."""
-    canonical = canonical_path(escape_non_ascii(settings.rewrite.strip_prefix or "/"))
-    if isinstance(canonical, BadPath):
-        return
-    prefix = canonical.match_text.rstrip("/").split("/")[1:]
-    possible = len(prefix) <= len(template.segments) or template.has_rest
-    for segment, wanted in zip(template.segments, prefix, strict=False):
-        possible = possible and (isinstance(segment, _Parameter) or segment == wanted)
-    if not possible:
-        yield (
-            "rewrite.strip_prefix",
-            _Flaw(
-                f"no path of this route begins with {settings.rewrite.strip_prefix!r}",
-                "strip a prefix of the route's own path, in whole segments",
-            ),
-        )

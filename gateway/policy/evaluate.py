@@ -34,6 +34,11 @@ def locate(table: RouteTable, host: str, target_path: bytes, method: str) -> Loc
     path = canonical_path(target_path)
     if isinstance(path, BadPath):
         return Decision(Reason.BAD_PATH, expected="a path with one reading", found=path.detail)
+    return locate_path(table, host, path, method)
+
+
+def locate_path(table: RouteTable, host: str, path: CanonicalPath, method: str) -> Located | Decision:
+    """Return the route of a request whose path is canonical already, or the refusal."""
     match = find_route(table, host, path, method)
     route = match.route if isinstance(match, Found) else None
     if path.has_encoded_slash and not (route and route.allow_encoded_slash):

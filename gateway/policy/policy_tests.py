@@ -11,7 +11,7 @@ mode is not looked at: a test shows what the rule says. Reading the files is
 `gateway.settings`' matter, printing outcomes the command line's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.policy.decide import decide
@@ -21,7 +21,7 @@ from gateway.policy.model import Decision, Grants, Reason, Route
 from gateway.policy.paths import escape_non_ascii
 from gateway.policy.statuses import STATUS_OF_REASON
 from gateway.policy.table import RouteTable
-from gateway.settings.model import Access, Origin, PolicyTest
+from gateway.settings.model import Access, Origin, PolicyTest, Settings
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 
 
@@ -63,19 +63,19 @@ class PolicyTestOutcome:
 
 
 def run_policy_tests(
-    tests: Iterable[PolicyTest], *, table: RouteTable, grants: Grants, grant_token: GrantToken, now: float
+    settings: Settings, table: RouteTable, grants: Grants, *, grant_token: GrantToken, now: float
 ) -> tuple[PolicyTestOutcome, ...]:
     """Return one outcome per test, in order.
 
     Args:
-        tests: From the settings.
+        settings: Of which only `tests` are read.
         table: The compiled routes.
         grants: What every client is granted.
         grant_token: The issuer's granting rules.
         now: Wall-clock seconds since the epoch.
     """
     outcomes = []
-    for test in tests:
+    for test in settings.tests:
         decision = _judge(test, table, grants, grant_token, now)
         outcomes.append(
             PolicyTestOutcome(

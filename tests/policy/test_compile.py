@@ -173,9 +173,6 @@ def test_a_route_that_an_issuer_endpoint_would_hide_is_a_problem(path: str, conf
     ("rewrite", "where"),
     [
         (RewriteSettings(strip_prefix="a"), "rewrite.strip_prefix"),
-        (RewriteSettings(strip_prefix="/b"), "rewrite.strip_prefix"),
-        (RewriteSettings(strip_prefix="/a/x/b"), "rewrite.strip_prefix"),
-        (RewriteSettings(strip_prefix="/a/x/c/d"), "rewrite.strip_prefix"),
         (RewriteSettings(add_prefix="v2"), "rewrite.add_prefix"),
         (RewriteSettings(add_prefix="/../v2"), "rewrite.add_prefix"),
         (RewriteSettings(add_prefix="/v2;x"), "rewrite.add_prefix"),

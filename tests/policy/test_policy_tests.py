@@ -8,7 +8,7 @@ from gateway.policy.compile import compile_routes
 from gateway.policy.evaluate import Located, evaluate, locate
 from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants, Reason
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests, split_url
-from gateway.settings.model import Access, Origin, PolicyTest, RequireSettings, RouteSettings
+from gateway.settings.model import Access, Origin, PolicyTest, RequireSettings, RouteSettings, Settings
 from gateway.tokens.claims import AccessToken
 
 NOW = 1_800_000_000.0
@@ -53,7 +53,7 @@ def grant_token(client: str, audience: str | None, scopes: tuple[str, ...]) -> A
 
 def run(method: str, url: str, **more: Any) -> PolicyTestOutcome:
     test = PolicyTest("t", method, url, **({"expect_allow": True} | more))
-    [outcome] = run_policy_tests([test], table=TABLE, grants=GRANTS, grant_token=grant_token, now=NOW)
+    [outcome] = run_policy_tests(Settings(tests=(test,)), TABLE, GRANTS, grant_token=grant_token, now=NOW)
     return outcome
 
 
@@ -123,7 +123,7 @@ def test_outcomes_keep_name_origin_and_order() -> None:
     tests = [
         PolicyTest(str(n), "GET", "/open", expect_allow=True, origin=Origin("p", n, 1)) for n in range(3)
     ]
-    outcomes = run_policy_tests(tests, table=TABLE, grants=GRANTS, grant_token=grant_token, now=NOW)
+    outcomes = run_policy_tests(Settings(tests=tests), TABLE, GRANTS, grant_token=grant_token, now=NOW)
     assert [(o.name, o.origin, o.found) for o in outcomes] == [
         (str(n), Origin("p", n, 1), "allow (public)") for n in range(3)
     ]
