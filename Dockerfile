@@ -27,6 +27,7 @@ LABEL org.opencontainers.image.title="Sidegate" \
 ENV PATH=/opt/sidegate/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    SIDEGATE_ADDRESS=0.0.0.0:8080 \
     SIDEGATE_CONFIG=/etc/sidegate/gateway.yaml
 
 # Keys and state are the only things written; everything else may be mounted read-only.
@@ -34,7 +35,8 @@ RUN groupadd --system --gid 10001 sidegate \
     && useradd --system --uid 10001 --gid sidegate --no-create-home --shell /usr/sbin/nologin sidegate \
     && install -d -m 0700 -o sidegate -g sidegate /etc/sidegate/keys /etc/sidegate/state
 COPY --from=build /opt/sidegate /opt/sidegate
-COPY config /etc/sidegate
+# The same starter that `sidegate init` writes; mount your own over it.
+COPY gateway/starter /etc/sidegate
 
 USER 10001:10001
 WORKDIR /etc/sidegate

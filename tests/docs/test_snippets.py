@@ -1,0 +1,58 @@
+"""Show that the documentation's configurations load and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gateway.settings.load import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/*/*.md"),
+        ROOT / "benchmarks/README.md",
+    ]
+)
+
+
+def snippets(page: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_policy_loads_without_warnings(tmp_path):
+    (policy,) = snippets("README.md", "yaml")
+    (tmp_path / "policy.yaml").write_text(policy, encoding="utf-8")
+    (tmp_path / "gateway.yaml").write_text(
+        "version: 1\n"
+        "upstreams: {country: {targets: ['http://127.0.0.1:9001']}}\n"
+        "policies: [policy.yaml]\n"
+        "policy_environment: [BILLING_SECRET]\n",
+        encoding="utf-8",
+    )
+    assert load(tmp_path / "gateway.yaml", environ={"BILLING_SECRET": "x" * 43}).warnings == ()
+
+
+def test_the_sidecar_configuration_loads_without_warnings(tmp_path):
+    deployment, configuration = snippets("docs/operations.md", "yaml")
+    assert yaml.safe_load(deployment)["kind"] == "Deployment"
+    token = tmp_path / "token"
+    token.write_text("x" * 43, encoding="ascii")
+    path = tmp_path / "gateway.yaml"
+    path.write_text(configuration.replace("/run/secrets/sidegate/token", str(token)), encoding="utf-8")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "country.yaml").write_text("clients: {country-service: {scopes: {a: A}}}\n")
+    assert load(path, environ={"POD_IP": "10.1.2.3"}).warnings == ()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_to_files(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [target for target in targets if target and not (page.parent / target).exists()]
+    assert missing == []
