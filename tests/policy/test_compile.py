@@ -96,18 +96,18 @@ def test_an_encoded_slash_may_be_written_where_it_is_allowed() -> None:
 
 
 TIES = [
-    ("/a/{x}", "/a/{y}", "", ""),
-    ("/a/{x}", "/a/{x}", "GET HEAD", "HEAD POST"),
-    ("/a", "/a", "GET", ""),
-    ("/café", "/caf%c3%a9", "", ""),
-    ("/%61", "/a", "", ""),
-    ("/a:b", "/a%3Ab", "", ""),
-    ("/a/**", "/a/**", "", "GET"),
+    ("/a/{x}", "/a/{y}", "", "", "all methods"),
+    ("/a/{x}", "/a/{x}", "GET HEAD", "HEAD POST", "take HEAD"),
+    ("/a", "/a", "GET", "", "take GET"),
+    ("/café", "/caf%c3%a9", "", "", "all methods"),
+    ("/%61", "/a", "", "", "all methods"),
+    ("/a:b", "/a%3Ab", "", "", "all methods"),
+    ("/a/**", "/a/**", "", "GET", "take GET"),
 ]
 
 
-@pytest.mark.parametrize(("one", "other", "methods", "other_methods"), TIES)
-def test_a_tie_names_both_places(one: str, other: str, methods: str, other_methods: str) -> None:
+@pytest.mark.parametrize(("one", "other", "methods", "other_methods", "common"), TIES)
+def test_a_tie_names_both_places(one: str, other: str, methods: str, other_methods: str, common: str) -> None:
     first = route(one, name="first", methods=methods, line=4)
     second = route(other, name="second", methods=other_methods, line=9)
     compiled = compile_routes([first, second], reserved_paths=())
@@ -115,6 +115,7 @@ def test_a_tie_names_both_places(one: str, other: str, methods: str, other_metho
     assert problem.path == "routes[second].path"
     assert problem.origin == second.origin
     assert "'first' (p.yaml:4:3)" in problem.message
+    assert problem.message.endswith(common)
 
 
 @pytest.mark.parametrize(
