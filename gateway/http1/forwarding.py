@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from gateway.http1.grammar import HOP_BY_HOP
 from gateway.http1.request import FieldBlock
 
+RULES_PER_BLOCK = 8
+
 _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 
 _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
@@ -39,9 +41,9 @@ _REPLACED = frozenset({b"host", b"content-length", b"x-request-id", b"traceparen
 """Fields that are written anew, or decided upon, for each request."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ForwardingRules:
-    """What an upstream wants to see of a caller's fields. Hashable: a key of `forwardable`."""
+    """What an upstream wants to see of a caller's fields. By identity a key of `forwardable`."""
 
     keep_headers: frozenset[bytes]
     """Lower-case names kept although they are dropped by default (never identity fields)."""
@@ -90,6 +92,8 @@ def forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
     """
     known = block.forwardable.get(rules)
     if known is None:
+        if len(block.forwardable) >= RULES_PER_BLOCK:
+            block.forwardable.clear()  # rules of snapshots that are gone
         known = block.forwardable[rules] = _forwardable_fields(block, rules)
     return known
 

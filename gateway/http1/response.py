@@ -44,6 +44,12 @@ class ResponseHead:
     """The connection may carry another request, as far as the head tells."""
     forward: bytes
     """Status line and end-to-end fields, each with CRLF, without framing fields."""
+    framed: bytes
+    """`forward` with the Content-Length the upstream gave, if it gave one."""
+    chunked_framed: bytes
+    """`forward` with Transfer-Encoding: chunked."""
+    natural_length: bool
+    """The caller can tell the body's length from `framed` and the status alone."""
     connection_options: frozenset[bytes]
     has_date: bool
 
@@ -120,18 +126,22 @@ def _judge(
     dropped = grammar.HOP_BY_HOP | RESERVED_FIELDS | options | {b"content-length"}
     code = b"HTTP/1.1 %d " % status  # RFC 9112 4: the space stays even when there is no phrase
     start = code + status_line.rstrip(b"\r\n")[len(code) :] + b"\r\n"
+    forward = start + b"".join(
+        b"%s: %s\r\n" % (name, value.strip(b" \t")) for name, value in fields if name.lower() not in dropped
+    )
+    bodiless = status < 200 or status in (204, 304)
+    # RFC 9110 8.6: a 1xx or 204 answer has no Content-Length; a 304 may tell that of the 200.
+    has_length = bool(lengths) and not (status < 200 or status == 204)
     return ResponseHead(
         status=status,
         minor_version=minor_version,
         content_length=int(lengths[0]) if lengths else None,
         chunked=bool(codings),
         reusable=(b"close" not in options) if minor_version else (b"keep-alive" in options),
-        forward=start
-        + b"".join(
-            b"%s: %s\r\n" % (name, value.strip(b" \t"))
-            for name, value in fields
-            if name.lower() not in dropped
-        ),
+        forward=forward,
+        framed=forward + b"Content-Length: %s\r\n" % lengths[0] if has_length else forward,
+        chunked_framed=forward + b"Transfer-Encoding: chunked\r\n",
+        natural_length=bodiless or has_length,
         connection_options=options,
         has_date=b"date" in by_name,
     )

@@ -302,9 +302,9 @@ class Metrics:
 
     # --- events -----------------------------------------------------------------
 
-    def token_verify(self, result: str, cache: str) -> None:
-        """Count one checked access token; `result` is `ok` or a reason, `cache` `hit` or `miss`."""
-        self._token_verify[result, cache] += 1
+    def token_verify(self, result: str, cache: str, count: int = 1) -> None:
+        """Count checked access tokens; `result` is `ok` or a reason, `cache` `hit` or `miss`."""
+        self._token_verify[result, cache] += count
 
     def token_verify_seconds(self, alg: str, seconds: float) -> None:
         """Count the time of one signature check; `alg` is one of ours, never the token's own word."""

@@ -1,0 +1,467 @@
+"""Compose one process: this file reads as its table of contents.
+
+Everything is made here, handed to each other here, and ended here in reverse order.
+There is no logic of any of the parts.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
+from gateway.admin.web import start_admin
+from gateway.clients.scrypt_worker import ScryptWorker
+from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
+from gateway.enforce.token_cache import TokenCache, VerifiedToken
+from gateway.issuer.context import IssuerContext, PeerInfo
+from gateway.issuer.web import build_issuer, build_issuer_runner
+from gateway.lifecycle import (
+    Signals,
+    notify_systemd,
+    raise_file_limit,
+    reload_on_signal,
+    wait_drained,
+    watch_content,
+)
+from gateway.live import (
+    Live,
+    ReloadResult,
+    RuntimeState,
+    build_gate_snapshot,
+    build_snapshot,
+    load_configuration,
+    policy_test_problems,
+    run_configured_tests,
+)
+from gateway.observe import families
+from gateway.observe.access_log import lines_encoder
+from gateway.observe.exposition import Exposition, Rendering
+from gateway.observe.families import GaugeSample
+from gateway.observe.line_writer import LineWriter
+from gateway.observe.logs import configure_logging
+from gateway.observe.loop_lag import LoopLag
+from gateway.observe.metrics import Metrics
+from gateway.observe.recorder import AccessLog, Recorder
+from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
+from gateway.settings.model import ListenerSettings, LogSettings, Settings
+from gateway.settings.problems import Problem, SettingsError
+from gateway.state.interface import StateStore, StateUnavailableError
+from gateway.state.memory import MemoryStore
+from gateway.state.sqlite import open_sqlite
+from gateway.tokens.claims import AccessToken
+from gateway.tokens.revocations import Revocations
+from gateway.version import VERSION
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 4096
+READY_CHECK_TIMEOUT_S = 2.0
+
+
+class StartError(Exception):
+    """The process cannot start for a reason outside its configuration; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is known of a process once it serves."""
+
+    addresses: tuple[tuple[str, int], ...]
+    """Of the listeners, in the order of the settings."""
+    admin_address: tuple[str, int]
+
+
+def run(path: Path, *, beside: Callable[[Running], Coroutine[Any, Any, None]] | None = None) -> int:
+    """Run the appliance until it is told to stop; return the exit code.
+
+    Args:
+        path: The main configuration file.
+        beside: Runs once everything serves; the process drains when it returns.
+
+    Raises:
+        SettingsError: The configuration cannot be used.
+        StartError: A listener, the state store or a log cannot be opened.
+    """
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(path, beside))
+
+
+async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, None]] | None) -> int:
+    now = time.time()
+    configuration = load_configuration(path, environ=os.environ, now=now)
+    failed = policy_test_problems(run_configured_tests(configuration, now=now), path)
+    if failed:
+        raise SettingsError(failed)
+    snapshot = build_snapshot(configuration, generation=1, now=now, create_keys=True)
+    settings = snapshot.settings
+
+    async with contextlib.AsyncExitStack() as stack:
+        _open_process_log(stack, settings.logs)
+        for warning in (*configuration.warnings, *snapshot.keys.warnings):
+            _log.warning("%s", warning)
+        metrics = Metrics(
+            settings.metrics, issuer=settings.issuer.url, version=VERSION, uvloop_version=version_of("uvloop")
+        )
+        recorder = _open_recorder(stack, settings.logs, metrics)
+        store = await _open_store(stack, settings)
+        revocations = Revocations(await store.load())
+
+        state = RuntimeState(TokenCache(), revocations, VerifyCounts(), metrics.token_verify_seconds)
+        gate = Gate(recorder.record)
+        stack.callback(gate.close)
+
+        live_cell: list[Live] = []
+
+        def live() -> Live:
+            return live_cell[0]
+
+        def warm_cache(raw: bytes, token: AccessToken) -> None:
+            state.cache.put_issued(raw, VerifiedToken(token, live().snapshot.generation))
+
+        scrypt = ScryptWorker()
+        stack.callback(scrypt.close)
+        issuer = build_issuer_runner(
+            build_issuer(
+                IssuerContext(
+                    snapshot=lambda: live().snapshot.issuer,
+                    revocations=revocations,
+                    store=store,
+                    scrypt=scrypt,
+                    on_issued=warm_cache,
+                    observer=metrics,
+                    peer_of=_peer_finder(gate),
+                )
+            )
+        )
+        await issuer.setup()
+        stack.push_async_callback(issuer.cleanup)
+        assert issuer.server is not None
+        issuer_plan = plan_issuer(gate.pool(ISSUER), issuer.server)
+
+        gate.swap(build_gate_snapshot(snapshot, state, gate.pool, issuer_plan))
+        live_cell.append(Live(path, snapshot, state, gate, issuer_plan))
+        metrics.gauges = lambda: _gauges(gate, live(), state)
+        metrics.config_loaded(settings.content_hash, now)
+        metrics.keep_routes(_route_names(settings))
+
+        servers, infos = await _open_listeners(stack, gate, settings.listeners)
+        loop = asyncio.get_running_loop()
+        lag = LoopLag(loop, metrics.loop_lag)
+        lag.start()
+        stack.callback(lag.stop)
+
+        async def reload() -> ReloadResult:
+            result = await live().reload()
+            _report_reload(result, live(), metrics)
+            return result
+
+        started = perf_counter()
+        exposition = Exposition(metrics)
+        admin = await _open_admin(
+            stack,
+            AdminContext(
+                settings=lambda: live().snapshot.settings.admin,
+                ready_checks=lambda: _ready_checks(gate, live(), store),
+                status=lambda: _status(gate, live(), infos, uptime_s=perf_counter() - started),
+                reload=lambda: _reload_for_admin(reload, live()),
+                render_metrics=lambda accept: _render(exposition, metrics, state.counts, accept),
+            ),
+            settings,
+        )
+        addresses = tuple(_bound(server) for server in servers)
+        running = Running(addresses, admin)
+
+        signals = Signals(loop)
+        signals.install()
+        stack.callback(signals.remove)
+        tasks = [
+            loop.create_task(_sweep(gate, revocations)),
+            loop.create_task(reload_on_signal(signals, reload)),
+            loop.create_task(watch_content(lambda: live().watched, reload)),
+        ]
+        stack.push_async_callback(_cancel, tasks)
+
+        # What exists now stays: keep it out of the collector's sight (a full collection
+        # beside ten thousand connections holds the loop for 70 ms).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        for (host, port), info in zip(addresses, infos, strict=True):
+            _log.info("listening on %s:%d for %s", host, port, info.name)
+        _log.info("admin listening on %s:%d", *admin)
+        notify_systemd("READY=1")
+
+        await _until_stopped(signals, beside, running)
+
+        notify_systemd("STOPPING=1")
+        _log.info("draining: %d connections", len(gate.connections))
+        for server in servers:
+            server.close()
+        gate.drain()
+        timeout_s = live().snapshot.settings.drain_timeout_s
+        drained = await wait_drained(lambda: not gate.connections, signals, timeout_s)
+        _log.info(
+            "stopped" if drained else "stopped with %d connections cut",
+            *(() if drained else (len(gate.connections),)),
+        )
+    return 0
+
+
+async def _until_stopped(
+    signals: Signals, beside: Callable[[Running], Coroutine[Any, Any, None]] | None, running: Running
+) -> None:
+    """Return at the first stop signal, or when `beside` is done."""
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(signals.stop.wait())]
+    if beside is not None:
+        waiting.append(asyncio.ensure_future(beside(running)))
+    done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    await _cancel(pending)
+    for task in done:
+        task.result()
+
+
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _sweep(gate: Gate, revocations: Revocations) -> None:
+    """Let deadlines pass and forget expired revocations, a few times per second."""
+    while True:
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+        try:
+            gate.sweep(perf_counter())
+            revocations.prune(time.time(), limit=1000)
+        except Exception:
+            _log.exception("the sweep failed")
+
+
+# --- opening the parts
+
+
+def _open_process_log(stack: contextlib.AsyncExitStack, settings: LogSettings) -> None:
+    writer = LineWriter(sys.stderr.fileno())
+    stack.callback(writer.close, timeout_s=1.0)
+    configure_logging(settings.level, settings.format, writer)
+
+
+def _open_recorder(stack: contextlib.AsyncExitStack, settings: LogSettings, metrics: Metrics) -> Recorder:
+    access_log = None
+    if settings.access != "off":
+        destination: int | Path
+        match settings.access:
+            case "stdout":
+                destination = sys.stdout.fileno()
+            case "stderr":
+                destination = sys.stderr.fileno()
+            case path:
+                destination = Path(path)
+        try:
+            writer = LineWriter(destination)
+        except OSError as error:
+            raise StartError(f"logs.access: cannot open {settings.access}: {error.strerror}") from error
+        stack.callback(writer.close, timeout_s=2.0)
+        access_log = AccessLog(lines_encoder(settings.format, query=settings.query), writer)
+    recorder = Recorder(asyncio.get_running_loop(), metrics, access_log)
+    stack.callback(recorder.close)
+    return recorder
+
+
+async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings) -> StateStore:
+    path = settings.state.sqlite_path
+    if path is None:
+        return MemoryStore()
+    try:
+        store = await open_sqlite(path)
+    except StateUnavailableError as error:
+        raise StartError(f"state: {error}") from error
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def _open_listeners(
+    stack: contextlib.AsyncExitStack, gate: Gate, listeners: tuple[ListenerSettings, ...]
+) -> tuple[list[asyncio.Server], list[ListenerInfo]]:
+    servers, infos = [], []
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        serves = SERVES_ISSUER * listener.serves_issuer + SERVES_GATE * listener.serves_gate
+        info = ListenerInfo(str(listener.address), serves)
+        try:
+            server = await loop.create_server(
+                _acceptor(gate, info), listener.address.host, listener.address.port, backlog=BACKLOG
+            )
+        except OSError as error:
+            raise StartError(f"listeners: cannot listen on {listener.address}: {error.strerror}") from error
+        stack.callback(server.close)
+        servers.append(server)
+        infos.append(info)
+    return servers, infos
+
+
+def _acceptor(gate: Gate, info: ListenerInfo) -> Callable[[], asyncio.Protocol]:
+    return lambda: gate.accept(info)
+
+
+async def _open_admin(
+    stack: contextlib.AsyncExitStack, context: AdminContext, settings: Settings
+) -> tuple[str, int]:
+    try:
+        runner = await start_admin(context, settings.admin.address)
+    except OSError as error:
+        raise StartError(f"admin: cannot listen on {settings.admin.address}: {error.strerror}") from error
+    stack.push_async_callback(runner.cleanup)
+    host, port = runner.addresses[0][:2]
+    return host, port
+
+
+def _bound(server: asyncio.Server) -> tuple[str, int]:
+    host, port = server.sockets[0].getsockname()[:2]
+    return host, port
+
+
+def _peer_finder(gate: Gate) -> Callable[[web.Request], PeerInfo]:
+    def peer_of(request: web.Request) -> PeerInfo:
+        caller = gate.caller(request.headers.get("X-Sidegate-Connection", ""))
+        return PeerInfo("", "http") if caller is None else PeerInfo(caller.address, caller.scheme)
+
+    return peer_of
+
+
+# --- what operators are told
+
+
+def _route_names(settings: Settings) -> tuple[str, ...]:
+    return (*(route.name for route in settings.routes), ISSUER)
+
+
+def _report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
+    metrics.config_reload(result.result, live.snapshot.settings.content_hash, time.time())
+    if result.applied:
+        metrics.keep_routes(_route_names(live.snapshot.settings))
+        _log.info("the configuration was reloaded")
+    for problem in result.problems:
+        (_log.warning if result.applied else _log.error)("%s", problem)
+    if not result.applied:
+        _log.error("the configuration was not reloaded: the former one stays in effect")
+
+
+async def _reload_for_admin(reload: Callable[[], Awaitable[ReloadResult]], live: Live) -> ReloadOutcome:
+    result = await reload()
+    problems = tuple(_problem_object(problem) for problem in result.problems)
+    return ReloadOutcome(result.applied, live.snapshot.settings.content_hash, problems)
+
+
+def _problem_object(problem: Problem) -> Mapping[str, object]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "path": problem.path,
+        "message": problem.message,
+        "hint": problem.hint,
+        "severity": str(problem.severity),
+    }
+
+
+async def _ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:
+    try:
+        async with asyncio.timeout(READY_CHECK_TIMEOUT_S):
+            await store.check()
+        state = CheckResult(True)
+    except (StateUnavailableError, TimeoutError):
+        state = CheckResult(False, "the state store does not answer")
+    keys = live.snapshot.keys.keys
+    return {
+        "keys": CheckResult(bool(keys), "" if keys else "no signing key"),
+        "listeners": CheckResult(True),
+        "state": state,
+        "not_draining": CheckResult(not gate.draining, "draining" if gate.draining else ""),
+    }
+
+
+def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: float) -> Mapping[str, object]:
+    snapshot = live.snapshot
+    settings = snapshot.settings
+    last = live.last_reload
+    return {
+        "version": VERSION,
+        "python": platform.python_version(),
+        "uptime_s": round(uptime_s, 3),
+        "draining": gate.draining,
+        "configuration": {
+            "file": str(snapshot.configuration.path),
+            "hash": settings.content_hash,
+            "loaded_at": snapshot.loaded_at,
+            "generation": snapshot.generation,
+        },
+        "last_reload": None
+        if last is None
+        else {
+            "applied": last.applied,
+            "result": last.result,
+            "at": live.last_reload_at,
+            "problems": [_problem_object(problem) for problem in last.problems],
+        },
+        "listeners": [
+            {
+                "address": info.name,
+                "serves": [
+                    name
+                    for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate"))
+                    if info.serves & bit
+                ],
+            }
+            for info in infos
+        ],
+        "counts": {
+            "clients": len(settings.clients),
+            "authorizations": len(settings.authorizations),
+            "routes": len(settings.routes),
+            "upstreams": len(settings.upstreams),
+            "connections": len(gate.connections),
+        },
+        "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
+    }
+
+
+def _render(exposition: Exposition, metrics: Metrics, counts: VerifyCounts, accept: str) -> Rendering:
+    """Return the metrics, with what the enforcer counted since the last time."""
+    for (result, cache), count in counts.take():
+        metrics.token_verify(result, cache, count)
+    return exposition.render(accept)
+
+
+def _gauges(gate: Gate, live: Live, state: RuntimeState) -> Iterable[GaugeSample]:
+    for (listener, connection_state), count in gate.connections_by_state().items():
+        yield GaugeSample(families.CONNECTIONS, (listener, connection_state), count)
+    for route, count in gate.in_flight_by_route().items():
+        yield GaugeSample(families.IN_FLIGHT, (route,), count)
+    for name, pool in gate.pools.items():
+        for pool_state, count in pool.gauges.items():
+            yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)
+    main, probation, _ = state.cache.sizes
+    yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
+    for key in live.snapshot.keys.keys:
+        yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
+    yield GaugeSample(families.RULES, (), len(live.snapshot.settings.routes))
+    yield GaugeSample(families.CLIENTS, (), len(live.snapshot.settings.clients))
+    yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))

@@ -1,0 +1,118 @@
+"""Carry out `reload` and `healthcheck`: talk to the admin listener of a running process."""
+
+import http.client
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from gateway.cli.configuration import read_configuration
+from gateway.cli.failure import CommandError
+from gateway.settings.environment import Environment
+from gateway.settings.model import AdminSettings
+from gateway.settings.problems import SpellingError
+from gateway.settings.texts import parse_address
+
+TIMEOUT_S = 30.0
+HEALTH_TIMEOUT_S = 5.0
+
+
+def reload_command(path: Path) -> int:
+    """Ask for a reload and print what came of it; return the exit code."""
+    admin = read_admin(path)
+    status, body = _ask(admin, "POST", "/api/v1/reload", timeout_s=TIMEOUT_S)
+    answer = _object(body)
+    problems = answer.get("problems")
+    for problem in problems if isinstance(problems, list) else []:
+        click.echo(
+            f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}: "
+            f"{problem['path']}: {problem['message']}"
+        )
+    if status == 200:
+        click.echo("reloaded")
+        return 0
+    click.echo(f"not reloaded: the former configuration stays in effect ({status})", err=True)
+    return 1
+
+
+def healthcheck_command(path: Path) -> int:
+    """Ask whether the process is ready; print what is not; return the exit code."""
+    admin = read_admin(path)
+    status, body = _ask(admin, "GET", "/readyz", timeout_s=HEALTH_TIMEOUT_S)
+    checks = _object(body).get("checks")
+    if status == 200:
+        click.echo("ready")
+        return 0
+    for name, check in checks.items() if isinstance(checks, dict) else []:
+        if not check.get("ok"):
+            click.echo(f"{name}: {check.get('detail', 'failed')}", err=True)
+    click.echo(f"not ready ({status})", err=True)
+    return 1
+
+
+def read_admin(path: Path) -> AdminSettings:
+    """Return where the admin listener of the process at `path` is, from its main file alone.
+
+    Policies are not looked at: a probe must stay quick with ten thousand clients, and must
+    not fail while somebody saves half a policy that the process rightly ignores. Scalars are
+    read as text here, which is what an address and a path are.
+
+    Raises:
+        CommandError: The file cannot be read.
+        SettingsError: The rest of the configuration is needed to say what is wrong.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CBaseLoader)  # noqa: S506 - text only
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_configuration(path).settings.admin
+    section = document.get("admin") if isinstance(document, dict) else None
+    if section is None or section == "":
+        return AdminSettings()
+    if not isinstance(section, dict):
+        return read_configuration(path).settings.admin
+    environment = Environment(os.environ)
+    texts = {}
+    for key in ("address", "token_file"):
+        text = environment.expand(section[key]) if isinstance(section.get(key), str) else ""
+        texts[key] = text if isinstance(text, str) else ""
+    admin = AdminSettings()
+    if texts["address"]:
+        try:
+            admin = replace(admin, address=parse_address(texts["address"]))
+        except SpellingError:
+            return read_configuration(path).settings.admin
+    if texts["token_file"] not in ("", "null", "~"):
+        admin = replace(admin, token_file=path.parent / texts["token_file"])
+    return admin
+
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such a listener is reached from here
+
+
+def _ask(admin: AdminSettings, method: str, target: str, *, timeout_s: float) -> tuple[int, bytes]:
+    address = admin.address
+    headers = {"Content-Type": "application/json"} if method == "POST" else {}
+    host = _WILDCARDS.get(address.host, address.host)
+    if admin.token_file is not None:
+        headers["Authorization"] = f"Bearer {admin.token_file.read_text(encoding='ascii').strip()}"
+    connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    try:
+        connection.request(method, target, body=b"{}" if method == "POST" else None, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise CommandError(f"the admin listener at {address} does not answer: {error}") from error
+    finally:
+        connection.close()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

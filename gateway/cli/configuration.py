@@ -1,0 +1,111 @@
+"""Carry out `check`, `test` and `config show`: what a configuration says, without starting it."""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+from xml.etree import ElementTree
+
+import click
+
+from gateway.live import Configuration, load_configuration, run_configured_tests
+from gateway.policy.policy_tests import PolicyTestOutcome
+from gateway.settings.problems import Problem, SettingsError, Severity
+from gateway.settings.show import effective
+
+EXIT_BAD_CONFIGURATION = 2
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Return the configuration as `sidegate run` would load it. Raises SettingsError."""
+    return load_configuration(path, environ=os.environ, now=time.time())
+
+
+def print_problems(problems: Iterable[Problem], out: TextIO) -> None:
+    """Write one line per problem and a last line that counts them."""
+    errors = warnings = 0
+    for problem in problems:
+        is_error = problem.severity is Severity.ERROR
+        errors += is_error
+        warnings += not is_error
+        word = click.style("error", fg="red") if is_error else click.style("warning", fg="yellow")
+        place, _, text = str(problem).partition(": ")
+        click.echo(f"{place}: {word}: {text}", file=out)
+    click.echo(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", file=out)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def check_configuration(path: Path, *, output: str, strict: bool) -> int:
+    """Print every problem of the configuration at `path`; return the exit code."""
+    problems: tuple[Problem, ...]
+    try:
+        problems = read_configuration(path).warnings
+        failed = strict and bool(problems)
+    except SettingsError as error:
+        problems = error.problems
+        failed = True
+    if output == "json":
+        document = [
+            {
+                "file": problem.file,
+                "line": problem.line,
+                "column": problem.column,
+                "path": problem.path,
+                "message": problem.message,
+                "hint": problem.hint,
+                "severity": str(problem.severity),
+            }
+            for problem in problems
+        ]
+        click.echo(json.dumps(document, indent=2))
+    elif problems:
+        print_problems(problems, click.get_text_stream("stdout"))
+    else:
+        click.echo(f"{path}: ok")
+    return EXIT_BAD_CONFIGURATION if failed else 0
+
+
+def run_policy_test_command(path: Path, junit: Path | None) -> int:
+    """Run the policy tests of the configuration at `path`; return the exit code."""
+    configuration = read_configuration(path)
+    outcomes = run_configured_tests(configuration, now=time.time())
+    for outcome in outcomes:
+        if outcome.passed:
+            click.echo(f"{click.style('ok', fg='green')}    {outcome.name}")
+        else:
+            place = f"{outcome.origin.file}:{outcome.origin.line}: " if outcome.origin else ""
+            click.echo(
+                f"{click.style('FAIL', fg='red')}  {place}{outcome.name}: "
+                f"expected {outcome.expected}, found {outcome.found}"
+            )
+    failed = sum(not outcome.passed for outcome in outcomes)
+    click.echo(f"{len(outcomes) - failed} passed, {failed} failed")
+    if junit is not None:
+        _write_junit(outcomes, junit)
+    return 1 if failed else 0
+
+
+def _write_junit(outcomes: tuple[PolicyTestOutcome, ...], path: Path) -> None:
+    failed = sum(not outcome.passed for outcome in outcomes)
+    suite = ElementTree.Element(
+        "testsuite", name="sidegate policy tests", tests=str(len(outcomes)), failures=str(failed)
+    )
+    for outcome in outcomes:
+        case = ElementTree.SubElement(suite, "testcase", name=outcome.name, classname="policy")
+        if outcome.origin is not None:
+            case.set("file", outcome.origin.file)
+            case.set("line", str(outcome.origin.line))
+        if not outcome.passed:
+            message = f"expected {outcome.expected}, found {outcome.found}"
+            ElementTree.SubElement(case, "failure", message=message)
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def show_command(path: Path) -> None:
+    """Print the effective configuration at `path`."""
+    click.echo(effective(read_configuration(path).settings), nl=False)

@@ -1,0 +1,75 @@
+"""Carry out `demo`: the appliance and a country service in one process, with nothing to configure."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.app import Running, StartError
+from gateway.app import run as run_app
+from gateway.cli.failure import CommandError
+from gateway.demo.configuration import DemoConfiguration, demo_configuration
+from gateway.demo.country_service import build_country_service
+from gateway.demo.journey import print_journey, walk_journey
+
+
+def run_demo(*, port: int, admin_port: int, once: bool) -> int:
+    """Serve until interrupted, or with `once` walk the journey; return the exit code.
+
+    Raises:
+        CommandError: A port is taken.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="sidegate-demo-"))
+    try:
+        upstream_port = _free_port()
+        configuration = demo_configuration(directory, port, admin_port, upstream_port)
+        walked: list[bool] = []
+
+        async def beside(running: Running) -> None:
+            async with _CountryService(upstream_port):
+                if once:
+                    walked.append(await walk_journey(port, *_credentials(configuration), sys.stdout))
+                    return
+                print_journey(sys.stdout, port, *_credentials(configuration))
+                sys.stdout.write(f"\nMetrics: http://127.0.0.1:{admin_port}/metrics   Stop: Ctrl-C\n")
+                sys.stdout.flush()
+                await asyncio.Event().wait()
+
+        code = run_app(configuration.path, beside=beside)
+        return code or (0 if not once or walked == [True] else 1)
+    except StartError as error:
+        raise CommandError(f"{error}; try --port and --admin-port") from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _credentials(configuration: DemoConfiguration) -> tuple[str, str]:
+    return configuration.client_id, configuration.client_secret
+
+
+def _free_port() -> int:
+    """Return a port that was free a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _CountryService:
+    """The country service on a port of its own, in this process."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._runner = web.AppRunner(build_country_service(), access_log=None)
+
+    async def __aenter__(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()

@@ -1,0 +1,285 @@
+"""Name the commands of `sidegate` and translate their failures into exit codes, once.
+
+A configuration that does not load is exit 2 everywhere; other failures are 1. What a
+command needs is imported when it runs, so that `--help` is quick.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from gateway.version import VERSION
+
+DEFAULT_CONFIGURATION = "config/gateway.yaml"
+EXIT_BAD_CONFIGURATION = 2
+
+_Arguments = ParamSpec("_Arguments")
+
+
+class SidegateGroup(click.Group):
+    """The top-level group: lists commands in the order of the contract."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order they were added."""
+        return list(self.commands)
+
+
+def configuration_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `-c FILE` with the contract's default."""
+    return click.option(
+        "-c",
+        "--config",
+        "config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=lambda: Path(os.environ.get("SIDEGATE_CONFIG") or DEFAULT_CONFIGURATION),
+        show_default=f"$SIDEGATE_CONFIG, else {DEFAULT_CONFIGURATION}",
+        metavar="FILE",
+        help="The configuration.",
+    )(command)
+
+
+def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arguments, None]:
+    """Turn the errors that a user can cause into a message and the contract's exit code."""
+
+    @wraps(command)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        from gateway.settings.problems import SettingsError
+
+        try:
+            code = command(*args, **kwargs)
+        except SettingsError as error:
+            from gateway.cli.configuration import print_problems
+
+            print_problems(error.problems, sys.stderr)
+            sys.exit(EXIT_BAD_CONFIGURATION)
+        except (OSError, _expected_errors()) as error:
+            click.echo(f"sidegate: {error}", err=True)
+            sys.exit(1)
+        sys.exit(code or 0)
+
+    return run
+
+
+def _expected_errors() -> type[Exception]:
+    from gateway.cli.failure import CommandError
+
+    return CommandError
+
+
+@click.group(cls=SidegateGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="sidegate")
+def main() -> None:
+    """Issue OAuth 2.0 tokens to machines and enforce them in front of a service.
+
+    \b
+    First minute:   sidegate demo
+    Own service:    sidegate init DIR && cd DIR && sidegate run
+    """
+
+
+@main.command()
+@click.option("--port", default=8080, show_default=True, help="Of issuer and gate.")
+@click.option("--admin-port", default=9090, show_default=True, help="Of health, metrics and admin API.")
+@click.option("--once", is_flag=True, help="Walk the journey itself, print each step, and stop.")
+@translate_errors
+def demo(port: int, admin_port: int, once: bool) -> int:
+    """Run issuer, gate and a country service; print curl commands to paste.
+
+    \b
+    Example:  sidegate demo --once
+    Exit code: 0; with --once 1 if a step fails.
+    """
+    from gateway.cli.demo import run_demo
+
+    return run_demo(port=port, admin_port=admin_port, once=once)
+
+
+@main.command()
+@configuration_option
+@translate_errors
+def run(config: Path) -> int:
+    """Run the appliance until SIGTERM or SIGINT.
+
+    \b
+    Example:  sidegate run -c config/gateway.yaml
+    Exit code: 0 after a clean drain, 2 for a bad configuration, 1 otherwise.
+    """
+    from gateway.app import StartError
+    from gateway.app import run as run_app
+    from gateway.cli.failure import CommandError
+
+    try:
+        return run_app(config)
+    except StartError as error:
+        raise CommandError(str(error)) from error
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@translate_errors
+def init(directory: Path) -> None:
+    """Write a starter configuration with a key, a policy and its tests.
+
+    \b
+    Example:  sidegate init my-gateway
+    """
+    from gateway.cli.starter import write_starter
+
+    write_starter(directory)
+
+
+@main.command()
+@configuration_option
+@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@translate_errors
+def check(config: Path, output: str, strict: bool) -> int:
+    """Load the configuration without starting; print every problem at once.
+
+    \b
+    Example:  sidegate check --strict
+    Exit code: 0, or 2 when there are errors (or warnings, with --strict).
+    """
+    from gateway.cli.configuration import check_configuration
+
+    return check_configuration(config, output=output, strict=strict)
+
+
+@main.command()
+@configuration_option
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.xml",
+    help="Also write a JUnit report.",
+)
+@translate_errors
+def test(config: Path, junit: Path | None) -> int:
+    """Run the policy tests of the configuration.
+
+    \b
+    Example:  sidegate test --junit policy-tests.xml
+    Exit code: 0, or 1 when a test fails.
+    """
+    from gateway.cli.configuration import run_policy_test_command
+
+    return run_policy_test_command(config, junit)
+
+
+@main.group()
+def secret() -> None:
+    """Make client secrets and their stored forms."""
+
+
+@secret.command("generate")
+@translate_errors
+def secret_generate() -> None:
+    """Print a new random secret, once, and the form to store.
+
+    \b
+    Example:  sidegate secret generate
+    """
+    from gateway.cli.secret import generate
+
+    generate()
+
+
+@secret.command("hash")
+@translate_errors
+def secret_hash() -> None:
+    """Read a secret from the terminal or standard input and print the form to store.
+
+    \b
+    Example:  sidegate secret hash < secret.txt
+    """
+    from gateway.cli.secret import hash_one
+
+    hash_one()
+
+
+@main.group()
+def keys() -> None:
+    """Look after the key directory; a running process is told by `sidegate reload`."""
+
+
+@keys.command("list")
+@configuration_option
+@translate_errors
+def keys_list(config: Path) -> None:
+    """List the keys: id, algorithm, state, file.
+
+    \b
+    Example:  sidegate keys list
+    """
+    from gateway.cli.keys import list_command
+
+    list_command(config)
+
+
+@keys.command("generate")
+@configuration_option
+@click.option("--activate", is_flag=True, help="Sign with it from the next reload on.")
+@translate_errors
+def keys_generate(config: Path, activate: bool) -> None:
+    """Make a key. It is published as `next` unless --activate, or it is the first.
+
+    \b
+    Example:  sidegate keys generate
+    """
+    from gateway.cli.keys import generate_command
+
+    generate_command(config, activate=activate)
+
+
+@main.command()
+@configuration_option
+@translate_errors
+def reload(config: Path) -> int:
+    """Ask the running process to load its configuration again.
+
+    \b
+    Example:  sidegate reload
+    Exit code: 0, or 1 when the process kept its old configuration or cannot be reached.
+    """
+    from gateway.cli.admin import reload_command
+
+    return reload_command(config)
+
+
+@main.command()
+@configuration_option
+@translate_errors
+def healthcheck(config: Path) -> int:
+    """Ask the running process whether it is ready: the container's probe.
+
+    \b
+    Example:  sidegate healthcheck
+    Exit code: 0 when ready, else 1.
+    """
+    from gateway.cli.admin import healthcheck_command
+
+    return healthcheck_command(config)
+
+
+@main.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("show")
+@configuration_option
+@translate_errors
+def config_show(config: Path) -> None:
+    """Print the effective configuration as YAML, secrets masked.
+
+    \b
+    Example:  sidegate config show
+    """
+    from gateway.cli.configuration import show_command
+
+    show_command(config)

@@ -1,0 +1,120 @@
+"""Say how a refusal is explained to the caller.
+
+Pure: from a decision to the status, the title, the detail and the fields that go with
+them. `gateway.proxy.refusals` writes them as an HTTP answer.
+
+Sources: RFC 6750 3 and 3.1; RFC 9110 11.6.1, 15.5.6; RFC 9457.
+"""
+
+from dataclasses import dataclass
+
+from gateway.policy.model import Decision, Reason
+from gateway.policy.statuses import STATUS_OF_REASON
+
+DETAILS: dict[Reason, str] = {
+    Reason.NO_TOKEN: "This resource needs a bearer token in the Authorization field.",
+    Reason.DUPLICATE_AUTHORIZATION: "Send exactly one Authorization field.",
+    Reason.MALFORMED_TOKEN: "The bearer token is not a well-formed signed JWT.",
+    Reason.BAD_SIGNATURE: "The signature of the token does not verify.",
+    Reason.UNKNOWN_KEY: "The token was signed with a key that is not, or no longer, in use here.",
+    Reason.ALG_NOT_ALLOWED: "The token's signature algorithm is not the one of its key.",
+    Reason.WRONG_TYPE: "The JWT is not an access token (typ at+jwt).",
+    Reason.WRONG_ISSUER: "The token was issued by somebody else.",
+    Reason.EXPIRED: "The token has expired; get a new one.",
+    Reason.NOT_YET_VALID: "The token is not valid yet.",
+    Reason.WRONG_AUDIENCE: "The token is meant for another audience.",
+    Reason.MISSING_SCOPE: "The token does not grant the scopes that this resource needs.",
+    Reason.CLAIM_MISMATCH: "A claim of the token is not what this resource demands.",
+    Reason.CLIENT_NOT_ALLOWED: "This client is not, or no longer, authorized for this resource.",
+    Reason.CLIENT_DISABLED: "This client is disabled.",
+    Reason.REVOKED: "The token was revoked.",
+    Reason.NO_ROUTE: "Nothing is published here.",
+    Reason.METHOD_NOT_ALLOWED: "This path exists, but not for this method.",
+    Reason.BAD_PATH: "The path is ambiguous or malformed.",
+    Reason.OVERLOADED: "Too much is going on; try again soon.",
+    Reason.DRAINING: "This gateway is shutting down; try again.",
+    Reason.KEYS_UNAVAILABLE: "Tokens cannot be verified at the moment.",
+    Reason.UPSTREAM_CONNECT: "The service behind this gateway cannot be reached.",
+    Reason.UPSTREAM_TIMEOUT: "The service behind this gateway took too long.",
+    Reason.UPSTREAM_RESET: "The service behind this gateway broke the connection.",
+    Reason.UPSTREAM_PROTOCOL: "The service behind this gateway answered in a way that is not HTTP.",
+    Reason.REQUEST_TIMEOUT: "The request did not arrive in time.",
+    Reason.BODY_TOO_LARGE: "The body is larger than this gateway accepts.",
+    Reason.HEADER_TOO_LARGE: "The header is larger than this gateway accepts.",
+    Reason.URI_TOO_LONG: "The request target is longer than this gateway accepts.",
+    Reason.BAD_FRAMING: "The request is not well-formed HTTP/1.1.",
+    Reason.EXPECTATION_FAILED: "The only expectation that can be met is 100-continue.",
+    Reason.LOOP_DETECTED: "The request came back to the gateway that forwarded it.",
+    Reason.INTERNAL: "Something went wrong inside the gateway.",
+}
+
+_INVALID_TOKEN = frozenset(
+    {
+        Reason.MALFORMED_TOKEN,
+        Reason.BAD_SIGNATURE,
+        Reason.UNKNOWN_KEY,
+        Reason.ALG_NOT_ALLOWED,
+        Reason.WRONG_TYPE,
+        Reason.WRONG_ISSUER,
+        Reason.EXPIRED,
+        Reason.NOT_YET_VALID,
+        Reason.WRONG_AUDIENCE,
+        Reason.REVOKED,
+    }
+)
+_RETRY_SOON = frozenset({Reason.OVERLOADED, Reason.DRAINING, Reason.CIRCUIT_OPEN, Reason.KEYS_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the gate answers instead of the upstream."""
+
+    status: int
+    reason: str
+    detail: str
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def refusal_for(decision: Decision) -> Refusal:
+    """Return the refusal that explains `decision`, which does not permit."""
+    reason = decision.reason
+    detail = DETAILS.get(reason, "The request was refused.")
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    if reason is Reason.METHOD_NOT_ALLOWED:
+        fields = ((b"Allow", ", ".join(decision.allowed_methods).encode("ascii")),)
+    elif reason is Reason.BAD_PATH and decision.found:
+        detail = f"The path is refused: {decision.found}."
+    elif reason in _RETRY_SOON:
+        fields = ((b"Retry-After", b"1"),)
+    else:
+        challenge = bearer_challenge(decision, detail)
+        if challenge:
+            fields = ((b"WWW-Authenticate", challenge),)
+    return Refusal(STATUS_OF_REASON[reason], reason, detail, fields)
+
+
+def bearer_challenge(decision: Decision, detail: str) -> bytes:
+    """Return the WWW-Authenticate value, or nothing where none belongs (RFC 6750 3)."""
+    realm = decision.route.realm if decision.route is not None else ""
+    start = f'Bearer realm="{_quoted(realm)}"'
+    match decision.reason:
+        case Reason.NO_TOKEN:
+            return start.encode("ascii")
+        case Reason.DUPLICATE_AUTHORIZATION:
+            return f'{start}, error="invalid_request", error_description="{_quoted(detail)}"'.encode("ascii")
+        case Reason.MISSING_SCOPE:
+            needed = _quoted(" ".join(decision.needed_scopes))
+            return (
+                f'{start}, error="insufficient_scope", error_description="{_quoted(detail)}", '
+                f'scope="{needed}"'
+            ).encode("ascii")
+        case reason if reason in _INVALID_TOKEN:
+            return f'{start}, error="invalid_token", error_description="{_quoted(detail)}"'.encode("ascii")
+        case _:
+            return b""
+
+
+def _quoted(text: str) -> str:
+    """Return `text` fit for a quoted-string (RFC 9110 5.6.4): our own names, printable ASCII."""
+    printable = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return printable.replace("\\", "\\\\").replace('"', '\\"')

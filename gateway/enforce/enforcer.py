@@ -1,0 +1,285 @@
+"""Turn one request head into one verdict.
+
+This is the order of a gate's questions: where does the request lead (path, host,
+route), who is asking (token, known from the cache or verified now), and may they
+(`gateway.policy.decide`). An enforcer belongs to one snapshot; the token cache and
+the revocations it looks into outlive it. What is remembered on a cached token is
+compared with the clock, the revocations and the snapshot's generation on every
+request, so nothing taken away works once more.
+
+It sends nothing and counts only what the token cache did. How a refusal looks is
+`gateway.enforce.challenge`; framing was judged before by `gateway.http1.request`.
+
+Sources: RFC 6750 2 and 3, RFC 9068 4.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from gateway.enforce.bearer import bearer_token
+from gateway.enforce.token_cache import TokenCache, VerifiedToken
+from gateway.enforce.verifier import verify_access_token
+from gateway.http1.memo import Memo
+from gateway.http1.request import FieldBlock
+from gateway.policy.decide import decide
+from gateway.policy.evaluate import locate_path
+from gateway.policy.hosts import normalise_host
+from gateway.policy.model import Decision, Grants, Reason, Route
+from gateway.policy.paths import BadPath, canonical_path
+from gateway.policy.rewrite import rewritten_path
+from gateway.policy.table import RouteTable
+from gateway.settings.model import Access, Mode
+from gateway.tokens.keys import KeyRing
+from gateway.tokens.revocations import Revocations
+
+LOCATION_MEMO_ENTRIES = 2048
+HOST_MEMO_ENTRIES = 256
+
+SERVES_ISSUER = 1
+SERVES_GATE = 2
+"""The duties of a listener; added when it has both."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Location:
+    """Where method, host and path lead, whoever asks."""
+
+    route: Route | None
+    forward_path: bytes
+    """The canonical path, rewritten as the route says: what the upstream is asked for."""
+    is_issuer: bool = False
+    refusal: Decision | None = None
+    """Set when the request leads nowhere."""
+    logged_path: str = ""
+    """The canonical path as text, or an empty text when there is none."""
+
+
+@dataclass(slots=True, eq=False)
+class Verdict:
+    """The gate's answer to one request head. Only one that permits can open an upstream."""
+
+    decision: Decision
+    location: Location
+    verified: VerifiedToken | None = None
+    permits: bool = False
+    shadowed: bool = False
+    """The route is in shadow mode: `decision` was recorded, not carried out."""
+
+
+@dataclass(slots=True)
+class VerifyCounts:
+    """How often tokens were judged, by outcome; plain integers for the metrics to take."""
+
+    hits: int = 0
+    bad_hits: int = 0
+    misses: dict[str, int] = field(default_factory=dict)
+    """Result (`ok` or a reason) -> tokens that were judged anew."""
+
+    def take(self) -> list[tuple[tuple[str, str], int]]:
+        """Return ((result, hit or miss), count) for what was counted since the last call."""
+        taken = [((result, "miss"), count) for result, count in self.misses.items()]
+        taken.append((("ok", "hit"), self.hits))
+        taken.append(((str(Reason.BAD_SIGNATURE), "hit"), self.bad_hits))
+        self.hits = self.bad_hits = 0
+        self.misses.clear()
+        return [(key, count) for key, count in taken if count]
+
+
+class Enforcer:
+    """Judge request heads under one snapshot.
+
+    Args:
+        table: The compiled routes.
+        grants: What each client may hold tokens for, now.
+        keys: The keys tokens may be signed with, or None while there are none.
+        issuer: The `iss` every token must have.
+        issuer_paths: Canonical paths that lead to the issuer.
+        cache: Verified tokens; shared with the snapshots before and after.
+        revocations: Shared likewise.
+        counts: Shared likewise.
+        generation: A number no other snapshot of the process has.
+        observe_verification: Told the algorithm and the seconds of each signature check.
+        stopwatch: Monotonic seconds, for `observe_verification`.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_counts",
+        "_grants",
+        "_hosts",
+        "_issuer",
+        "_issuer_paths",
+        "_keys",
+        "_locations",
+        "_observe_verification",
+        "_revocations",
+        "_stopwatch",
+        "_table",
+        "generation",
+    )
+
+    def __init__(
+        self,
+        *,
+        table: RouteTable,
+        grants: Grants,
+        keys: KeyRing | None,
+        issuer: str,
+        issuer_paths: Collection[str],
+        cache: TokenCache,
+        revocations: Revocations,
+        counts: VerifyCounts,
+        generation: int,
+        observe_verification: Callable[[str, float], None],
+        stopwatch: Callable[[], float],
+    ) -> None:
+        self._table = table
+        self._grants = grants
+        self._keys = keys
+        self._issuer = issuer
+        self._issuer_paths = frozenset(issuer_paths)
+        self._cache = cache
+        self._revocations = revocations
+        self._counts = counts
+        self.generation = generation
+        self._observe_verification = observe_verification
+        self._stopwatch = stopwatch
+        self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(LOCATION_MEMO_ENTRIES)
+        self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
+
+    def locate(self, method: str, path: bytes, host: bytes | None, *, serves: int) -> Location:
+        """Return where a request leads.
+
+        Args:
+            method: The request method.
+            path: The path of the target as sent.
+            host: The Host value as sent, or None.
+            serves: The listener's duties.
+        """
+        key = (method, path, host, serves)
+        location = self._locations.young.get(key) or self._locations.recall(key)
+        if location is None:
+            location = self._locate(method, path, host, serves)
+            self._locations.remember(key, location)
+        return location
+
+    def _locate(self, method: str, raw_path: bytes, host: bytes | None, serves: int) -> Location:
+        path = canonical_path(raw_path)
+        if isinstance(path, BadPath):
+            return Location(None, b"", refusal=Decision(Reason.BAD_PATH, found=path.detail))
+        if serves & SERVES_ISSUER and path.text in self._issuer_paths:
+            return Location(None, path.text.encode("ascii"), is_issuer=True, logged_path=path.text)
+        if not serves & SERVES_GATE:
+            return Location(None, b"", refusal=Decision(Reason.NO_ROUTE), logged_path=path.text)
+        located = locate_path(self._table, self._host_name(host), path, method)
+        if isinstance(located, Decision):
+            return Location(None, b"", refusal=located, logged_path=path.text)
+        forward_path = rewritten_path(located.route, path).encode("ascii")
+        return Location(located.route, forward_path, logged_path=path.text)
+
+    def _host_name(self, host: bytes | None) -> str:
+        if host is None:
+            return ""
+        name = self._hosts.recall(host)
+        if name is None:
+            name = normalise_host(host) or ""
+            self._hosts.remember(host, name)
+        return name
+
+    def check(self, location: Location, block: FieldBlock, now: float) -> Verdict:
+        """Return the verdict for a request that leads to a route of the gate.
+
+        Args:
+            location: From `locate`; not the issuer's.
+            block: The request's fields.
+            now: Wall-clock seconds since the epoch.
+        """
+        route = location.route
+        if route is None:
+            return Verdict(location.refusal or Decision(Reason.INTERNAL), location)
+        if route.access is Access.PUBLIC:
+            return Verdict(decide(route, None, grants=self._grants, now=now), location, permits=True)
+        raw = bearer_token(block.authorization, block.authorization_count)
+        verified: VerifiedToken | None = None
+        if isinstance(raw, bytes):
+            judged = self.verify(raw, now)
+            if isinstance(judged, Reason):
+                decision = Decision(judged, route)
+            else:
+                verified = judged
+                decision = self._decide(route, verified, now)
+        elif raw is Reason.NO_TOKEN:
+            decision = decide(route, None, grants=self._grants, now=now)
+        else:
+            decision = Decision(raw, route)
+        if decision.permits:
+            return Verdict(decision, location, verified, permits=True)
+        if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
+            return Verdict(decision, location, verified, permits=True, shadowed=True)
+        return Verdict(decision, location, verified)
+
+    def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Decision:
+        decision = verified.decisions.get(route)
+        if decision is None or (decision.valid_until is not None and now >= decision.valid_until):
+            decision = decide(route, verified.token, grants=self._grants, now=now)
+            verified.decisions[route] = decision
+        return decision
+
+    def verify(self, raw: bytes, now: float) -> VerifiedToken | Reason:
+        """Return the verified token, or why it is not one now. Never raises on any input."""
+        entry = self._cache.get(raw)
+        if entry is not None and entry.generation != self.generation and not self._renew(raw, entry):
+            entry = None
+        if entry is None:
+            judged = self._verify_anew(raw, now)
+            if isinstance(judged, Reason):
+                return judged
+            entry = judged
+        else:
+            self._counts.hits += 1
+        token = entry.token
+        if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
+            self._cache.drop(raw)
+            return Reason.EXPIRED
+        if self._revocations.is_revoked(token.jti):
+            return Reason.REVOKED
+        return entry
+
+    def _renew(self, raw: bytes, entry: VerifiedToken) -> bool:
+        """Take an entry over into this snapshot; return whether its key and issuer still stand."""
+        token = entry.token
+        if (
+            self._keys is None
+            or token.kid not in self._keys.verification
+            or token.claims["iss"] != self._issuer
+        ):
+            self._cache.drop(raw)
+            return False
+        entry.decisions.clear()
+        entry.generation = self.generation
+        return True
+
+    def _verify_anew(self, raw: bytes, now: float) -> VerifiedToken | Reason:
+        if self._keys is None:
+            return Reason.KEYS_UNAVAILABLE
+        known_bad = self._cache.known_bad(raw)
+        if known_bad is not None:
+            self._counts.bad_hits += 1
+            return known_bad
+        begun = self._stopwatch()
+        judged = verify_access_token(raw, keys=self._keys, issuer=self._issuer, now=now)
+        misses = self._counts.misses
+        if isinstance(judged, Reason):
+            misses[judged] = misses.get(judged, 0) + 1
+            if judged is Reason.BAD_SIGNATURE:
+                self._cache.put_bad(raw, judged)
+            return judged
+        misses["ok"] = misses.get("ok", 0) + 1
+        self._observe_verification(self._keys.verification[judged.kid].alg, self._stopwatch() - begun)
+        entry = VerifiedToken(judged, self.generation)
+        self._cache.put(raw, entry)
+        return entry
+
+
+_NEVER_SHADOWED = frozenset({Reason.KEYS_UNAVAILABLE, Reason.INTERNAL, Reason.BAD_PATH})
+"""Shadow mode records what a token, scope, claim or client check would refuse, and nothing else."""

@@ -1,0 +1,120 @@
+"""Remember which tokens were verified, within bounds.
+
+An entry keeps what a signature check proved, never a verdict: expiry, revocation and
+the snapshot are compared on every request by `gateway.enforce.enforcer`.
+
+Tokens that the issuer just made are *on probation*: they wait in a separate table,
+so that issuing many tokens cannot push out those in use, and move to the main table
+when they are first presented. Both tables are first-in first-out with a second
+chance for entries used since they were last looked at, which needs only one store
+on a hit.
+
+Tokens whose signature was wrong are remembered by digest, so that sending the same
+forgery again costs no further signature check.
+"""
+
+from hashlib import blake2b
+
+from gateway.http1.forwarding import identity_fields
+from gateway.policy.model import Decision, Reason, Route
+from gateway.tokens.claims import AccessToken
+
+MAIN_ENTRIES = 8192
+PROBATION_ENTRIES = 4096
+BAD_ENTRIES = 4096
+LONGEST_KEPT_BYTES = 4096
+"""Longer tokens are verified each time."""
+
+
+class VerifiedToken:
+    """One verified token, and what was decided for it under one snapshot."""
+
+    __slots__ = ("decisions", "generation", "identity", "token", "used")
+
+    def __init__(self, token: AccessToken, generation: int) -> None:
+        self.token = token
+        self.generation = generation
+        """The snapshot under which the key was last seen in the ring and `decisions` were made."""
+        self.decisions: dict[Route, Decision] = {}
+        self.identity = identity_fields(
+            client_id=token.client_id, subject=token.subject, audience=token.audience, scope=token.scope
+        )
+        self.used = False
+
+
+class TokenCache:
+    """The verified tokens of one process. Not thread-safe: the event loop's own."""
+
+    __slots__ = ("_bad", "_bad_entries", "_main_entries", "_probation", "_probation_entries", "main")
+
+    def __init__(
+        self,
+        *,
+        main_entries: int = MAIN_ENTRIES,
+        probation_entries: int = PROBATION_ENTRIES,
+        bad_entries: int = BAD_ENTRIES,
+    ) -> None:
+        self._main_entries = main_entries
+        self._probation_entries = probation_entries
+        self._bad_entries = bad_entries
+        self.main: dict[bytes, VerifiedToken] = {}
+        self._probation: dict[bytes, VerifiedToken] = {}
+        self._bad: dict[bytes, Reason] = {}
+
+    def get(self, raw: bytes) -> VerifiedToken | None:
+        """Return the entry of the token `raw`, promoting it from probation."""
+        entry = self.main.get(raw)
+        if entry is not None:
+            entry.used = True
+            return entry
+        entry = self._probation.pop(raw, None)
+        if entry is not None:
+            self._keep(raw, entry)
+        return entry
+
+    def put(self, raw: bytes, entry: VerifiedToken) -> None:
+        """Keep a token that was presented and verified."""
+        if len(raw) <= LONGEST_KEPT_BYTES:
+            self._keep(raw, entry)
+
+    def put_issued(self, raw: bytes, entry: VerifiedToken) -> None:
+        """Keep a token that was just issued, on probation."""
+        if len(raw) > LONGEST_KEPT_BYTES:
+            return
+        while len(self._probation) >= self._probation_entries:
+            del self._probation[next(iter(self._probation))]
+        self._probation[raw] = entry
+
+    def drop(self, raw: bytes) -> None:
+        """Forget the token `raw`."""
+        self.main.pop(raw, None)
+        self._probation.pop(raw, None)
+
+    def known_bad(self, raw: bytes) -> Reason | None:
+        """Return the reason this very token was found bad before, or None."""
+        return self._bad.get(blake2b(raw, digest_size=16).digest()) if self._bad else None
+
+    def put_bad(self, raw: bytes, reason: Reason) -> None:
+        """Remember that the signature of `raw` does not verify."""
+        while len(self._bad) >= self._bad_entries:
+            del self._bad[next(iter(self._bad))]
+        self._bad[blake2b(raw, digest_size=16).digest()] = reason
+
+    def forget_bad(self) -> None:
+        """Forget all bad tokens: the keys have changed."""
+        self._bad.clear()
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Return the entries in the main table, on probation, and known bad."""
+        return len(self.main), len(self._probation), len(self._bad)
+
+    def _keep(self, raw: bytes, entry: VerifiedToken) -> None:
+        main = self.main
+        while len(main) >= self._main_entries:
+            oldest = next(iter(main))
+            candidate = main.pop(oldest)
+            if candidate.used:
+                candidate.used = False
+                main[oldest] = candidate
+        main[raw] = entry

@@ -1,0 +1,330 @@
+"""Compile configurations and keep the one that is live.
+
+`load_configuration` does everything that can fail without touching the process: it
+reads and checks the files, compiles routes and registry, and says all problems at
+once. `Live.reload` does that on a thread, adds the keys, runs the policy tests, builds
+the snapshot whole and swaps it in by assignments between two requests; any problem
+keeps the old one.
+
+State that outlives a snapshot (token cache, revocations, pools, counters) is passed in
+and never owned here.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import TypeVar
+
+from gateway.clients.authorization import GrantRequest, resolve_grant
+from gateway.clients.problems import ErrorCode, OAuthProblem
+from gateway.clients.registry import Registry, compile_registry
+from gateway.enforce.enforcer import Enforcer, VerifyCounts
+from gateway.enforce.token_cache import TokenCache
+from gateway.issuer.endpoints import issuer_paths
+from gateway.issuer.issue import build_claims
+from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
+from gateway.policy.compile import RouteProblem, compile_routes
+from gateway.policy.model import Reason
+from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
+from gateway.policy.table import RouteTable
+from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
+from gateway.proxy.pool import UpstreamPool
+from gateway.settings.load import load
+from gateway.settings.model import Settings
+from gateway.settings.problems import Problem, SettingsError, Severity
+from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
+from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, load_keys
+from gateway.tokens.revocations import Revocations
+
+_log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the reloading thread may hold the interpreter before the loop gets its turn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Configuration:
+    """What the files alone determine: checked settings and what is compiled from them."""
+
+    path: Path
+    settings: Settings
+    table: RouteTable
+    registry: Registry
+    warnings: tuple[Problem, ...]
+
+
+def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) -> Configuration:
+    """Return the configuration at `path`, compiled.
+
+    Raises:
+        SettingsError: With every problem that was found, those of the route table included.
+    """
+    loaded = load(path, environ=environ, now=now)
+    settings = loaded.settings
+    shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
+    reserved = issuer_paths(settings) if shares else frozenset[str]()
+    routes = compile_routes(settings.routes, reserved_paths=reserved)
+    if routes.problems:
+        found = tuple(_route_problem(problem, path) for problem in routes.problems)
+        in_order = sorted(found + loaded.warnings, key=lambda problem: (problem.file, problem.line))
+        raise SettingsError(tuple(in_order), watched=settings.watched)
+    return Configuration(path, settings, routes.table, compile_registry(settings), loaded.warnings)
+
+
+def _route_problem(problem: RouteProblem, path: Path) -> Problem:
+    origin = problem.origin
+    if origin is None:
+        return Problem(str(path), 1, 1, problem.path, problem.message, problem.hint)
+    return Problem(origin.file, origin.line, origin.column, problem.path, problem.message, problem.hint)
+
+
+def run_configured_tests(configuration: Configuration, *, now: float) -> tuple[PolicyTestOutcome, ...]:
+    """Return the outcome of every policy test of the configuration.
+
+    The tests' tokens come from the issuer's own rules: what a client cannot get, no test can hold.
+    """
+    registry = configuration.registry
+    issuer = configuration.settings.issuer
+
+    def grant_token(
+        client_id: str, audience: str | None, scopes: tuple[str, ...]
+    ) -> AccessToken | TokenRefused:
+        client = registry.clients.get(client_id)
+        if client is None or client.disabled:
+            return TokenRefused(Reason.CLIENT_DISABLED, "the client is unknown or disabled")
+        asked = GrantRequest(audience=audience, scope=" ".join(scopes) or None)
+        granted = resolve_grant(client, asked, default_lifetime_s=issuer.token_lifetime_s, now=now)
+        if isinstance(granted, OAuthProblem):
+            missing = granted.code is ErrorCode.INVALID_SCOPE
+            reason = Reason.MISSING_SCOPE if missing else Reason.CLIENT_NOT_ALLOWED
+            return TokenRefused(reason, granted.description)
+        token = read_access_token(build_claims(client, granted, issuer, jti="policy-test", now=now), "")
+        if isinstance(token, ClaimProblem):
+            return TokenRefused(Reason.MALFORMED_TOKEN, f"the claim {token.claim} is not {token.expected}")
+        return token
+
+    return run_policy_tests(
+        configuration.settings, configuration.table, registry.grants, grant_token=grant_token, now=now
+    )
+
+
+def policy_test_problems(outcomes: tuple[PolicyTestOutcome, ...], path: Path) -> tuple[Problem, ...]:
+    """Return a problem for each policy test that failed."""
+    problems = []
+    for outcome in outcomes:
+        if not outcome.passed:
+            file, line, column = str(path), 1, 1
+            if outcome.origin is not None:
+                file, line, column = outcome.origin.file, outcome.origin.line, outcome.origin.column
+            message = f"the policy test expected {outcome.expected} and found {outcome.found}"
+            problems.append(Problem(file, line, column, f"tests[{outcome.name}]", message))
+    return tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One live configuration: immutable, whole."""
+
+    configuration: Configuration
+    keys: LoadedKeys
+    issuer: IssuerSnapshot
+    generation: int
+    loaded_at: float
+    """Epoch seconds."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings."""
+        return self.configuration.settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuntimeState:
+    """What outlives every snapshot."""
+
+    cache: TokenCache
+    revocations: Revocations
+    counts: VerifyCounts
+    observe_verification: Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """What a reload did."""
+
+    applied: bool
+    result: str
+    """ok, invalid or io_error: the metric label."""
+    problems: tuple[Problem, ...]
+    """Errors when it was not applied, warnings otherwise."""
+
+
+def build_snapshot(
+    configuration: Configuration, *, generation: int, now: float, create_keys: bool
+) -> Snapshot:
+    """Return the snapshot of a configuration with the keys of its directory.
+
+    Raises:
+        SettingsError: The key directory cannot be used.
+    """
+    settings = configuration.settings
+    try:
+        keys = load_keys(settings.keys.directory, settings.issuer.signing_algorithm, create=create_keys)
+    except KeyDirectoryError as error:
+        problem = Problem(str(configuration.path), 1, 1, "keys.directory", str(error))
+        raise SettingsError((problem,), watched=settings.watched) from error
+    issuer = build_issuer_snapshot(settings, configuration.registry, keys.ring)
+    return Snapshot(configuration, keys, issuer, generation, now)
+
+
+def build_gate_snapshot(
+    snapshot: Snapshot, state: RuntimeState, pools: Callable[[str], UpstreamPool], issuer_plan: UpstreamPlan
+) -> GateSnapshot:
+    """Return the data plane's view of `snapshot`. Configures the pools: call it right before the swap.
+
+    Args:
+        snapshot: The configuration that is about to be live.
+        state: What outlives snapshots.
+        pools: Returns the pool for an upstream's name.
+        issuer_plan: The way to the issuer in this process.
+    """
+    settings = snapshot.settings
+    plans = {}
+    for name, upstream in settings.upstreams.items():
+        pool = pools(name)
+        configure_pool(upstream, pool)
+        plans[name] = plan_upstream(upstream, pool)
+    return GateSnapshot(
+        enforcer=Enforcer(
+            table=snapshot.configuration.table,
+            grants=snapshot.configuration.registry.grants,
+            keys=snapshot.keys.ring,
+            issuer=settings.issuer.url,
+            issuer_paths=issuer_paths(settings),
+            cache=state.cache,
+            revocations=state.revocations,
+            counts=state.counts,
+            generation=snapshot.generation,
+            observe_verification=state.observe_verification,
+            stopwatch=perf_counter,
+        ),
+        plans=MappingProxyType(plans),
+        issuer_plan=issuer_plan,
+        limits=settings.limits,
+        trusted_networks=tuple(ip_network(cidr) for cidr in settings.trusted_proxies),
+    )
+
+
+class Live:
+    """The live snapshot, and how it is replaced.
+
+    Args:
+        path: The main configuration file.
+        snapshot: The one to begin with.
+        state: What outlives snapshots.
+        gate: The data plane to swap under.
+        issuer_plan: The way to the issuer in this process.
+    """
+
+    def __init__(
+        self, path: Path, snapshot: Snapshot, state: RuntimeState, gate: Gate, issuer_plan: UpstreamPlan
+    ) -> None:
+        self._path = path
+        self._state = state
+        self._gate = gate
+        self._issuer_plan = issuer_plan
+        self._turn = asyncio.Lock()
+        self.snapshot = snapshot
+        self.last_reload: ReloadResult | None = None
+        self.last_reload_at = 0.0
+        self.watched: tuple[Path, ...] = snapshot.settings.watched
+        """What the last attempt read, successful or not: where a repair would show."""
+
+    async def reload(self) -> ReloadResult:
+        """Replace the snapshot by what the files say now, or keep it and say why. Never raises."""
+        async with self._turn:
+            old = self.snapshot
+            try:
+                fresh = await _in_quiet_thread(lambda: self._prepare(old.generation + 1))
+            except SettingsError as error:
+                self.watched = error.watched or self.watched
+                result = ReloadResult(False, "invalid", error.problems)
+            except OSError as error:
+                problem = Problem(str(self._path), 1, 1, "", f"cannot be read: {error.strerror}")
+                result = ReloadResult(False, "io_error", (problem,))
+            except Exception:
+                # The one rescue point of a reload: whatever happens, the old snapshot stays.
+                _log.exception("the reload failed inside the gateway")
+                problem = Problem(
+                    str(self._path), 1, 1, "", "the reload failed inside the gateway; see the log"
+                )
+                result = ReloadResult(False, "invalid", (problem,))
+            else:
+                self._swap(fresh)
+                result = ReloadResult(
+                    True, "ok", (*fresh.configuration.warnings, *_restart_warnings(old, fresh))
+                )
+            self.last_reload = result
+            self.last_reload_at = time.time()
+            return result
+
+    def _prepare(self, generation: int) -> Snapshot:
+        now = time.time()
+        configuration = load_configuration(self._path, environ=os.environ, now=now)
+        failed = policy_test_problems(run_configured_tests(configuration, now=now), self._path)
+        if failed:
+            raise SettingsError(failed, watched=configuration.settings.watched)
+        return build_snapshot(configuration, generation=generation, now=now, create_keys=False)
+
+    def _swap(self, fresh: Snapshot) -> None:
+        self._gate.swap(build_gate_snapshot(fresh, self._state, self._gate.pool, self._issuer_plan))
+        self.snapshot = fresh
+        self.watched = fresh.settings.watched
+        self._state.cache.forget_bad()
+
+
+def _restart_warnings(old: Snapshot, fresh: Snapshot) -> tuple[Problem, ...]:
+    """Return a warning for each setting that changed but needs a restart."""
+    path = str(fresh.configuration.path)
+    before, after = old.settings, fresh.settings
+    changed = {
+        "listeners": before.listeners != after.listeners,
+        "admin.address": before.admin.address != after.admin.address,
+        "state": before.state != after.state,
+        "logs": before.logs != after.logs,
+        "metrics": before.metrics != after.metrics,
+    }
+    return tuple(
+        Problem(path, 1, 1, name, "changed, but takes effect only after a restart", severity=Severity.WARNING)
+        for name, is_changed in changed.items()
+        if is_changed
+    )
+
+
+async def _in_quiet_thread(work: Callable[[], _Result]) -> _Result:
+    """Return what `work` returns, run on a thread with the least possible disturbance of the loop.
+
+    The collector is off meanwhile (a full collection holds the loop for as long as there
+    are objects), what the new snapshot keeps is then taken out of its sight, and the
+    interpreter changes threads more often.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.disable()
+    try:
+        return await asyncio.to_thread(work)
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)

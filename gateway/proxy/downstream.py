@@ -1,0 +1,615 @@
+"""Speak HTTP/1.1 as a server on one caller's connection.
+
+The theory of it. A connection is in one of these states:
+
+    reading a head    no relay, no body; `_held` has the bytes of an incomplete head
+    relaying          a relay is in flight; its body may still be coming
+    discarding        a refusal was sent; the short rest of its body is read and dropped
+    leaving           the last answer was written; what still comes is dropped until the
+                      caller closes or a deadline passes, so that the answer is not lost
+                      in a reset (RFC 9112 9.6)
+
+Requests are answered one after the other: bytes behind the current request wait, and
+reading stops until its answer is written. Reading also stops while the upstream does
+not take the body and while the caller does not take answers, so what a connection can
+hold in memory is bounded by the transports' high-water marks. A connection has one
+deadline; the gate's sweep compares it with the clock, also while reading is paused,
+when a peer's close goes unseen.
+
+Sources: RFC 9112 2.2, 3, 9; RFC 9110 10.1.1, 15.5.9 (408).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntFlag
+from math import inf
+from time import perf_counter, time
+from typing import TYPE_CHECKING, cast
+
+from gateway.enforce.challenge import Refusal, refusal_for
+from gateway.enforce.enforcer import Location, Verdict
+from gateway.http1 import grammar
+from gateway.http1.chunked import ChunkError
+from gateway.http1.request import BadRequest, RequestHead
+from gateway.http1.target import split_target
+from gateway.observe.exchange import Exchange
+from gateway.policy.model import Decision, Reason
+from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
+from gateway.proxy.refusals import refusal_bytes
+from gateway.proxy.relay import Relay
+
+if TYPE_CHECKING:
+    from gateway.proxy.gate import Gate, ListenerInfo, UpstreamPlan
+
+WRITE_HIGH_WATER_BYTES = 320 * 1024
+"""Above one read of the event loop (250 KiB): a caller that keeps up never pauses its upstream."""
+WRITE_LOW_WATER_BYTES = 64 * 1024
+DISCARD_LIMIT_BYTES = 64 * 1024
+"""A refused request's announced body up to this size is read over to keep the connection."""
+LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
+LEAVE_LIMIT_S = 2.0
+
+_NO_LOCATION = Location(None, b"")
+
+
+class Hold(IntFlag):
+    """Why reading is paused."""
+
+    NOTHING = 0
+    NEXT_REQUEST = 1
+    """Bytes of a next request arrived before this one was answered."""
+    NO_CONNECTION = 2
+    """The body must wait for a connection to the upstream."""
+    UPSTREAM = 4
+    """The upstream does not take the body."""
+    WRITING = 8
+    """The caller does not take answers."""
+
+
+class DownstreamConnection(asyncio.Protocol):
+    """One caller's connection."""
+
+    __slots__ = (
+        "_begun_head",
+        "_body",
+        "_half_closed",
+        "_held",
+        "_hold",
+        "_issuer_reference",
+        "_leaving",
+        "_listener",
+        "_reading",
+        "_transport",
+        "_written_backlog",
+        "deadline",
+        "forwarded_x_lines",
+        "gate",
+        "is_trusted",
+        "peer",
+        "relay",
+        "requests",
+    )
+
+    def __init__(self, gate: Gate, listener: ListenerInfo) -> None:
+        self.gate = gate
+        self._listener = listener
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self.peer = ""
+        self.is_trusted = False
+        """The peer is one of `trusted_proxies`."""
+        self.forwarded_x_lines = b""
+        """The peer's address, the end of the X-Forwarded-For line, and X-Forwarded-Proto."""
+        self.relay: Relay | None = None
+        self._body: RequestBody | None = None
+        self._held = b""
+        self._hold = Hold.NOTHING
+        self._begun_head = False
+        """The deadline of a head runs: it is not renewed by more bytes of the same head."""
+        self._reading = False
+        """`_read_heads` is at work and will go on by itself."""
+        self._leaving = False
+        self._half_closed = False
+        self._issuer_reference = b""
+        self._written_backlog = 0
+        self.deadline = inf
+        """Monotonic seconds; `expire` is called when it has passed."""
+        self.requests = 0
+
+    @property
+    def listener_name(self) -> str:
+        """Return the listener's name for logs and metrics."""
+        return self._listener.name
+
+    @property
+    def scheme(self) -> str:
+        """Return the scheme the caller used."""
+        return self._listener.scheme
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is going on: no request begun, none in flight."""
+        return self.relay is None and self._body is None and not self._held
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, unless there are too many connections already."""
+        self._transport = cast(asyncio.Transport, transport)
+        peername = transport.get_extra_info("peername")
+        self.peer = peername[0] if isinstance(peername, tuple) else ""
+        gate = self.gate
+        self.is_trusted = gate.is_trusted(self.peer)
+        self.forwarded_x_lines = gate.forwarded_x_lines(self.peer, self.scheme)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_LOW_WATER_BYTES)
+        gate.connections.add(self)
+        self.deadline = _after(gate.limits.keep_alive_timeout_s)
+        if gate.is_full:
+            self._refuse_unread(refusal_for(Decision(Reason.OVERLOADED)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop everything that was done for the caller."""
+        self.gate.connections.discard(self)
+        self.gate.forget_issuer_reference(self._issuer_reference)
+        self.deadline = inf
+        self._body = None
+        relay = self.relay
+        self.relay = None
+        if relay is not None:
+            relay.caller_left()
+
+    def eof_received(self) -> bool:
+        """Take a half-close: what was asked completely is still answered."""
+        self._half_closed = True
+        if self._leaving or self.is_idle or self.relay is None:
+            return False
+        if self._body is not None and not self._body.done:
+            self.relay.give_up(Reason.CLIENT_CLOSED, "the request ended before its end")
+            self.abort()
+            return False
+        return True
+
+    def pause_writing(self) -> None:
+        """The caller does not take the answer: stop the source of it."""
+        self._pause(Hold.WRITING)
+        self._written_backlog = self._transport.get_write_buffer_size()
+        if self.relay is not None:
+            self.relay.downstream_blocked(blocked=True)
+
+    def resume_writing(self) -> None:
+        """The caller takes the answer again."""
+        if self.relay is not None:
+            self.relay.downstream_blocked(blocked=False)
+        self._resume(Hold.WRITING)
+        self._next_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: of a body, of a head, or of a request that must wait."""
+        try:
+            if self._leaving:
+                self._drop(data)
+            elif self._body is not None:
+                self._read_body(data)
+            elif self.relay is not None or self._hold:
+                self._held += data
+                self._pause(Hold.NEXT_REQUEST)
+            else:
+                self._read_heads(self._held + data if self._held else data)
+        except Exception:
+            # The one rescue point of this connection: fail closed, tell nobody's bytes.
+            self.gate.log_internal_error()
+            self.abort()
+
+    # --- heads
+
+    def _read_heads(self, data: bytes) -> None:
+        """Read as many requests as may be read now; keep the rest."""
+        self._held = b""
+        self._reading = True
+        try:
+            while data and self.relay is None and self._body is None and not self._hold and not self._leaving:
+                if data.startswith(b"\r\n"):
+                    data = self._skip_empty_line(data)
+                    continue
+                end = data.find(b"\r\n\r\n") + 4
+                limit = self.gate.limits.header_bytes
+                if end < 4 or (limit and end > limit):
+                    self._incomplete_head(data, end)
+                    return
+                if end == len(data):
+                    data = self._take_head(data, b"")
+                else:
+                    data = self._take_head(data[:end], data[end:])
+        finally:
+            self._reading = False
+        if data and not self._leaving:
+            self._held = data
+            self._pause(Hold.NEXT_REQUEST)
+
+    def _skip_empty_line(self, data: bytes) -> bytes:
+        """Read over one empty line before a request line (RFC 9112 2.2); more are refused."""
+        if data.startswith(b"\r\n", 2):
+            self._refuse_unread(_bad(BadRequest(400, "bad_framing", "empty lines before the request")))
+            return b""
+        if not self._begun_head:
+            self._begun_head = True
+            self.deadline = _after(self.gate.limits.header_timeout_s)
+        return data[2:]
+
+    def _incomplete_head(self, data: bytes, end: int) -> None:
+        """Keep the bytes of an incomplete head, unless they can no longer become a good one."""
+        limit = self.gate.limits.header_bytes
+        problem: BadRequest | None = None
+        line_end = data.find(b"\n")
+        if limit and (len(data) > limit if end < 4 else end > limit):
+            problem = (
+                BadRequest(414, "uri_too_long", "the request line is too long")
+                if line_end < 0 or line_end > limit
+                else BadRequest(431, "header_too_large", "the header fields are too long")
+            )
+        elif line_end >= 0:
+            line = data[: line_end + 1]
+            if not grammar.REQUEST_LINE.fullmatch(line):
+                read = self.gate.reader.read(line)
+                assert isinstance(read, BadRequest)
+                problem = read
+            elif data.count(b"\n") != data.count(b"\r\n"):
+                problem = BadRequest(400, "bad_framing", "a line does not end in CRLF")
+        elif not grammar.METHOD_START.match(data):
+            problem = BadRequest(400, "bad_framing", "this is not an HTTP/1.1 request")
+        if problem is not None:
+            self._refuse_unread(_bad(problem))
+            return
+        if not self._begun_head:
+            self._begun_head = True
+            self.deadline = _after(self.gate.limits.header_timeout_s)
+        self._held = data
+
+    def _take_head(self, head_bytes: bytes, rest: bytes) -> bytes:
+        """Judge one complete head and act on it; return the bytes behind its request."""
+        started = perf_counter()
+        at = time()
+        gate = self.gate
+        self.requests += 1
+        self._begun_head = False
+        head = gate.reader.read(head_bytes)
+        if isinstance(head, BadRequest):
+            self._refuse_unread(_bad(head), at=at, started=started)
+            return b""
+        block = head.block
+        request_id = gate.new_request_id() if block.request_id is None else block.request_id.decode("ascii")
+        keep_alive = (block.keep_alive and not block.close) if head.minor_version == 0 else not block.close
+        if gate.draining:
+            keep_alive = False
+        length = block.content_length
+        has_body = block.chunked or bool(length)
+        location, query, verdict, plan, refusal = self._judge(head, at)
+        relay = Relay(
+            gate,
+            self,
+            head,
+            query,
+            location,
+            verdict,
+            plan if refusal is None else None,
+            request_id=request_id,
+            at=at,
+            started=started,
+            keep_alive=keep_alive,
+            has_body=has_body,
+        )
+        if refusal is not None:
+            return self._refuse_request(relay, head, refusal, rest)
+        self.relay = relay
+        if not has_body:
+            relay.begin()
+            return rest
+        self._body = LimitedChunkedBody(gate.limits.body_bytes) if block.chunked else CountedBody(length or 0)
+        self.deadline = _after(gate.limits.body_idle_timeout_s)
+        leftover = b""
+        if rest:
+            leftover = self._feed_body(rest)
+        if self.relay is relay:
+            if self._body is not None:
+                self._pause(Hold.NO_CONNECTION)
+            relay.begin()
+        return leftover
+
+    def _judge(
+        self, head: RequestHead, now: float
+    ) -> tuple[Location, bytes, Verdict | None, UpstreamPlan | None, Refusal | None]:
+        """Return where the request leads, its query, the verdict, the plan and the refusal, if any."""
+        gate = self.gate
+        snapshot = gate.snapshot
+        block = head.block
+        if block.upgrade or block.expect_unknown or block.via:
+            refusal = gate.refuse_before_routing(head)
+            if refusal is not None:
+                return _NO_LOCATION, b"", None, None, refusal
+        split = split_target(head.target, block.host)
+        if isinstance(split, BadRequest):
+            return _NO_LOCATION, b"", None, None, _bad(split)
+        path, query = split
+        location = snapshot.enforcer.locate(head.method, path, block.host, serves=self._listener.serves)
+        limit = gate.limits.body_bytes
+        if limit and block.content_length is not None and block.content_length > limit:
+            return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.route))
+        if location.is_issuer:
+            return location, query, None, snapshot.issuer_plan, None
+        verdict = snapshot.enforcer.check(location, block, now)
+        if not verdict.permits:
+            return location, query, verdict, None, refusal_for(verdict.decision)
+        route = location.route
+        assert route is not None
+        return location, query, verdict, snapshot.plans[route.upstream], None
+
+    # --- bodies
+
+    def _read_body(self, data: bytes) -> None:
+        leftover = self._feed_body(data)
+        if leftover and not self._leaving:
+            self._held = leftover
+            if self.relay is not None:
+                self._pause(Hold.NEXT_REQUEST)
+            else:
+                self._next_request()
+
+    def _feed_body(self, data: bytes) -> bytes:
+        """Hand body data to the relay, or drop it; return what is behind the body's end."""
+        body = self._body
+        relay = self.relay
+        assert body is not None
+        try:
+            pieces = body.feed(data)
+        except ChunkError as error:
+            self._give_up(Reason.BAD_FRAMING, str(error))
+            return b""
+        if isinstance(body, LimitedChunkedBody) and body.too_large:
+            self._give_up(Reason.BODY_TOO_LARGE, "the body exceeds the limit")
+            return b""
+        if body.done:
+            self._body = None
+        if relay is not None:
+            if not body.done:
+                self.deadline = _after(self.gate.limits.body_idle_timeout_s)
+            relay.take_body(pieces, last=body.done)
+        elif body.done:
+            self.deadline = _after(self.gate.limits.keep_alive_timeout_s)
+        return body.rest
+
+    def _give_up(self, reason: Reason, detail: str) -> None:
+        """End the request in flight because of what its caller sent, or did not send."""
+        relay = self.relay
+        if relay is None:
+            self.abort()
+            return
+        relay.keep_alive = False
+        relay.give_up(reason, detail)
+
+    def _drop(self, data: bytes) -> None:
+        """Read over what comes after the last answer, within bounds."""
+        self._written_backlog += len(data)
+        if self._written_backlog > LEAVE_LIMIT_BYTES:
+            self.abort()
+
+    # --- called by the relay
+
+    def connection_ready(self) -> None:
+        """The upstream takes the body now."""
+        self.deadline = _after(self.gate.limits.body_idle_timeout_s)
+        self._resume(Hold.NO_CONNECTION)
+
+    def await_answer(self, timeout_s: float) -> None:
+        """The request was sent whole: its answer's head is due in `timeout_s` (0 = no limit)."""
+        if self.relay is not None and not self.relay.response_started:
+            self.deadline = _after(timeout_s)
+
+    def answering(self, idle_timeout_s: float) -> None:
+        """Something of the answer came: the next piece is due in `idle_timeout_s` (0 = no limit)."""
+        if not self._hold & Hold.WRITING:
+            self.deadline = _after(idle_timeout_s)
+
+    def upstream_blocked(self, *, blocked: bool) -> None:
+        """Read no more of the body while the upstream does not take it."""
+        if blocked:
+            self._pause(Hold.UPSTREAM)
+        else:
+            self._resume(Hold.UPSTREAM)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        self._transport.write(data)
+
+    def send_refusal(self, refusal: Refusal, relay: Relay) -> None:
+        """Send a refusal for the request of `relay`."""
+        if self._body is not None and not self._may_discard(self._body, relay):
+            relay.keep_alive = False
+        self._transport.write(
+            refusal_bytes(
+                refusal,
+                request_id=relay.request_id,
+                date_line=self.gate.date_line,
+                closes=not relay.keep_alive,
+                with_body=relay.method != "HEAD",
+                version_0=relay.is_version_0,
+            )
+        )
+
+    def _may_discard(self, body: RequestBody, relay: Relay) -> bool:
+        """Return whether the rest of a refused request is short enough to be read over."""
+        return (
+            isinstance(body, CountedBody)
+            and body.remaining <= DISCARD_LIMIT_BYTES
+            and not relay.expects_continue  # the caller may or may not send it now
+        )
+
+    def answered(self, relay: Relay) -> None:
+        """The answer of `relay` was written whole: go on to the next request, or leave."""
+        if self.relay is not relay and self.relay is not None:
+            return
+        self.relay = None
+        if not relay.keep_alive or self._half_closed:
+            self._leave()
+            return
+        if not self._hold & Hold.WRITING:
+            limits = self.gate.limits
+            self.deadline = _after(
+                limits.keep_alive_timeout_s if self._body is None else limits.body_idle_timeout_s
+            )
+        if self._hold:
+            self._resume(Hold.NO_CONNECTION | Hold.UPSTREAM)
+            self._next_request()
+
+    def abort(self) -> None:
+        """Cut the connection: what was sent so far must not look complete."""
+        relay = self.relay
+        self.relay = None
+        self._leaving = True
+        if relay is not None:
+            relay.caller_left()
+        self._transport.abort()
+
+    def issuer_reference(self) -> bytes:
+        """Return the name under which the issuer can ask who is behind this connection."""
+        if not self._issuer_reference:
+            self._issuer_reference = self.gate.new_issuer_reference(self.peer, self.scheme)
+        return self._issuer_reference
+
+    # --- called by the gate
+
+    def expire(self, monotonic_now: float) -> None:
+        """Act on the deadline that has passed."""
+        relay = self.relay
+        limits = self.gate.limits
+        if self._hold & Hold.WRITING or self._leaving:
+            backlog = 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+            if 0 < backlog < self._written_backlog:
+                self._written_backlog = backlog  # slow, but it takes something
+                self.deadline = monotonic_now + limits.body_idle_timeout_s
+            else:
+                self.abort()
+        elif relay is None:
+            if self._held or self._begun_head:
+                self._refuse_unread(refusal_for(Decision(Reason.REQUEST_TIMEOUT)))
+            elif self._body is not None:
+                self.abort()
+            else:
+                self._transport.close()
+        elif relay.response_started or self._body is None or self._hold & Hold.UPSTREAM:
+            relay.give_up(Reason.UPSTREAM_TIMEOUT, "the upstream was silent for too long")
+        else:
+            self._give_up(Reason.REQUEST_TIMEOUT, "the body stopped coming")
+
+    def drain(self) -> None:
+        """Close when idle; else let the request in flight be the last."""
+        if self.is_idle:
+            self._transport.close()
+        elif self.relay is not None and not self.relay.response_started:
+            self.relay.keep_alive = False
+
+    # --- refusing and leaving
+
+    def _refuse_request(self, relay: Relay, head: RequestHead, refusal: Refusal, rest: bytes) -> bytes:
+        """Refuse one complete head; return the bytes behind its request."""
+        self.relay = relay
+        if relay.has_body:
+            length = head.block.content_length
+            self._body = (
+                LimitedChunkedBody(self.gate.limits.body_bytes) if length is None else CountedBody(length)
+            )
+        relay.refuse(Reason(refusal.reason), "", refusal)
+        if self._leaving or self._body is None:
+            return b"" if self._leaving else rest
+        return self._feed_body(rest) if rest else b""
+
+    def _refuse_unread(self, refusal: Refusal, *, at: float = 0.0, started: float = 0.0) -> None:
+        """Refuse bytes that are no request, and leave."""
+        gate = self.gate
+        request_id = gate.new_request_id()
+        self._transport.write(
+            refusal_bytes(
+                refusal,
+                request_id=request_id,
+                date_line=gate.date_line,
+                closes=True,
+                with_body=True,
+                version_0=False,
+            )
+        )
+        gate.record(
+            Exchange(
+                at=at or time(),
+                reason=refusal.reason,
+                status=refusal.status,
+                request_id=request_id,
+                peer=self.peer,
+                listener=self.listener_name,
+                duration_s=perf_counter() - started if started else 0.0,
+            )
+        )
+        self._leave(unread=True)
+
+    def _leave(self, *, unread: bool = False) -> None:
+        """Close after what was written; read over what still comes, for a while (RFC 9112 9.6)."""
+        self._leaving = True
+        self._written_backlog = 0
+        self.deadline = perf_counter() + LEAVE_LIMIT_S
+        self._held = b""
+        if (unread or self._body is not None) and not self._half_closed and self._transport.can_write_eof():
+            self._body = None
+            self._transport.write_eof()
+            self._resume(~Hold.NOTHING)
+        else:
+            self._transport.close()
+
+    def _next_request(self) -> None:
+        """Go on with the bytes that waited, unless something else still must be waited for."""
+        if self.relay is not None or self._reading or self._leaving or self._hold & Hold.WRITING:
+            return
+        held = self._held
+        self._held = b""
+        self._hold &= ~Hold.NEXT_REQUEST
+        try:
+            if held and self._body is not None:
+                self._read_body(held)
+            elif held:
+                self._read_heads(held)
+        except Exception:
+            self.gate.log_internal_error()
+            self.abort()
+            return
+        if not self._hold and not self._leaving:
+            self._transport.resume_reading()
+
+    # --- flow control
+
+    def _pause(self, why: Hold) -> None:
+        if not self._hold:
+            self._transport.pause_reading()
+        self._hold |= why
+        if why is Hold.WRITING:
+            self.deadline = _after(self.gate.limits.body_idle_timeout_s)
+        elif why is Hold.NO_CONNECTION:
+            self.deadline = inf
+        elif why is Hold.UPSTREAM and self.relay is not None:
+            self.deadline = _after(self.relay.idle_timeout_s)
+
+    def _resume(self, why: Hold) -> None:
+        if self._hold & why:
+            self._hold &= ~why
+            if not self._hold:
+                self._transport.resume_reading()
+            if self._body is not None and self.relay is not None:
+                self.deadline = _after(self.gate.limits.body_idle_timeout_s)
+            elif self.relay is not None and self.relay.response_started:
+                self.deadline = _after(self.relay.idle_timeout_s)
+
+
+def _after(seconds: float) -> float:
+    """Return the monotonic time in `seconds`, where 0 is never."""
+    return perf_counter() + seconds if seconds else inf
+
+
+def _bad(problem: BadRequest) -> Refusal:
+    """Return the refusal for a head that is no request."""
+    return Refusal(problem.status, problem.reason, f"The request is refused: {problem.detail}.")

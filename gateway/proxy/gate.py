@@ -1,0 +1,319 @@
+"""Hold what all connections of the data plane share, and nothing of any one request.
+
+Four kinds of state meet here: the snapshot (immutable, swapped by one assignment),
+the pools (keyed by upstream and target, kept across swaps), the open connections, and
+small process-wide values such as the pseudonym in Via. The composition root makes one
+gate, gives it listeners and calls `sweep` a few times per second.
+
+Sources: RFC 9110 7.6.3 (Via), 10.1.1 (Expect), 6.6.1 (Date); RFC 7239 7.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from time import perf_counter
+
+from gateway.enforce.challenge import Refusal, refusal_for
+from gateway.enforce.enforcer import Enforcer
+from gateway.http1.forwarding import ForwardingRules
+from gateway.http1.request import RequestHead, RequestReader
+from gateway.http1.response import ResponseReader
+from gateway.observe.exchange import Exchange
+from gateway.policy.model import Decision, Reason
+from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.pool import Opener, UpstreamPool
+from gateway.proxy.upstream import UpstreamConnection
+from gateway.settings.model import Balance, Forwarded, LimitSettings, TargetSettings, UpstreamSettings
+
+_log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL_S = 0.25
+UPSTREAM_HIGH_WATER_BYTES = 320 * 1024
+ISSUER = "_issuer_"
+"""The name of the issuer's upstream and route in logs and metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerInfo:
+    """What a connection must know of the listener it came through."""
+
+    name: str
+    serves: int
+    """`SERVES_ISSUER`, `SERVES_GATE` (of `gateway.enforce.enforcer`), or both added."""
+    scheme: str = "http"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpstreamPlan:
+    """One upstream as a snapshot sees it: its pool, and how requests to it are written."""
+
+    name: str
+    pool: UpstreamPool
+    rules: ForwardingRules
+    trusted_rules: ForwardingRules
+    identity_headers: bool
+    forwarded_rfc7239: bool
+    response_timeout_s: float
+    idle_timeout_s: float
+    retries: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateSnapshot:
+    """One compiled configuration as the data plane sees it."""
+
+    enforcer: Enforcer
+    plans: Mapping[str, UpstreamPlan]
+    issuer_plan: UpstreamPlan
+    limits: LimitSettings
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is behind a request to the issuer."""
+
+    address: str
+    scheme: str
+
+
+@dataclass(eq=False)
+class Gate:
+    """The data plane's shared state."""
+
+    record: Callable[[Exchange], None]
+    """Takes the record of each finished request; must not block."""
+    snapshot: GateSnapshot = field(init=False)
+    """Set by `swap`, which must be called before anything is accepted."""
+    pools: dict[str, UpstreamPool] = field(default_factory=dict)
+    connections: set[DownstreamConnection] = field(default_factory=set)
+    draining: bool = False
+    reader: RequestReader = field(init=False)
+    responses: ResponseReader = field(default_factory=ResponseReader)
+    limits: LimitSettings = field(init=False)
+    date_line: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Choose this process's name in Via and start its sequence of request ids."""
+        self.limits = LimitSettings()
+        self.reader = RequestReader(max_fields=self.limits.header_count)
+        self.pseudonym = f"sidegate-{secrets.token_hex(4)}".encode("ascii")
+        self.via_lines = tuple(b"Via: 1.%d %b\r\n" % (minor, self.pseudonym) for minor in (0, 1))
+        self.via_answer_line = self.via_lines[1]
+        self._callers: dict[bytes, Caller] = {}
+        self._random = random.Random(secrets.randbits(256))  # noqa: S311 - an id, not a secret
+        self._refresh_date()
+
+    # --- snapshot
+
+    def swap(self, snapshot: GateSnapshot) -> None:
+        """Use `snapshot` from the next request on; pools of upstreams that are gone are closed."""
+        if snapshot.limits.header_count != self.limits.header_count:
+            self.reader = RequestReader(max_fields=snapshot.limits.header_count)
+        self.snapshot = snapshot
+        self.limits = snapshot.limits
+        for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:
+            self.pools.pop(name).close()
+
+    def pool(self, name: str) -> UpstreamPool:
+        """Return the pool of the upstream `name`, made on first use."""
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = UpstreamPool(name, stopwatch=perf_counter)
+        return pool
+
+    # --- connections
+
+    def accept(self, listener: ListenerInfo) -> DownstreamConnection:
+        """Return the protocol for a connection that came in through `listener`."""
+        return DownstreamConnection(self, listener)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether there are more connections than the limit allows."""
+        return bool(self.limits.connections) and len(self.connections) > self.limits.connections
+
+    def is_trusted(self, peer: str) -> bool:
+        """Return whether forwarding fields of this peer are believed."""
+        networks = self.snapshot.trusted_networks
+        if not networks or not peer:
+            return False
+        address = ip_address(peer.partition("%")[0])
+        return any(address.version == network.version and address in network for network in networks)
+
+    def forwarded_x_lines(self, peer: str, scheme: str) -> bytes:
+        """Return the peer's end of the X-Forwarded-For line, and X-Forwarded-Proto."""
+        return f"{peer or 'unknown'}\r\nX-Forwarded-Proto: {scheme}\r\n".encode("ascii")
+
+    def sweep(self, monotonic_now: float) -> None:
+        """Act on every deadline that has passed. Called every `SWEEP_INTERVAL_S`."""
+        self._refresh_date()
+        expired = [connection for connection in self.connections if connection.deadline <= monotonic_now]
+        for connection in expired:
+            connection.expire(monotonic_now)
+        for pool in list(self.pools.values()):
+            pool.sweep(monotonic_now)
+
+    def drain(self) -> None:
+        """Close idle connections; those in use close after their answer."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """Cut what is still open."""
+        for connection in list(self.connections):
+            connection.abort()
+        for pool in self.pools.values():
+            pool.close()
+
+    def connections_by_state(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of connections by (listener, active or idle)."""
+        return Counter(
+            (connection.listener_name, "idle" if connection.is_idle else "active")
+            for connection in self.connections
+        )
+
+    def in_flight_by_route(self) -> Mapping[str, int]:
+        """Return the number of requests being relayed, by route name."""
+        return Counter(
+            connection.relay.route_name for connection in self.connections if connection.relay is not None
+        )
+
+    # --- small things every request needs
+
+    def new_request_id(self) -> str:
+        """Return 32 hexadecimal digits that also serve as a trace id."""
+        return f"{self._random.getrandbits(128):032x}"
+
+    def refuse_before_routing(self, head: RequestHead) -> Refusal | None:
+        """Return the refusal for what the fields alone rule out, or None."""
+        block = head.block
+        if block.via and any(self.pseudonym in value for value in block.via):
+            return refusal_for(Decision(Reason.LOOP_DETECTED))
+        if block.expect_unknown and head.minor_version == 1:
+            return refusal_for(Decision(Reason.EXPECTATION_FAILED))
+        if block.upgrade:
+            return Refusal(501, Reason.BAD_FRAMING, "Protocol upgrades are not available here.")
+        return None
+
+    def new_issuer_reference(self, peer: str, scheme: str) -> bytes:
+        """Return a random name under which `caller` finds the connection's peer."""
+        reference = secrets.token_hex(16).encode("ascii")
+        self._callers[reference] = Caller(peer, scheme)
+        return reference
+
+    def forget_issuer_reference(self, reference: bytes) -> None:
+        """Forget a connection that is gone."""
+        self._callers.pop(reference, None)
+
+    def caller(self, reference: str) -> Caller | None:
+        """Return who is behind the connection with this reference."""
+        return self._callers.get(reference.encode("ascii", "replace"))
+
+    def log_internal_error(self) -> None:
+        """Log the exception being handled; its text may not reach any peer."""
+        _log.exception("a connection failed inside the gateway")
+
+    def _refresh_date(self) -> None:
+        self.date_line = f"Date: {formatdate(usegmt=True)}\r\n".encode("ascii")
+
+
+def plan_upstream(settings: UpstreamSettings, pool: UpstreamPool) -> UpstreamPlan:
+    """Return how requests to an upstream are written, and its pool."""
+
+    def rules(*, trusted: bool) -> ForwardingRules:
+        return ForwardingRules(
+            keep_headers=frozenset(name.encode("ascii") for name in settings.keep_headers),
+            forward_token=settings.forward_token,
+            host=settings.host.encode("ascii") if settings.host is not None else None,
+            forwarded_x=settings.forwarded in (Forwarded.X, Forwarded.BOTH),
+            trusted_peer=trusted,
+        )
+
+    return UpstreamPlan(
+        name=settings.name,
+        pool=pool,
+        rules=rules(trusted=False),
+        trusted_rules=rules(trusted=True),
+        identity_headers=settings.identity_headers,
+        forwarded_rfc7239=settings.forwarded in (Forwarded.RFC7239, Forwarded.BOTH),
+        response_timeout_s=settings.response_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        retries=settings.retries,
+    )
+
+
+def configure_pool(settings: UpstreamSettings, pool: UpstreamPool) -> None:
+    """Let the pool use the upstream's targets and limits from now on."""
+    pool.configure(
+        {target.url: tcp_opener(target) for target in settings.targets},
+        balance=settings.balance,
+        connect_timeout_s=settings.connect_timeout_s,
+        max_connections=settings.max_connections,
+        queue_size=settings.queue_size,
+        queue_timeout_s=settings.queue_timeout_s,
+    )
+
+
+def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> UpstreamPlan:
+    """Return the plan that leads to the issuer in this process, over a socketpair.
+
+    Args:
+        pool: The pool for it, configured here.
+        serve: Makes the server protocol of the issuer's application for one connection.
+    """
+    pool.configure(
+        {ISSUER: _socketpair_opener(serve)},
+        balance=Balance.ROUND_ROBIN,
+        connect_timeout_s=5.0,
+        max_connections=256,
+        queue_size=4096,
+        queue_timeout_s=5.0,
+    )
+    rules = ForwardingRules(
+        keep_headers=frozenset(), forward_token=True, host=None, forwarded_x=False, trusted_peer=False
+    )
+    return UpstreamPlan(
+        name=ISSUER,
+        pool=pool,
+        rules=rules,
+        trusted_rules=rules,
+        identity_headers=False,
+        forwarded_rfc7239=False,
+        response_timeout_s=30.0,
+        idle_timeout_s=30.0,
+        retries=1,
+    )
+
+
+def tcp_opener(target: TargetSettings) -> Opener:
+    """Return what opens a TCP connection to `target`."""
+
+    async def open_connection(factory: Callable[[], UpstreamConnection]) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(factory, target.host, target.port)
+        transport.set_write_buffer_limits(high=UPSTREAM_HIGH_WATER_BYTES)
+
+    return open_connection
+
+
+def _socketpair_opener(serve: Callable[[], asyncio.Protocol]) -> Opener:
+    async def open_connection(factory: Callable[[], UpstreamConnection]) -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        await loop.connect_accepted_socket(serve, theirs)
+        await loop.create_unix_connection(factory, sock=ours)
+
+    return open_connection

@@ -1,0 +1,479 @@
+"""Carry one permitted request to an upstream and its answer back.
+
+A relay exists from the verdict until the last byte of the answer. It holds what the
+two connections need to know of each other: back-pressure in both directions, how much
+of the request has been sent, whether the answer has begun. Only here is decided
+
+* whether a request may be sent again (never one that the upstream may have begun to
+  work on, unless it is idempotent and nothing of an answer arrived);
+* what the caller sees when the upstream fails: a refusal while nothing was answered,
+  and a cut connection afterwards, so that a truncated answer never looks complete.
+
+Sources: RFC 9110 7.6.1, 7.6.3, 9.2.2, 10.1.1, 15.2; RFC 9112 6 and 9.3.1.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from gateway.enforce.challenge import Refusal, refusal_for
+from gateway.enforce.enforcer import Location, Verdict
+from gateway.http1.chunked import LAST_CHUNK, chunk
+from gateway.http1.forwarding import forwardable_fields, forwarded_element, inherited_addresses
+from gateway.http1.grammar import IDEMPOTENT_METHODS
+from gateway.http1.request import RequestHead
+from gateway.http1.response import ResponseHead
+from gateway.observe.exchange import NOT_APPLICABLE, Exchange
+from gateway.policy.model import Decision, Reason
+
+if TYPE_CHECKING:
+    from gateway.proxy.downstream import DownstreamConnection
+    from gateway.proxy.gate import Gate, UpstreamPlan
+    from gateway.proxy.upstream import UpstreamConnection
+
+REPLAY_LIMIT_BYTES = 64 * 1024
+"""Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
+
+
+class Relay:
+    """One request in flight."""
+
+    __slots__ = (
+        "_connect_s",
+        "_connection",
+        "_decided_after_s",
+        "_downstream",
+        "_error_detail",
+        "_head",
+        "_pending",
+        "_plan",
+        "_query",
+        "_reason",
+        "_replay",
+        "_response_chunked",
+        "_sent_at",
+        "_started",
+        "_target",
+        "_ttfb_s",
+        "_upstream_s",
+        "at",
+        "attempts",
+        "body_sent",
+        "gate",
+        "has_body",
+        "keep_alive",
+        "location",
+        "method",
+        "request_bytes",
+        "request_id",
+        "response_bytes",
+        "response_started",
+        "status",
+        "tried",
+        "verdict",
+        "wait_deadline",
+        "wants_fresh",
+    )
+
+    def __init__(
+        self,
+        gate: Gate,
+        downstream: DownstreamConnection,
+        head: RequestHead,
+        query: bytes,
+        location: Location,
+        verdict: Verdict | None,
+        plan: UpstreamPlan | None,
+        *,
+        request_id: str,
+        at: float,
+        started: float,
+        keep_alive: bool,
+        has_body: bool,
+    ) -> None:
+        self.gate = gate
+        self._downstream = downstream
+        self._head = head
+        self._query = query
+        self.location = location
+        self.verdict = verdict
+        """None for requests to the issuer, which decides for itself."""
+        self._plan = plan
+        self.method = head.method
+        self.request_id = request_id
+        self.at = at
+        self._started = started
+        self._decided_after_s = perf_counter() - started
+        self.keep_alive = keep_alive
+        """The caller's connection may carry another request after this one."""
+        self.has_body = has_body
+        self.body_sent = not has_body
+        """The request's body, if any, was handed to the upstream connection whole."""
+        self._pending: list[bytes] = []
+        self._replay: list[bytes] | None = None
+        length = head.block.content_length
+        if head.method in IDEMPOTENT_METHODS and (
+            not has_body or (length is not None and length <= REPLAY_LIMIT_BYTES)
+        ):
+            self._replay = []
+        self._connection: UpstreamConnection | None = None
+        self._target = ""
+        self.attempts = 0
+        self.tried: set[str] = set()
+        self.wait_deadline = 0.0
+        self.wants_fresh = False
+        self._sent_at = 0.0
+        self._connect_s = NOT_APPLICABLE
+        self._ttfb_s = NOT_APPLICABLE
+        self._upstream_s = NOT_APPLICABLE
+        self.status = 0
+        self.response_started = False
+        self._response_chunked = False
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self._reason: Reason | None = None
+        self._error_detail = ""
+
+    # --- the request: from downstream to upstream
+
+    def take_body(self, pieces: list[bytes], *, last: bool) -> None:
+        """Take body data of the request, in the order it arrived, and whether it was the last."""
+        if not pieces and not last:
+            return
+        for piece in pieces:
+            self.request_bytes += len(piece)
+        if self._head.block.chunked:
+            pieces = [chunk(piece) for piece in pieces]
+            if last:
+                pieces.append(LAST_CHUNK)
+        connection = self._connection
+        if self._replay is not None:
+            self._replay.extend(pieces)
+        if connection is None:
+            self._pending.extend(pieces)
+        elif pieces:
+            connection.send_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if last:
+            self.body_sent = True
+            if connection is not None:
+                self._await_answer()
+
+    def begin(self) -> None:
+        """Ask for a connection to the upstream."""
+        assert self._plan is not None
+        self._plan.pool.acquire(self)
+
+    def start(self, connection: UpstreamConnection) -> None:
+        """Send the request on `connection`, with what is there of its body."""
+        if self._downstream.relay is not self:
+            # The caller left while the connection was being opened.
+            connection.pool.release(connection)
+            return
+        self._connection = connection
+        self._target = connection.target.key
+        self.attempts += 1
+        pending = self._pending
+        self._pending = []
+        data = self._request_head()
+        self._sent_at = perf_counter()
+        connection.send(self, b"".join((data, *pending)) if pending else data)
+        if self.body_sent:
+            self._await_answer()
+        else:
+            self._downstream.connection_ready()
+
+    def _await_answer(self) -> None:
+        """Start the clock of the answer's head: it runs from the request's last byte."""
+        assert self._plan is not None
+        route = self.location.route
+        timeout_s = self._plan.response_timeout_s
+        if route is not None and route.timeout_s is not None:
+            timeout_s = route.timeout_s
+        self._downstream.await_answer(timeout_s)
+
+    def _request_head(self) -> bytes:
+        """Return the head to send: the caller's fields first, ours behind them."""
+        head = self._head
+        block = head.block
+        plan = self._plan
+        assert plan is not None
+        downstream = self._downstream
+        rules = plan.trusted_rules if downstream.is_trusted else plan.rules
+        request_id = self.request_id.encode("ascii")
+        parts = [
+            head.method.encode("ascii"),
+            b" ",
+            self.location.forward_path,
+            self._query,
+            b" HTTP/1.1\r\n",
+            forwardable_fields(block, rules),
+        ]
+        verdict = self.verdict
+        if verdict is not None and plan.identity_headers and verdict.verified is not None:
+            parts.append(verdict.verified.identity)
+        if rules.forwarded_x:
+            parts.append(b"X-Forwarded-For: ")
+            if downstream.is_trusted:
+                parts.append(inherited_addresses(block, rules))
+            parts.append(downstream.forwarded_x_lines)
+        if plan.forwarded_rfc7239:
+            element = forwarded_element(downstream.peer, block.host, downstream.scheme)
+            parts.append(b"Forwarded: %b\r\n" % element)
+        if verdict is None:
+            parts.append(b"X-Sidegate-Connection: %b\r\n" % downstream.issuer_reference())
+        parts.append(downstream.gate.via_lines[head.minor_version])
+        if block.traceparent is not None:
+            parts.append(b"traceparent: %b\r\nX-Request-Id: %b\r\n" % (block.traceparent, request_id))
+        else:
+            trace = request_id if block.request_id is None else self.gate.new_request_id().encode("ascii")
+            # W3C Trace Context: flags 00, for nothing was recorded here.
+            parts.append(
+                b"traceparent: 00-%b-%b-00\r\nX-Request-Id: %b\r\n" % (trace, trace[16:], request_id)
+            )
+        if block.chunked:
+            parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
+        elif block.content_length is not None:
+            parts.append(b"Content-Length: %d\r\n\r\n" % block.content_length)
+        else:
+            parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def downstream_blocked(self, *, blocked: bool) -> None:
+        """The caller does not take the answer, or takes it again."""
+        if self._connection is not None:
+            if blocked:
+                self._connection.pause_reading()
+            else:
+                self._connection.resume_reading()
+
+    def upstream_blocked(self, *, blocked: bool) -> None:
+        """The upstream does not take the body, or takes it again."""
+        self._downstream.upstream_blocked(blocked=blocked)
+
+    # --- the answer: from upstream to downstream
+
+    def interim_received(self, head: ResponseHead) -> None:
+        """Relay a 1xx answer; HTTP/1.0 has none (RFC 9110 15.2)."""
+        if self._head.minor_version == 1:
+            self._downstream.write(head.forward + b"\r\n")
+
+    def head_received(self, head: ResponseHead, body: bytes, *, complete: bool, clean: bool) -> None:
+        """Send the answer's head with the body data that came with it.
+
+        Args:
+            head: The upstream's answer.
+            body: Body data, decoded; may be empty.
+            complete: `body` is all of it.
+            clean: The upstream's connection can still be used, as far as known.
+        """
+        self._ttfb_s = perf_counter() - self._sent_at
+        self.status = head.status
+        self.response_started = True
+        self.response_bytes += len(body)
+        downstream = self._downstream
+        if not self.body_sent or downstream.gate.draining:
+            self.keep_alive = False  # the rest of the request will not be read as one
+        framing = head.framed
+        if head.natural_length or self.method == "HEAD":
+            pass
+        elif self._head.minor_version == 1:
+            self._response_chunked = True
+            framing = head.chunked_framed
+            if body:
+                body = chunk(body)
+            if complete:
+                body += LAST_CHUNK
+        else:
+            self.keep_alive = False  # an HTTP/1.0 body of unknown length ends with the connection
+            framing = head.forward
+        parts = [framing]
+        if not head.has_date:
+            parts.append(self.gate.date_line)
+        parts.append(self.gate.via_answer_line)
+        parts.append(b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii"))
+        if not self.keep_alive:
+            parts.append(b"Connection: close\r\n\r\n")
+        elif self._head.minor_version == 0:
+            parts.append(b"Connection: keep-alive\r\n\r\n")
+        else:
+            parts.append(b"\r\n")
+        parts.append(body)
+        downstream.write(b"".join(parts))
+        if not complete:
+            downstream.answering(self.idle_timeout_s)
+
+    def body_received(self, data: bytes) -> None:
+        """Send on body data of the answer."""
+        self.response_bytes += len(data)
+        self._downstream.write(chunk(data) if self._response_chunked else data)
+        self._downstream.answering(self.idle_timeout_s)
+
+    def body_ended(self, data: bytes) -> None:
+        """Send on the last body data of the answer, which may be empty."""
+        self.response_bytes += len(data)
+        if self._response_chunked:
+            data = chunk(data) + LAST_CHUNK if data else LAST_CHUNK
+        if data:
+            self._downstream.write(data)
+
+    def finished(self) -> None:
+        """End: the answer was handed to the caller's connection whole."""
+        self._upstream_s = perf_counter() - self._sent_at
+        self._connection = None
+        self._record()
+        self._downstream.answered(self)
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """Return how long upstream and answer may be silent, in seconds (0 = no limit)."""
+        assert self._plan is not None
+        return self._plan.idle_timeout_s
+
+    @property
+    def is_version_0(self) -> bool:
+        """Return whether the request was HTTP/1.0."""
+        return self._head.minor_version == 0
+
+    @property
+    def expects_continue(self) -> bool:
+        """Return whether the caller waits for 100 before it sends the body."""
+        return self._head.block.expect_continue
+
+    # --- when something goes wrong
+
+    def connect_took(self, seconds: float) -> None:
+        """Note how long opening a connection for this request took."""
+        self._connect_s = seconds
+
+    def no_connection(self, reason: Reason, detail: str) -> None:
+        """Refuse: there is no connection to be had."""
+        if self._downstream.relay is self:
+            self.refuse(reason, detail)
+
+    def closed_before_head(self, *, began: bool) -> None:
+        """The upstream closed before its answer's head was whole.
+
+        A connection that was kept alive may have been closed by the upstream just as the
+        request went out: an idempotent request is then sent once more on a new one, and
+        that does not count as a retry.
+        """
+        connection = self._connection
+        self._connection = None
+        assert connection is not None
+        assert self._plan is not None
+        was_kept = connection.requests > 1
+        may_repeat = self._replay is not None and self.body_sent and not began and not self.response_started
+        if may_repeat and ((was_kept and not self.wants_fresh) or self.attempts <= self._plan.retries):
+            self.wants_fresh = True
+            self._pending = list(self._replay or ())
+            self.begin()
+            return
+        self.broken(Reason.UPSTREAM_RESET, "the connection was closed before the answer's head")
+
+    def broken(self, reason: Reason, detail: str) -> None:
+        """The upstream failed: refuse while nothing was answered, else cut the caller's connection."""
+        self._connection = None
+        if self._sent_at:
+            self._upstream_s = perf_counter() - self._sent_at
+        if not self.response_started:
+            self.refuse(reason, detail)
+            return
+        self._reason = reason
+        self._error_detail = detail
+        self._record()
+        self._downstream.abort()
+
+    def give_up(self, reason: Reason, detail: str) -> None:
+        """Stop working on it: a deadline passed, or the caller's bytes are no request."""
+        connection = self._connection
+        if connection is not None:
+            connection.abandon()
+        self.broken(reason, detail)
+
+    def refuse(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
+        """Answer with a refusal and end."""
+        if self._plan is not None:
+            self._plan.pool.forget_waiter(self)
+        if refusal is None:
+            refusal = refusal_for(Decision(reason, self.location.route))
+        self._reason = reason
+        self._error_detail = detail
+        self.status = refusal.status
+        self._downstream.send_refusal(refusal, self)
+        self._record()
+        self._downstream.answered(self)
+
+    def caller_left(self) -> None:
+        """Stop: nobody waits for the answer any more."""
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.abandon()
+        if self._plan is not None:
+            self._plan.pool.forget_waiter(self)
+        self._reason = Reason.CLIENT_CLOSED
+        self._record()
+
+    # --- the record
+
+    @property
+    def route_name(self) -> str:
+        """Return the route's name, `_issuer_` for the issuer, or nothing."""
+        route = self.location.route
+        if route is not None:
+            return route.name
+        return "_issuer_" if self.location.is_issuer else ""
+
+    def _record(self) -> None:
+        duration_s = perf_counter() - self._started
+        verdict = self.verdict
+        head = self._head
+        block = head.block
+        client = audience = decision = upstream = target = ""
+        reason: str = self._reason or "ok"
+        if verdict is not None:
+            if verdict.verified is not None:
+                client = verdict.verified.token.client_id
+                audience = verdict.verified.token.audience
+            permitted = verdict.decision.permits
+            decision = "shadow_deny" if verdict.shadowed else "allow" if permitted else "deny"
+            if self._reason is None:
+                reason = verdict.decision.reason
+        plan = self._plan
+        if plan is not None and self.attempts:
+            upstream = plan.name
+            target = self._target
+        upstream_s = self._upstream_s
+        self.gate.record(
+            Exchange(
+                self.at,
+                self.method,
+                "" if block.host is None else block.host.decode("ascii"),
+                self.location.logged_path,
+                self._query[1:].decode("ascii") if self._query else "",
+                self.route_name,
+                client,
+                audience,
+                reason,
+                decision,
+                self.status,
+                self.request_id,
+                self.request_id if block.traceparent is None else block.traceparent[3:35].decode("ascii"),
+                self._downstream.peer,
+                self._downstream.listener_name,
+                upstream,
+                target,
+                self.attempts,
+                self.request_bytes,
+                self.response_bytes,
+                duration_s,
+                duration_s - upstream_s if upstream_s > 0 else duration_s,
+                self._decided_after_s,
+                self._connect_s,
+                self._ttfb_s,
+                upstream_s,
+                "HTTP/1.1" if head.minor_version else "HTTP/1.0",
+                self._error_detail,
+            )
+        )

@@ -1,0 +1,271 @@
+"""Speak HTTP/1.1 as a client on one connection to a target, for one request at a time.
+
+The theory of it: an answer head is read when it is complete
+(`gateway.http1.response`); the body behind it is counted or, when it is chunked, read
+by `gateway.http1.chunked`, and handed on piece by piece as it comes. The connection
+goes back to the pool exactly when the answer ended where its framing said, nothing
+follows, the request was sent whole, and both sides keep the connection. Everything
+else closes it; bytes that nobody asked for close it too, so that one caller's answer
+can never become another's.
+
+It does not decide about retries or about what the caller sees: that is
+`gateway.proxy.relay`.
+
+Sources: RFC 9112 6.3, 9.3; RFC 9110 15.2 (1xx).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway.http1.chunked import ChunkedReader, ChunkError
+from gateway.http1.response import BadResponse, ResponseHead, body_length
+from gateway.policy.model import Reason
+
+if TYPE_CHECKING:
+    from gateway.proxy.pool import TargetState, UpstreamPool
+    from gateway.proxy.relay import Relay
+
+HEAD_LIMIT_BYTES = 64 * 1024
+INTERIM_LIMIT = 16
+"""1xx heads before a final one; more are an attempt to keep us busy."""
+
+_AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE = range(4)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to one target."""
+
+    __slots__ = (
+        "_chunks",
+        "_held",
+        "_interim_count",
+        "_mode",
+        "_relay",
+        "_remaining",
+        "_reusable",
+        "_transport",
+        "counted",
+        "idle_since",
+        "is_closed",
+        "pool",
+        "requests",
+        "target",
+    )
+
+    def __init__(self, pool: UpstreamPool, target: TargetState) -> None:
+        self.pool = pool
+        self.target = target
+        self.idle_since = 0.0
+        self.requests = 0
+        """Requests sent on it: more than one means that it was kept alive."""
+        self.is_closed = False
+        self.counted = False
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self._relay: Relay | None = None
+        self._mode = _AWAIT_HEAD
+        self._held = b""
+        self._remaining = 0
+        self._chunks: ChunkedReader | None = None
+        self._reusable = False
+        self._interim_count = 0
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.counted = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request in flight, if any, that no more will come."""
+        self.is_closed = True
+        relay = self._relay
+        self._relay = None
+        if relay is not None:
+            self.pool.discard(self)
+        self.pool.lost(self)
+        if relay is not None:
+            self._end_by_close(relay, clean=exc is None)
+
+    def eof_received(self) -> bool:
+        """Close: an upstream that has finished sending has finished."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop reading the request body while the upstream does not take it."""
+        if self._relay is not None:
+            self._relay.upstream_blocked(blocked=True)
+
+    def resume_writing(self) -> None:
+        """Read on."""
+        if self._relay is not None:
+            self._relay.upstream_blocked(blocked=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of an answer."""
+        relay = self._relay
+        if relay is None:
+            self.close()  # nobody asked: never keep it for the next request
+            return
+        mode = self._mode
+        if mode == _AWAIT_HEAD:
+            self._read_head(relay, data)
+        elif mode == _COUNTED:
+            excess = len(data) - self._remaining
+            if excess < 0:
+                self._remaining = -excess
+                relay.body_received(data)
+            else:
+                self._end(relay, data[: self._remaining] if excess else data, clean=not excess)
+        elif mode == _CHUNKED:
+            self._read_chunks(relay, data)
+        else:
+            relay.body_received(data)
+
+    # --- called by the relay
+
+    def send(self, relay: Relay, data: bytes) -> None:
+        """Send the first bytes of a request, at least its whole head."""
+        self._relay = relay
+        self._mode = _AWAIT_HEAD
+        self._reusable = True
+        self._interim_count = 0
+        self.requests += 1
+        self._transport.write(data)
+
+    def send_body(self, data: bytes) -> None:
+        """Send more of the request's body."""
+        self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Read no more until the caller takes what is there."""
+        if not self.is_closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.is_closed:
+            self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Give up the request in flight: nothing of it may be taken for an answer to another."""
+        if self._relay is not None:
+            self._relay = None
+            self.pool.discard(self)
+        self.close()
+
+    def close(self) -> None:
+        """Close at once; a peer that does not read cannot hold it open."""
+        if not self.is_closed and self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def write_buffer_bytes(self) -> int:
+        """Return how much of the request the upstream has not taken yet."""
+        return 0 if self.is_closed else self._transport.get_write_buffer_size()
+
+    # --- reading the answer
+
+    def _read_head(self, relay: Relay, data: bytes) -> None:
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or end > HEAD_LIMIT_BYTES:
+                if len(data) > HEAD_LIMIT_BYTES:
+                    self._fail(relay, "the answer's head is too long")
+                else:
+                    self._held = data
+                return
+            end += 4
+            head = relay.gate.responses.read(data[:end])
+            if isinstance(head, BadResponse):
+                self._fail(relay, head.detail)
+                return
+            data = data[end:]
+            if head.status >= 200:
+                self._begin_body(relay, head, data)
+                return
+            self._interim_count += 1
+            if head.status == 101 or self._interim_count > INTERIM_LIMIT:
+                self._fail(relay, "an interim answer that nobody asked for")
+                return
+            relay.interim_received(head)
+            if not data:
+                return
+
+    def _begin_body(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
+        self._reusable = head.reusable
+        length = body_length(head, request_method=relay.method)
+        if length is not None:
+            excess = len(data) - length
+            if excess >= 0:
+                self._relay = None
+                body = data[:length] if excess else data
+                clean = not excess and self._reusable
+                relay.head_received(head, body, complete=True, clean=clean)
+                self._leave(clean=clean and relay.body_sent)
+                relay.finished()
+                return
+            self._mode = _COUNTED
+            self._remaining = -excess
+            relay.head_received(head, data, complete=False, clean=True)
+            return
+        if head.chunked:
+            self._mode = _CHUNKED
+            self._chunks = ChunkedReader()
+            relay.head_received(head, b"", complete=False, clean=True)
+            if data:
+                self._read_chunks(relay, data)
+            return
+        self._mode = _UNTIL_CLOSE
+        self._reusable = False
+        relay.head_received(head, data, complete=False, clean=False)
+
+    def _read_chunks(self, relay: Relay, data: bytes) -> None:
+        chunks = self._chunks
+        assert chunks is not None
+        try:
+            pieces = chunks.feed(data)
+        except ChunkError:
+            self._fail(relay, "the chunked coding is malformed")
+            return
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if chunks.done:
+            self._chunks = None
+            self._end(relay, body, clean=not chunks.rest)
+        elif body:
+            relay.body_received(body)
+
+    def _end(self, relay: Relay, data: bytes, *, clean: bool) -> None:
+        """End the answer where its framing says it ends."""
+        self._relay = None
+        clean = clean and self._reusable
+        relay.body_ended(data)
+        self._leave(clean=clean and relay.body_sent)
+        relay.finished()
+
+    def _leave(self, *, clean: bool) -> None:
+        if clean and not self.is_closed:
+            self.pool.release(self)
+        else:
+            self.pool.discard(self)
+            self.close()
+
+    def _end_by_close(self, relay: Relay, *, clean: bool) -> None:
+        if self._mode == _UNTIL_CLOSE and clean:
+            relay.body_ended(b"")
+            relay.finished()
+        elif self._mode == _AWAIT_HEAD:
+            relay.closed_before_head(began=bool(self._held) or self._interim_count > 0)
+        else:
+            relay.broken(Reason.UPSTREAM_RESET, "the answer ended before its end")
+
+    def _fail(self, relay: Relay, detail: str) -> None:
+        self._relay = None
+        self.pool.discard(self)
+        self.close()
+        relay.broken(Reason.UPSTREAM_PROTOCOL, detail)
