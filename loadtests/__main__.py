@@ -2,13 +2,12 @@
 
 `python -m loadtests --duration 60s` runs every scenario for that long against one
 process, writes an HTML report and CSV files for each into `loadtests/reports/`,
-prints a table, and fails when a call was not answered as expected or the process
+leaves locust's summary on stderr, and fails when a call was not answered as expected or the process
 did not end cleanly.
 """
 
 import argparse
 import contextlib
-import csv
 import http.client
 import os
 import secrets
@@ -48,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run_appliance(Path(directory), options.reports) as (url, environment),
         ):
             for scenario in options.scenario or SCENARIOS:
+                print(f"{scenario}: {options.users} callers for {options.duration}", flush=True)
                 if not _run_locust(scenario, url, environment, options):
                     failed.append(scenario)
-                _print_summary(scenario, options.reports)
     except LoadTestError as error:
         print(f"loadtests: {error}", file=sys.stderr)
         return 1
@@ -173,22 +172,6 @@ def _run_locust(scenario: str, url: str, environment: Mapping[str, str], options
     ]
     finished = subprocess.run(command, cwd=_ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
     return finished.returncode == 0
-
-
-def _print_summary(scenario: str, reports: Path) -> None:
-    """Print one line per kind of call from locust's statistics."""
-    path = reports / f"{scenario}_stats.csv"
-    if not path.exists():
-        raise LoadTestError(f"locust wrote no statistics for {scenario}")
-    print(f"\n{scenario}\n{'call':<58}{'calls':>9}{'failed':>8}{'per s':>9}{'p50 ms':>8}{'p99 ms':>8}")
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            call = f"{row['Type']} {row['Name']}".strip()
-            print(
-                f"{call:<58}{row['Request Count']:>9}{row['Failure Count']:>8}"
-                f"{float(row['Requests/s']):>9.1f}{row['50%']:>8}{row['99%']:>8}",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":
