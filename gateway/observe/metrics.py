@@ -243,7 +243,7 @@ class Metrics:
             cells[-1] += value
 
             value = exchange.decision_s
-            if value >= 0.0:
+            if value >= 0.0 and exchange.decision:
                 cells = route.decision.cells
                 cells[bisect(overhead_bounds, value)] += 1
                 cells[-1] += value

@@ -119,7 +119,8 @@ def test_a_refused_request_leaves_the_upstream_families_alone() -> None:
     assert not [name for name in names(samples) if name.startswith("sidegate_upstream")]
 
 
-def test_a_request_without_decision_counts_no_decision() -> None:
+@pytest.mark.parametrize("decision_s", [NOT_APPLICABLE, 0.00002])
+def test_a_request_without_decision_counts_no_decision(decision_s: float) -> None:
     metrics = make_metrics()
     metrics.absorb(
         [
@@ -130,7 +131,7 @@ def test_a_request_without_decision_counts_no_decision() -> None:
                 reason="bad_framing",
                 decision="",
                 upstream="",
-                decision_s=NOT_APPLICABLE,
+                decision_s=decision_s,
             )
         ]
     )
