@@ -285,12 +285,9 @@ def _read_jwk(octets: bytes) -> JWK:
     if isinstance(members, JwtProblem):
         raise UnusableKeyError(f"it is not a JWK: {members.value}")
     try:
-        jwk = JWK(**members)
+        return JWK(**members)
     except (JWException, ValueError, TypeError) as error:
         raise UnusableKeyError("its members do not make a valid JWK") from error
-    if not jwk.has_private:
-        raise UnusableKeyError("it holds no private key")
-    return jwk
 
 
 # --- states --------------------------------------------------------------------

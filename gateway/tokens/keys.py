@@ -115,6 +115,8 @@ def algorithm_of(jwk: JWK, *, preferred: str) -> str:
 
 
 def _possible_algorithms(jwk: JWK) -> tuple[str, ...]:
+    if jwk.get("use", "sig") != "sig":
+        raise UnusableKeyError("its use member says that it is not for signatures")
     kty, curve = jwk.get("kty"), jwk.get("crv")
     match kty:
         case "EC" if curve == "P-256":

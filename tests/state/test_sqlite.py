@@ -1,0 +1,204 @@
+"""Prove that an answered revocation is on disk, and that a bad file says what is wrong."""
+
+import asyncio
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.state.interface import StateStore, StateUnavailableError
+from gateway.state.memory import MemoryStore
+from gateway.state.sqlite import open_sqlite
+
+NOW = 1_000.0
+
+
+def frozen_clock() -> float:
+    return NOW
+
+
+async def test_revocations_are_there_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "sidegate.db"
+    store = await open_sqlite(path, clock=frozen_clock)
+    await asyncio.gather(*(store.revoke(f"jti{n}", 2_000 + n) for n in range(100)))
+    await store.revoke("jti0", 2_000)
+    await store.close()
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert sorted(await store.load()) == sorted((f"jti{n}", 2_000 + n) for n in range(100))
+    await store.close()
+
+
+async def test_file_and_directory_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "sidegate.db"
+    store = await open_sqlite(path)
+    await store.revoke("a", 2_000)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert f"{path.name}-wal" in modes
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    await store.close()
+
+
+async def test_expired_revocations_are_not_loaded_and_leave(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path, clock=lambda: 0.0)
+    await store.revoke("old", 10)
+    await store.revoke("young", 5_000)
+    await store.close()
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert await store.load() == [("young", 5_000)]
+    await store.revoke("new", 5_000)
+    await store.close()
+    rows = sqlite3.connect(path)
+    assert {jti for (jti,) in rows.execute("SELECT jti FROM revocations")} == {"young", "new"}
+    rows.close()
+
+
+async def test_every_commit_is_synced(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "s.db")
+    pragmas = await store._ask(
+        lambda c: (
+            c.execute("PRAGMA journal_mode").fetchone()[0],
+            c.execute("PRAGMA synchronous").fetchone()[0],
+        )
+    )
+    assert pragmas == ("wal", 2)
+    await store.close()
+
+
+async def test_waiting_revocations_share_commits(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "s.db")
+    statements: list[str] = []
+    await store._ask(lambda c: c.set_trace_callback(statements.append))
+    await asyncio.gather(*(store.revoke(f"jti{n}", 2**33) for n in range(500)))
+    commits = statements.count("COMMIT")
+    assert 1 <= commits < 100
+    assert len(await store.load()) == 500
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "octets", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"\xff" * 8000]
+)
+async def test_a_damaged_file_is_named(tmp_path: Path, octets: bytes) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(octets)
+    with pytest.raises(StateUnavailableError, match="damaged or not ours") as caught:
+        await open_sqlite(path)
+    assert str(path) in str(caught.value)
+
+
+async def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StateUnavailableError, match="another version"):
+        await open_sqlite(path)
+
+
+async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StateUnavailableError, match="must be writable"):
+        await open_sqlite(tmp_path / "file" / "s.db")
+    with pytest.raises(StateUnavailableError, match="must be writable"):
+        await open_sqlite(tmp_path)
+
+
+async def test_a_locked_file_refuses_the_revocation_and_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path, clock=frozen_clock)
+    await store._ask(lambda c: c.execute("PRAGMA busy_timeout = 20"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateUnavailableError, match="another process"):
+        await store.revoke("a", 5_000)
+    with pytest.raises(StateUnavailableError, match="another process"):
+        await store.check()
+    other.execute("ROLLBACK")
+    other.close()
+    await store.check()
+    await store.revoke("b", 5_000)
+    assert await store.load() == [("b", 5_000)]
+    await store.close()
+
+
+async def test_a_file_that_was_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path)
+    await store.check()
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StateUnavailableError):
+        await store.check()
+    path.write_bytes(b"")
+    with pytest.raises(StateUnavailableError, match="replaced"):
+        await store.check()
+    await store.close()
+
+
+async def test_a_closed_store_refuses_at_once(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "s.db")
+    await store.close()
+    await store.close()
+    for call in (store.revoke("a", 1), store.load(), store.check()):
+        with pytest.raises(StateUnavailableError, match="closed"):
+            await call
+
+
+async def test_a_caller_that_went_away_harms_nobody(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "s.db", clock=frozen_clock)
+    gone = asyncio.create_task(store.revoke("gone", 5_000))
+    stays = asyncio.create_task(store.revoke("stays", 5_000))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await stays
+    assert ("stays", 5_000) in await store.load()
+    await store.close()
+
+
+def test_revocations_survive_a_kill_during_writing(tmp_path: Path) -> None:
+    """Whatever the process said it had recorded is there after SIGKILL."""
+    script = """
+import asyncio, sys
+from pathlib import Path
+from gateway.state.sqlite import open_sqlite
+
+async def main():
+    store = await open_sqlite(Path(sys.argv[1]))
+    n = 0
+    while True:
+        await store.revoke(f"jti{n}", 2**33)
+        print(n, flush=True)
+        n += 1
+
+asyncio.run(main())
+"""
+    path = tmp_path / "s.db"
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(50):
+        process.stdout.readline()
+    process.kill()
+    said = process.stdout.read().split()
+    process.wait()
+    process.stdout.close()
+    last = int(said[-1]) if said else 49
+
+    async def reopen() -> set[str]:
+        store = await open_sqlite(path)
+        found = {jti for jti, _ in await store.load()}
+        await store.close()
+        return found
+
+    assert asyncio.run(reopen()) >= {f"jti{n}" for n in range(last + 1)}
+
+
+async def test_memory_keeps_nothing() -> None:
+    store: StateStore = MemoryStore()
+    await store.revoke("a", 2**33)
+    await store.check()
+    assert await store.load() == []
+    await store.close()

@@ -1,0 +1,113 @@
+"""Parse tokens by exact rules, and read back what we write."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jwcrypto.jwk import JWK
+
+from gateway.tokens.jwt import (
+    CompactJwt,
+    JwtProblem,
+    decode_base64url,
+    encode_base64url,
+    parse_compact,
+    parse_json_object,
+    sign_compact,
+)
+from gateway.tokens.keys import make_signing_key, make_verification_key
+
+JWK_ = JWK.generate(kty="EC", crv="P-256")
+KEY = make_signing_key(JWK_, "ES256")
+
+
+def test_a_signed_token_parses_to_what_was_signed() -> None:
+    raw = sign_compact(KEY, {"iss": "i", "exp": 1, "naïve": ["é", {"a": None}]}, typ="at+jwt")
+    token = parse_compact(raw)
+    assert isinstance(token, CompactJwt)
+    assert token.header == {"alg": "ES256", "kid": KEY.kid, "typ": "at+jwt"}
+    assert token.payload == {"iss": "i", "exp": 1, "naïve": ["é", {"a": None}]}
+    assert raw == token.signing_input + b"." + encode_base64url(token.signature)
+    assert make_verification_key(JWK_, "ES256").verify(token.signing_input, token.signature)
+
+
+def test_no_representation_shows_a_token() -> None:
+    token = parse_compact(sign_compact(KEY, {"sub": "someone"}))
+    assert "someone" not in repr(token)
+
+
+@given(st.binary(max_size=40))
+def test_base64url_has_one_spelling(octets: bytes) -> None:
+    spelling = encode_base64url(octets)
+    assert spelling == base64.urlsafe_b64encode(octets).rstrip(b"=")
+    assert decode_base64url(spelling) == octets
+
+
+@given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", max_size=9))
+def test_whatever_decodes_encodes_to_the_same_text(text: str) -> None:
+    octets = decode_base64url(text.encode())
+    assert octets is None or encode_base64url(octets) == text.encode()
+
+
+PART = encode_base64url(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"", JwtProblem.NOT_COMPACT),
+        (b"..", JwtProblem.NOT_COMPACT),
+        (b"e30.e30", JwtProblem.NOT_COMPACT),
+        (b"e30..e30", JwtProblem.NOT_COMPACT),
+        (b"e30.e30.e30.", JwtProblem.NOT_COMPACT),
+        (b"e30=.e30.e30", JwtProblem.NOT_COMPACT),
+        (b"e3 0.e30.e30", JwtProblem.NOT_COMPACT),
+        (b"e30.e30.e30\n", JwtProblem.NOT_COMPACT),
+        (b"e30.e30.A", JwtProblem.BAD_BASE64URL),
+        (b"e31.e30.", JwtProblem.BAD_BASE64URL),
+        (b"e30.e30.Af", JwtProblem.BAD_BASE64URL),
+        (b"e30.W10.", JwtProblem.BAD_JSON),
+        (b"e30." + encode_base64url(b'{"a":1,"a":1}') + b".", JwtProblem.DUPLICATE_MEMBER),
+        (encode_base64url(b'{"crit":["x"]}') + b".e30.", JwtProblem.CRITICAL_HEADER),
+        (encode_base64url(b'{"b64":true}') + b".e30.", JwtProblem.CRITICAL_HEADER),
+        (b"e30." + encode_base64url(b'{"a":' * 17 + b"1" + b"}" * 17) + b".", JwtProblem.TOO_DEEP),
+        (b"e30." + b"A" * 20000 + b".", JwtProblem.TOO_LARGE),
+    ],
+)
+def test_broken_rules_are_named(raw: bytes, problem: JwtProblem) -> None:
+    assert parse_compact(raw) is problem
+
+
+def test_the_size_limit_is_inclusive() -> None:
+    raw = b"e30.e30."
+    assert isinstance(parse_compact(raw, max_bytes=len(raw)), CompactJwt)
+    assert parse_compact(raw, max_bytes=len(raw) - 1) is JwtProblem.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "text", ['"' + "[" * 100 + '"', '["\\"' + "{" * 100 + '"]', "[" + ",".join(["{}"] * 100) + "]"]
+)
+def test_brackets_in_strings_and_in_width_are_not_depth(text: str) -> None:
+    assert isinstance(parse_json_object(b'{"x":' + text.encode() + b"}"), dict)
+
+
+@pytest.mark.parametrize(
+    "number", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e999", b"01", b"+1", b"1_0", b".5"]
+)
+def test_numbers_that_json_has_not_are_refused(number: bytes) -> None:
+    assert parse_json_object(b'{"x":' + number + b"}") is JwtProblem.BAD_JSON
+
+
+@pytest.mark.parametrize("text", [rb'"\ud800"', rb'"\uDFFF"', rb'["\ud800\u0041"]', rb'{"\udc00":1}'])
+def test_lone_surrogates_are_refused(text: bytes) -> None:
+    assert parse_json_object(b'{"x":' + text + b"}") is JwtProblem.BAD_JSON
+
+
+def test_surrogate_pairs_are_one_character() -> None:
+    assert parse_json_object(rb'{"x":"\ud83d\ude00"}') == {"x": "\U0001f600"}
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_make_the_json_reader_raise(octets: bytes) -> None:
+    parse_json_object(octets)
