@@ -109,7 +109,7 @@ STEPS: tuple[Step, ...] = (
         form={"token": TOKEN},
     ),
     Step(
-        "Revoke it: 200 and an empty body",
+        "Revoke it: the answer is empty",
         "/oauth2/revoke",
         Basic(),
         Expected(200, only=True),
