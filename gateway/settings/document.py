@@ -362,4 +362,7 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         parts = [part for part in (error.context, error.problem) if part]
-        self._fault(line, column, "YAML syntax: " + ": ".join(parts), path="")
+        hint = ""
+        if error.problem == "mapping values are not allowed in this context":
+            hint = 'check the indentation; text that ends with ":" or holds ": " needs quotes'
+        self._fault(line, column, "YAML syntax: " + ": ".join(parts), hint, path="")

@@ -379,7 +379,7 @@ PROCESS_FIELDS = (
     Field(
         "state",
         build.StateText("state store", build.parse_state, build.place_state),
-        "Where revocations are kept: `memory:` (gone with the process) or `sqlite:PATH`.",
+        'Where revocations are kept: `"memory:"` (in quotes; gone with the process) or `sqlite:PATH`.',
         "sqlite:state/sidegate.db",
     ),
     Field(
@@ -660,7 +660,12 @@ TEST = Section(
         ),
         Field("client", _CLIENT, "The caller, with a token as the issuer would give it.", "null"),
         Field("audience", _CLIENT, "The audience of that token. Default: the route's.", "null"),
-        Field("scopes", _SCOPES, "The scopes it asks for. Null: none asked.", "null"),
+        Field(
+            "scopes",
+            _SCOPES,
+            "The scopes it asks for. Null: all that it is granted for the audience.",
+            "null",
+        ),
         Field(
             "claims",
             Claims(parse_claim_name),

@@ -115,13 +115,15 @@ def _read(path: Path, largest: int) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "bad path"
         raise SpellingError(f"the file cannot be read: {reason}") from None
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SpellingError("the file is not a regular file")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(largest + 1)
-        except OSError as error:
-            raise SpellingError(f"the file cannot be read: {error.strerror}") from None
+    except OSError as error:
+        raise SpellingError(f"the file cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(content) > largest:
         raise SpellingError(f"the file is larger than {largest // 1024} KiB")
     return content

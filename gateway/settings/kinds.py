@@ -354,17 +354,16 @@ class SecretText:
         if not isinstance(node, ScalarNode) or (node.plain and not isinstance(resolve_plain(node.text), str)):
             reading.error(node, f"expected a stored secret, found {found(node)}", _KNOWN_FORMS)
             return UNREAD
-        if node.text.startswith("plain:"):
-            reading.warn(
-                node, "the secret is readable in this file", "sha256: for random secrets, env: or file:"
-            )
-        elif node.text == UNUSABLE_SECRET:
-            reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
         try:
-            return _read_secret(node.text, reading)
+            secret = _read_secret(node.text, reading)
         except SpellingError as reason:
             reading.error(node, f"the secret {reason.message}", reason.hint)
             return PlainSecret(b"", "unreadable")  # so that nobody complains that there is no secret
+        if isinstance(secret, PlainSecret) and secret.source == "plain":
+            reading.warn(node, "the secret is readable in this file", "use sha256:, scrypt:, env: or file:")
+        elif node.text == UNUSABLE_SECRET:
+            reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
+        return secret
 
 
 _KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"

@@ -154,8 +154,8 @@ class _Load:
             raise SettingsError(self._problems(), self._files.watched)
         values = MAIN_FILE.read_members(root, main.reading)
         parts = [{key: values.pop(key) for key in _POLICY_KEYS if key in values}]
-        environment = Environment(self._environ, frozenset(values.pop("policy_environment", ())))
-        secrets = values.pop("secrets_directory", self._directory)
+        environment = Environment(self._environ, frozenset(values.get("policy_environment", ())))
+        secrets = values.setdefault("secrets_directory", self._directory)
         values.pop("version", None)
         for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
             parts.append(self._read_policy(path, shown, environment, secrets))

@@ -353,6 +353,10 @@ class Settings:
     issuer: IssuerSettings = IssuerSettings()
     keys: KeySettings = KeySettings()
     state: StateSettings = StateSettings()
+    secrets_directory: Path = Path()
+    """Where `file:` secrets of policy files must lie."""
+    policy_environment: tuple[str, ...] = ()
+    """The environment variables that policy files may use."""
     upstreams: Mapping[str, UpstreamSettings] = field(default_factory=lambda: MappingProxyType({}))
     limits: LimitSettings = LimitSettings()
     metrics: MetricsSettings = MetricsSettings()

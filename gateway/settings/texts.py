@@ -27,24 +27,10 @@ _URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 RESERVED_CLAIMS = frozenset(
-    [
-        "iss",
-        "sub",
-        "client_id",
-        "aud",
-        "iat",
-        "nbf",
-        "exp",
-        "jti",
-        "scope",
-        "scp",
-        "cnf",
-        "act",
-        "may_act",
-        "typ",
-        "azp",
-        "authorization_details",
-    ]
+    {
+        *("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope"),
+        *("scp", "cnf", "act", "may_act", "typ", "azp", "authorization_details"),
+    }
 )
 """Claims that the issuer sets itself or that would change what a token means."""
 

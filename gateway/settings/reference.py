@@ -1,0 +1,222 @@
+"""Render the configuration reference, `docs/configuration.md`, from the table of keys.
+
+`python -m gateway.settings.reference > docs/configuration.md`; a test fails when
+the page is older than the table. Prose that belongs to no single key is here,
+and every example on the page is loaded by a test.
+"""
+
+import sys
+from collections.abc import Iterator
+
+from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
+from gateway.settings.kinds import Field, Kind, ListOf, MapOf, Section
+
+_INTRODUCTION = """\
+# Configuration reference
+
+*This page is made from the table of keys that the loader itself reads by
+(`python -m gateway.settings.reference`). Do not edit it by hand.*
+
+A configuration is one main file, `gateway.yaml`, and any number of policy files.
+The main file says how the process runs; the policy files say who may call what.
+`sidegate check` reads them exactly as the process does and names every mistake
+at once, with file, line, column, the dotted path of the key, and a hint:
+
+```text
+policies/country.yaml:9:11: routes[0].uptream: the key is unknown (hint: did you mean upstream?)
+```
+
+## How files are read
+
+- The files are **YAML 1.2** in UTF-8. `off`, `NO`, `1:30` and `2027-06-30` are text,
+  `010` is the number ten. Text that looks like a number needs quotes.
+- **Unknown keys, duplicate keys and merge keys (`<<`) are errors.** So are names that
+  lead nowhere: an upstream, client, audience or scope that nobody defined.
+- A key whose row says *not available in this version* is known but has no effect yet.
+  Using it is an error, so that nothing is accepted and ignored.
+- **Paths** are relative to the file that names them.
+- **Durations** have a unit: `250ms`, `30s`, `5m`, `1h`, `30d`. **Sizes** are bytes or have
+  one: `512`, `64KiB`, `10MiB`. `0` means unlimited where the row says so.
+- Anchors and aliases work within bounds; a file may be 32 MiB and 32 levels deep.
+
+### Environment
+
+In the main file, `${NAME}` and `${NAME:-default}` in a value are replaced from the
+environment, once: what comes in is not searched again. The default stands in when the
+variable is unset or empty, and ends at the next `}`. `$${` is a literal `${`. A value
+without quotes gets its type after it is replaced, so `label_limit: ${LIMIT}` works.
+Keys are never replaced. Inside `[…]` and `{…}` put such values in quotes.
+
+Policy files may be edited by more people, so they may use only the variables that
+`policy_environment` lists, for `${NAME}` and for `env:NAME` secrets alike, and their
+`file:` secrets must lie in `secrets_directory`, after every `..` and link is resolved.
+The policy sections of the main file itself are free of both limits.
+
+Messages show a value as it was written, never what the environment put in its place,
+and never a secret.
+
+### Files with policies
+
+Any file, the main file too, may hold `clients`, `authorizations`, `routes` and `tests`;
+all files together are one policy. A client is defined in one place only. The order of
+files and routes has no meaning: the most specific route wins.
+"""
+
+_EXAMPLES = {
+    "listeners": """\
+listeners:
+  - address: 127.0.0.1:8080
+  - address: "[::1]:8081"
+    serves: [gate]
+""",
+    "admin": """\
+admin:
+  address: 127.0.0.1:9090
+  hosts: [sidegate.internal]
+""",
+    "issuer": """\
+issuer:
+  url: https://auth.example.com/ms-auth-server
+  path_prefix: /ms-auth-server
+  token_lifetime: 30m
+""",
+    "keys": """\
+keys:
+  directory: /var/lib/sidegate/keys
+""",
+    "upstreams": """\
+upstreams:
+  country:
+    targets: [http://10.0.0.5:9001, http://10.0.0.6:9001]
+    response_timeout: 10s
+    queue: {size: 64, timeout: 500ms}
+""",
+    "limits": """\
+limits:
+  body_bytes: 10MiB
+  header_timeout: 5s
+""",
+    "metrics": """\
+metrics:
+  buckets: [0.001, 0.01, 0.1, 1]
+""",
+    "logs": """\
+logs:
+  level: warning
+  access: /var/log/sidegate/access.log
+""",
+    "clients": """\
+clients:
+  country-service:            # an audience: it offers scopes
+    description: Country codes
+    scopes:
+      country.read: Read country codes
+      country.write: Change country codes
+  reporting-job:              # a caller: it has a secret
+    secrets:
+      - sha256:8f2c1d0a5b6e7f90:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+    default_audience: country-service
+    claims: {tenant: acme}
+""",
+    "authorizations": """\
+authorizations:
+  - client: reporting-job
+    audience: country-service
+    scopes: [country.read]
+    until: 2099-12-31
+""",
+    "routes": """\
+routes:
+  - name: read-country
+    path: /ms-system/country/code/{code}
+    methods: [GET, HEAD]
+    upstream: country
+    require:
+      audience: country-service
+      scopes: [country.read]
+      claims: {tenant: [acme, beta]}
+  - path: /ms-system/health
+    upstream: country
+    access: public
+""",
+    "tests": """\
+tests:
+  - name: the reporting job may read
+    request: GET /ms-system/country/code/AUS
+    client: reporting-job
+    scopes: [country.read]
+    expect: allow
+  - name: nobody reads without a token
+    request: GET /ms-system/country/code/AUS
+    expect: {deny: no_token}
+""",
+}
+
+
+def render() -> str:
+    """Return the page as Markdown."""
+    policy = {item.key for item in POLICY_FIELDS}
+    process = [item for item in MAIN_FILE.fields if item.key not in policy]
+    parts = [_INTRODUCTION]
+    parts.append("\n## The process: gateway.yaml\n\nOnly the main file may hold these keys.\n\n")
+    parts.append(_table(process))
+    for item in process:
+        parts.extend(_section(item, item.key, 3))
+    parts.append("\n## The policy: any file\n\n")
+    parts.append(_table(POLICY_FIELDS))
+    for item in POLICY_FIELDS:
+        parts.extend(_section(item, item.key, 3))
+    return "".join(parts)
+
+
+def examples() -> dict[str, str]:
+    """Return the page's examples by the key they show."""
+    return dict(_EXAMPLES)
+
+
+def _section(item: Field, path: str, level: int) -> Iterator[str]:
+    """Yield heading, table and example of what lies below a key, and of what lies below that."""
+    found = _below(item.kind, path)
+    if found is None:
+        return
+    section, place = found
+    yield f"\n{'#' * level} `{place}`\n\n{item.doc}\n\n"
+    yield _table(section.fields)
+    if level == 3:
+        yield f"\n```yaml\n{_EXAMPLES[item.key]}```\n"
+    for inner in section.fields:
+        yield from _section(inner, f"{place}.{inner.key}", level + 1)
+
+
+def _below(kind: Kind, path: str) -> tuple[Section, str] | None:
+    """Return the section in a kind, and its dotted path; None when there is none."""
+    match kind:
+        case Section():
+            return kind, path
+        case ListOf(item=Section() as section):
+            return section, f"{path}[]"
+        case MapOf(value=Section() as section):
+            return section, f"{path}.<{section.label} {'id' if section.label == 'client' else 'name'}>"
+    return None
+
+
+def _table(fields: tuple[Field, ...] | list[Field]) -> str:
+    rows = ["| Key | Type | Default | Meaning |\n|---|---|---|---|\n"]
+    for item in fields:
+        if item.available:
+            default = "required" if item.required else f"`{item.default}`" if item.default else ""
+            if isinstance(item.kind, Section) and not default:
+                default = "see below"
+            meaning = item.doc
+        else:
+            default, meaning = "", f"*Not available in this version.* {item.doc}"
+        rows.append(f"| `{item.key}` | {_cell(item.kind.label)} | {_cell(default)} | {_cell(meaning)} |\n")
+    return "".join(rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

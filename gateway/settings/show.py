@@ -1,0 +1,253 @@
+"""Show the effective configuration as YAML in the contract's words, secrets masked.
+
+What comes out loads again as the same configuration, save for the secrets: every
+process key is written with its value, every policy entry with what is set.
+"""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gateway.settings.fields import LIMITS
+from gateway.settings.model import (
+    Access,
+    AuthorizationSettings,
+    ClientSettings,
+    Mode,
+    PlainSecret,
+    PolicyTest,
+    RouteSettings,
+    ScryptSecret,
+    Secret,
+    Settings,
+    Sha256Secret,
+    UpstreamSettings,
+)
+from gateway.settings.quantities import format_duration, format_size
+from gateway.settings.scalars import resolve_plain
+
+MASK = "********"
+_DAY = datetime.timedelta(days=1)
+
+
+def effective(settings: Settings) -> str:
+    """Return the whole configuration as YAML text; no secret is in it."""
+    return yaml.dump(
+        _settings(settings),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=False,
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text so that YAML 1.2 reads it back as text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal values out instead of pointing from one to the other."""
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    quoted = not isinstance(resolve_plain(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if quoted else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    issuer, logs = settings.issuer, settings.logs
+    state = settings.state.sqlite_path
+    token_file = settings.admin.token_file
+    shown: dict[str, Any] = {
+        "version": 1,
+        "listeners": [
+            {
+                "address": str(listener.address),
+                "serves": [
+                    *(["issuer"] if listener.serves_issuer else []),
+                    *(["gate"] if listener.serves_gate else []),
+                ],
+            }
+            for listener in settings.listeners
+        ],
+        "admin": {
+            "address": str(settings.admin.address),
+            "hosts": list(settings.admin.hosts),
+            "token_file": None if token_file is None else str(token_file),
+        },
+        "issuer": {
+            "url": issuer.url,
+            "path_prefix": issuer.path_prefix,
+            "token_lifetime": format_duration(issuer.token_lifetime_s),
+            "signing_algorithm": issuer.signing_algorithm,
+            "scope_claim": "array" if issuer.scope_claim_as_array else "string",
+            "introspection": "any_client" if issuer.introspection_by_any_client else "owner_or_audience",
+        },
+        "keys": {"directory": str(settings.keys.directory)},
+        "state": "memory:" if state is None else f"sqlite:{state}",
+        "secrets_directory": str(settings.secrets_directory),
+        "policy_environment": list(settings.policy_environment),
+        "upstreams": {name: _upstream(upstream) for name, upstream in settings.upstreams.items()},
+        "limits": _limits(settings),
+        "metrics": {
+            "buckets": None if settings.metrics.buckets is None else list(settings.metrics.buckets),
+            "label_limit": settings.metrics.label_limit,
+        },
+        "logs": {"level": logs.level, "access": logs.access, "format": logs.format, "query": logs.query},
+        "drain_timeout": format_duration(settings.drain_timeout_s),
+        "trusted_proxies": list(settings.trusted_proxies),
+        "policies": [],
+        "clients": {name: _client(client) for name, client in settings.clients.items()},
+        "authorizations": [_authorization(item) for item in settings.authorizations],
+        "routes": [_route(route) for route in settings.routes],
+        "tests": [_test(test) for test in settings.tests],
+    }
+    return shown
+
+
+def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
+    return {
+        "targets": [target.url for target in upstream.targets],
+        "balance": str(upstream.balance),
+        "host": upstream.host,
+        "forward_token": upstream.forward_token,
+        "identity_headers": upstream.identity_headers,
+        "forwarded": str(upstream.forwarded),
+        "keep_headers": sorted(upstream.keep_headers),
+        "connect_timeout": format_duration(upstream.connect_timeout_s),
+        "response_timeout": format_duration(upstream.response_timeout_s),
+        "idle_timeout": format_duration(upstream.idle_timeout_s),
+        "max_connections": upstream.max_connections,
+        "queue": {"size": upstream.queue_size, "timeout": format_duration(upstream.queue_timeout_s)},
+        "retries": upstream.retries,
+    }
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for item in LIMITS.fields:
+        if item.available:
+            attribute = item.attribute or item.key
+            value = getattr(settings.limits, attribute)
+            if attribute.endswith("_s"):
+                value = format_duration(value)
+            elif attribute.endswith("_bytes"):
+                value = format_size(value) if value else 0
+            shown[item.key] = value
+    return shown
+
+
+def _client(client: ClientSettings) -> dict[str, Any]:
+    return _without_unset(
+        {
+            "description": client.description,
+            "scopes": dict(client.scopes),
+            "secrets": [_mask(secret) for secret in client.secrets],
+            "default_audience": client.default_audience,
+            "token_lifetime": _duration(client.token_lifetime_s),
+            "grants": _sorted(client.grants),
+            "auth_methods": _sorted(client.auth_methods),
+            "claims": dict(client.claims),
+            "disabled": client.disabled or None,
+        }
+    )
+
+
+def _mask(secret: Secret) -> str:
+    """Return a secret's form without what it holds."""
+    match secret:
+        case Sha256Secret():
+            return f"sha256:{MASK}"
+        case ScryptSecret(n, r, p):
+            return f"scrypt:{n}:{r}:{p}:{MASK}"
+        case PlainSecret(source=source):
+            return f"{source}:{MASK}"
+
+
+def _authorization(item: AuthorizationSettings) -> dict[str, Any]:
+    last_day = None
+    if item.until is not None:
+        last_day = str((datetime.datetime.fromtimestamp(item.until, datetime.UTC) - _DAY).date())
+    return _without_unset(
+        {
+            "client": item.client,
+            "audience": item.audience,
+            "scopes": list(item.scopes),
+            "default_scopes": list(item.default_scopes),
+            "token_lifetime": _duration(item.token_lifetime_s),
+            "until": last_day,
+        }
+    )
+
+
+def _route(route: RouteSettings) -> dict[str, Any]:
+    require = route.require
+    one = len(require.audiences) == 1
+    allowed = {"encoded_slash": route.allow_encoded_slash, "parameters": route.allow_parameters}
+    shown = {
+        "name": route.name,
+        "host": route.host,
+        "path": route.path,
+        "methods": _sorted(route.methods),
+        "upstream": route.upstream,
+        "access": str(route.access) if route.access is not Access.REQUIRED else None,
+        "require": _without_unset(
+            {
+                "audience": next(iter(require.audiences)) if one else None,
+                "any_audience": None if one else sorted(require.audiences),
+                "scopes": sorted(require.scopes),
+                "any_scopes": sorted(require.any_scopes),
+                "claims": {name: list(values) for name, values in require.claims.items()},
+                "clients": sorted(require.clients),
+            }
+        ),
+        "rewrite": _without_unset(
+            {"strip_prefix": route.rewrite.strip_prefix, "add_prefix": route.rewrite.add_prefix}
+        ),
+        "timeout": _duration(route.timeout_s),
+        "allow_in_path": [word for word, is_allowed in allowed.items() if is_allowed],
+        "mode": str(route.mode) if route.mode is not Mode.ENFORCE else None,
+    }
+    return _without_unset(shown)
+
+
+def _test(test: PolicyTest) -> dict[str, Any]:
+    expect: Any = test.expect_status
+    if test.expect_reason is not None:
+        expect = {"deny": test.expect_reason}
+    elif test.expect_allow is not None:
+        expect = "allow" if test.expect_allow else "deny"
+    shown = _without_unset(
+        {
+            "name": test.name,
+            "request": f"{test.method} {test.url}",
+            "client": test.client,
+            "audience": test.audience,
+            "expect": expect,
+        }
+    )
+    # Here empty is not unset: no scopes asked for, or a token without claims.
+    if test.scopes is not None:
+        shown["scopes"] = list(test.scopes)
+    if test.claims is not None:
+        shown["claims"] = dict(test.claims)
+    return shown
+
+
+def _without_unset(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that say something: not None, not empty."""
+    return {key: value for key, value in members.items() if value is not None and value not in ("", [], {})}
+
+
+def _sorted(words: frozenset[str] | None) -> list[str] | None:
+    return None if words is None else sorted(words)
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else format_duration(seconds)

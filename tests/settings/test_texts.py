@@ -1,0 +1,126 @@
+"""Show which texts are accepted, each refused one beside a twin that is not."""
+
+from collections.abc import Callable
+
+import pytest
+
+from gateway.settings import texts
+from gateway.settings.model import TargetSettings, TcpAddress
+from gateway.settings.problems import SpellingError
+
+ACCEPTED = [
+    (texts.parse_client_id, "service client", "service client"),
+    (texts.parse_client_id, "//odd:id/with?everything", "//odd:id/with?everything"),
+    (texts.parse_client_id, 'quote"and\\slash', 'quote"and\\slash'),
+    (texts.parse_scope, "country.read:x/y", "country.read:x/y"),
+    (texts.parse_method, "PROPFIND", "PROPFIND"),
+    (texts.parse_kept_header, "X_Legacy", "x_legacy"),
+    (texts.parse_address, "127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
+    (texts.parse_address, "[::1]:0", TcpAddress("::1", 0)),
+    (texts.parse_address, "localhost:65535", TcpAddress("localhost", 65535)),
+    (texts.parse_target, "http://10.0.0.1", TargetSettings("10.0.0.1", 80)),
+    (texts.parse_target, "http://country-service:9001/", TargetSettings("country-service", 9001)),
+    (texts.parse_target, "http://[fd00::1]:9001", TargetSettings("fd00::1", 9001)),
+    (texts.parse_host_pattern, "API.Example.com", "api.example.com"),
+    (texts.parse_host_pattern, "*.example.com", "*.example.com"),
+    (texts.parse_host_value, "api.example.com:8443", "api.example.com:8443"),
+    (texts.parse_issuer_url, "https://auth.example.com/a/b", "https://auth.example.com/a/b"),
+    (texts.parse_issuer_url, "http://[::1]:8080", "http://[::1]:8080"),
+    (texts.parse_path_prefix, "", ""),
+    (texts.parse_path_prefix, "/ms-auth-server", "/ms-auth-server"),
+    (texts.parse_path_template, "/a/{b}/**", "/a/{b}/**"),
+    (texts.parse_network, "10.0.0.0/8", "10.0.0.0/8"),
+    (texts.parse_network, "FD00:0::/8", "fd00::/8"),
+    (texts.parse_network, "192.0.2.1", "192.0.2.1/32"),
+    (texts.parse_own_claim_name, "tenant", "tenant"),
+]
+
+
+@pytest.mark.parametrize(("parse", "text", "value"), ACCEPTED)
+def test_accepted(parse: Callable[[str], object], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+REFUSED = [
+    (texts.parse_client_id, ["", "a\nb", "ä", " a", "a ", "a\x7f", "x" * 513]),
+    (texts.parse_scope, ["", "a b", 'a"b', "a\\b", "é", "a\n"]),
+    (texts.parse_method, ["", "get", "CONNECT", "TRACE", "GET /", "GÉT", "GET\n"]),
+    (texts.parse_kept_header, ["X-Auth-Client-Id", "x_auth_scope", "X_Sidegate_Peer", "a b", "a:b", ""]),
+    (
+        texts.parse_address,
+        [
+            "8080",
+            ":8080",
+            "127.0.0.1",
+            "127.0.0.1:65536",
+            "::1:8080",
+            "[::1]",
+            "[127.0.0.1]:80",
+            "unix:/a",
+            "300.1.1.1:80",
+            "a b:80",
+            "a:+80",
+            "a:٨",
+            "a:",
+            "http://a:80",
+            "[::1]x:80",
+        ],
+    ),
+    (
+        texts.parse_target,
+        [
+            "country:9001",
+            "https://country",
+            "unix:/run/x",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a",
+            "http://a:0",
+            "HTTP://a",
+            "http://a b",
+            "http://a:99999",
+        ],
+    ),
+    (texts.parse_host_pattern, ["", "*", "*.com", "a.*.com", "api.example.com:80", "*.1.2.3.4", "a/b"]),
+    (
+        texts.parse_issuer_url,
+        [
+            "",
+            "auth.example.com",
+            "//auth.example.com",
+            "ftp://a",
+            "https://",
+            "https://a?b",
+            "https://a#",
+            "https://u:p@a",
+            "https://a b",
+            "https://a\n",
+            "https://a:99999",
+            "https://ä",
+            "https://[::1",
+            "HTTPS://a",
+        ],
+    ),
+    (texts.parse_path_prefix, ["/", "a", "/a/", "//a", "/a/../b", "/a/.", "/a b", "/a?b", "/ä", "/%2e"]),
+    (texts.parse_path_template, ["", "a", "/a b", "/a?b", "/a#b", "/a\x00", "/a\r\n"]),
+    (texts.parse_network, ["", "10.0.0.1/8", "10.0.0.0/33", "example.com", "10.0.0.0/8 "]),
+    (texts.parse_own_claim_name, ["", "iss", "sub", "scope", "cnf", "a\nb"]),
+    (texts.parse_name, ["", " ", "a\tb", "x" * 201]),
+    (texts.parse_variable, ["", "1A", "A-B", "A B", "${A}"]),
+    (texts.parse_admin_host, ["", "a/b", "a b"]),
+]
+
+
+@pytest.mark.parametrize(("parse", "text"), [(parse, text) for parse, refused in REFUSED for text in refused])
+def test_refused(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(SpellingError) as caught:
+        parse(text)
+    assert caught.value.message.startswith(("is ", "has ", "holds ", "names ", "can "))
+
+
+def test_loopback_hosts() -> None:
+    inside = ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"]
+    outside = ["0.0.0.0", "::", "localhost.example.com", "10.0.0.1", "", "128.0.0.1"]
+    assert all(map(texts.is_loopback, inside))
+    assert not any(map(texts.is_loopback, outside))
