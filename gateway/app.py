@@ -41,6 +41,7 @@ from gateway.live import (
     Live,
     ReloadResult,
     RuntimeState,
+    Snapshot,
     build_gate_snapshot,
     build_snapshot,
     load_configuration,
@@ -49,6 +50,7 @@ from gateway.live import (
 )
 from gateway.observe import families
 from gateway.observe.access_log import lines_encoder
+from gateway.observe.exchange import Exchange
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.families import GaugeSample
 from gateway.observe.line_writer import LineWriter
@@ -85,6 +87,16 @@ class Running:
     admin_address: tuple[str, int]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DataPlane:
+    """Issuer and gate of one process, before they are given listeners."""
+
+    gate: Gate
+    live: Live
+    state: RuntimeState
+    store: StateStore
+
+
 def run(path: Path, *, beside: Callable[[Running], Coroutine[Any, Any, None]] | None = None) -> int:
     """Run the appliance until it is told to stop; return the exit code.
 
@@ -118,56 +130,21 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             settings.metrics, issuer=settings.issuer.url, version=VERSION, uvloop_version=version_of("uvloop")
         )
         recorder = _open_recorder(stack, settings.logs, metrics)
-        store = await _open_store(stack, settings)
-        revocations = Revocations(await store.load())
-
-        state = RuntimeState(TokenCache(), revocations, VerifyCounts(), metrics.token_verify_seconds)
-        gate = Gate(recorder.record)
-        stack.callback(gate.close)
-
-        live_cell: list[Live] = []
-
-        def live() -> Live:
-            return live_cell[0]
-
-        def warm_cache(raw: bytes, token: AccessToken) -> None:
-            state.cache.put_issued(raw, VerifiedToken(token, live().snapshot.generation))
-
-        scrypt = ScryptWorker()
-        stack.callback(scrypt.close)
-        issuer = build_issuer_runner(
-            build_issuer(
-                IssuerContext(
-                    snapshot=lambda: live().snapshot.issuer,
-                    revocations=revocations,
-                    store=store,
-                    scrypt=scrypt,
-                    on_issued=warm_cache,
-                    observer=metrics,
-                    peer_of=_peer_finder(gate),
-                )
-            )
-        )
-        await issuer.setup()
-        stack.push_async_callback(issuer.cleanup)
-        assert issuer.server is not None
-        issuer_plan = plan_issuer(gate.pool(ISSUER), issuer.server)
-
-        gate.swap(build_gate_snapshot(snapshot, state, gate.pool, issuer_plan))
-        live_cell.append(Live(path, snapshot, state, gate, issuer_plan))
-        metrics.gauges = lambda: _gauges(gate, live(), state)
+        plane = await open_data_plane(stack, path, snapshot, metrics=metrics, record=recorder.record)
+        gate, live, state, store = plane.gate, plane.live, plane.state, plane.store
+        metrics.gauges = lambda: _gauges(gate, live, state)
         metrics.config_loaded(settings.content_hash, now)
         metrics.keep_routes(_route_names(settings))
 
-        servers, infos = await _open_listeners(stack, gate, settings.listeners)
+        servers, infos = await open_listeners(stack, gate, settings.listeners)
         loop = asyncio.get_running_loop()
         lag = LoopLag(loop, metrics.loop_lag)
         lag.start()
         stack.callback(lag.stop)
 
         async def reload() -> ReloadResult:
-            result = await live().reload()
-            _report_reload(result, live(), metrics)
+            result = await live.reload()
+            _report_reload(result, live, metrics)
             return result
 
         started = perf_counter()
@@ -175,10 +152,10 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         admin = await _open_admin(
             stack,
             AdminContext(
-                settings=lambda: live().snapshot.settings.admin,
-                ready_checks=lambda: _ready_checks(gate, live(), store),
-                status=lambda: _status(gate, live(), infos, uptime_s=perf_counter() - started),
-                reload=lambda: _reload_for_admin(reload, live()),
+                settings=lambda: live.snapshot.settings.admin,
+                ready_checks=lambda: _ready_checks(gate, live, store),
+                status=lambda: _status(gate, live, infos, uptime_s=perf_counter() - started),
+                reload=lambda: _reload_for_admin(reload, live),
                 render_metrics=lambda accept: _render(exposition, metrics, state.counts, accept),
             ),
             settings,
@@ -190,9 +167,9 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         signals.install()
         stack.callback(signals.remove)
         tasks = [
-            loop.create_task(_sweep(gate, revocations)),
+            loop.create_task(_sweep(gate, state.revocations)),
             loop.create_task(reload_on_signal(signals, reload)),
-            loop.create_task(watch_content(lambda: live().watched, reload)),
+            loop.create_task(watch_content(lambda: live.watched, reload)),
         ]
         stack.push_async_callback(_cancel, tasks)
 
@@ -213,7 +190,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         for server in servers:
             server.close()
         gate.drain()
-        timeout_s = live().snapshot.settings.drain_timeout_s
+        timeout_s = live.snapshot.settings.drain_timeout_s
         drained = await wait_drained(lambda: not gate.connections, signals, timeout_s)
         _log.info(
             "stopped" if drained else "stopped with %d connections cut",
@@ -297,9 +274,72 @@ async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings) -> S
     return store
 
 
-async def _open_listeners(
+async def open_data_plane(
+    stack: contextlib.AsyncExitStack,
+    path: Path,
+    snapshot: Snapshot,
+    *,
+    metrics: Metrics,
+    record: Callable[[Exchange], None],
+) -> DataPlane:
+    """Return issuer and gate, serving `snapshot`; `stack` ends them.
+
+    Args:
+        stack: Closes what is opened here.
+        path: The main configuration file, read again by a reload.
+        snapshot: The configuration to begin with.
+        metrics: Told what the issuer does and how long signature checks take.
+        record: Takes the record of each finished request of the gate.
+
+    Raises:
+        StartError: The state store cannot be opened.
+    """
+    store = await _open_store(stack, snapshot.settings)
+    state = RuntimeState(
+        TokenCache(), Revocations(await store.load()), VerifyCounts(), metrics.token_verify_seconds
+    )
+    gate = Gate(record)
+    stack.callback(gate.close)
+    live_cell: list[Live] = []
+
+    def live() -> Live:
+        return live_cell[0]
+
+    def warm_cache(raw: bytes, token: AccessToken) -> None:
+        state.cache.put_issued(raw, VerifiedToken(token, live().snapshot.generation))
+
+    scrypt = ScryptWorker()
+    stack.callback(scrypt.close)
+    issuer = build_issuer_runner(
+        build_issuer(
+            IssuerContext(
+                snapshot=lambda: live().snapshot.issuer,
+                revocations=state.revocations,
+                store=store,
+                scrypt=scrypt,
+                on_issued=warm_cache,
+                observer=metrics,
+                peer_of=_peer_finder(gate),
+            )
+        )
+    )
+    await issuer.setup()
+    stack.push_async_callback(issuer.cleanup)
+    assert issuer.server is not None
+    issuer_plan = plan_issuer(gate.pool(ISSUER), issuer.server)
+    gate.swap(build_gate_snapshot(snapshot, state, gate.pool, issuer_plan))
+    live_cell.append(Live(path, snapshot, state, gate, issuer_plan))
+    return DataPlane(gate, live(), state, store)
+
+
+async def open_listeners(
     stack: contextlib.AsyncExitStack, gate: Gate, listeners: tuple[ListenerSettings, ...]
 ) -> tuple[list[asyncio.Server], list[ListenerInfo]]:
+    """Return the listening servers and what connections are told of them, in the settings' order.
+
+    Raises:
+        StartError: An address cannot be listened on.
+    """
     servers, infos = [], []
     loop = asyncio.get_running_loop()
     for listener in listeners:
