@@ -60,7 +60,7 @@ from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.settings.model import ListenerSettings, LogSettings, Settings
-from gateway.settings.problems import Problem, SettingsError
+from gateway.settings.problems import SettingsError
 from gateway.state.interface import StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
 from gateway.state.sqlite import open_sqlite
@@ -406,20 +406,8 @@ def _report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
 
 async def _reload_for_admin(reload: Callable[[], Awaitable[ReloadResult]], live: Live) -> ReloadOutcome:
     result = await reload()
-    problems = tuple(_problem_object(problem) for problem in result.problems)
+    problems = tuple(problem.as_object() for problem in result.problems)
     return ReloadOutcome(result.applied, live.snapshot.settings.content_hash, problems)
-
-
-def _problem_object(problem: Problem) -> Mapping[str, object]:
-    return {
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "path": problem.path,
-        "message": problem.message,
-        "hint": problem.hint,
-        "severity": str(problem.severity),
-    }
 
 
 async def _ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:
@@ -459,7 +447,7 @@ def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: floa
             "applied": last.applied,
             "result": last.result,
             "at": live.last_reload_at,
-            "problems": [_problem_object(problem) for problem in last.problems],
+            "problems": [problem.as_object() for problem in last.problems],
         },
         "listeners": [
             {

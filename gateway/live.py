@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -32,12 +32,13 @@ from gateway.enforce.token_cache import TokenCache
 from gateway.issuer.endpoints import issuer_paths
 from gateway.issuer.issue import build_claims
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
-from gateway.policy.compile import RouteProblem, compile_routes
+from gateway.policy.compile import CompiledRoutes, RouteProblem, compile_routes
 from gateway.policy.model import Reason
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
 from gateway.policy.table import RouteTable
 from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
 from gateway.proxy.pool import UpstreamPool
+from gateway.settings.checks import Finding
 from gateway.settings.load import load
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, SettingsError, Severity
@@ -70,23 +71,21 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
     Raises:
         SettingsError: With every problem that was found, those of the route table included.
     """
-    loaded = load(path, environ=environ, now=now)
-    settings = loaded.settings
-    shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
-    reserved = issuer_paths(settings) if shares else frozenset[str]()
-    routes = compile_routes(settings.routes, reserved_paths=reserved)
-    if routes.problems:
-        found = tuple(_route_problem(problem, path) for problem in routes.problems)
-        in_order = sorted(found + loaded.warnings, key=lambda problem: (problem.file, problem.line))
-        raise SettingsError(tuple(in_order), watched=settings.watched)
-    return Configuration(path, settings, routes.table, compile_registry(settings), loaded.warnings)
+    compiled: list[CompiledRoutes] = []
+
+    def check_routes(settings: Settings) -> Iterable[Finding]:
+        shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
+        reserved = issuer_paths(settings) if shares else frozenset[str]()
+        compiled.append(compile_routes(settings.routes, reserved_paths=reserved))
+        return map(_route_finding, compiled[0].problems)
+
+    loaded = load(path, environ=environ, now=now, further_checks=check_routes)
+    registry = compile_registry(loaded.settings)
+    return Configuration(path, loaded.settings, compiled[0].table, registry, loaded.warnings)
 
 
-def _route_problem(problem: RouteProblem, path: Path) -> Problem:
-    origin = problem.origin
-    if origin is None:
-        return Problem(str(path), 1, 1, problem.path, problem.message, problem.hint)
-    return Problem(origin.file, origin.line, origin.column, problem.path, problem.message, problem.hint)
+def _route_finding(problem: RouteProblem) -> Finding:
+    return Finding(problem.origin, problem.keys, problem.message, problem.hint)
 
 
 def run_configured_tests(configuration: Configuration, *, now: float) -> tuple[PolicyTestOutcome, ...]:

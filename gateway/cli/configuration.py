@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,21 +51,9 @@ def check_configuration(path: Path, *, output: str, strict: bool) -> int:
         problems = error.problems
         failed = True
     if output == "json":
-        document = [
-            {
-                "file": problem.file,
-                "line": problem.line,
-                "column": problem.column,
-                "path": problem.path,
-                "message": problem.message,
-                "hint": problem.hint,
-                "severity": str(problem.severity),
-            }
-            for problem in problems
-        ]
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps([problem.as_object() for problem in problems], indent=2))
     elif problems:
-        print_problems(problems, click.get_text_stream("stdout"))
+        print_problems(problems, sys.stdout)
     else:
         click.echo(f"{path}: ok")
     return EXIT_BAD_CONFIGURATION if failed else 0

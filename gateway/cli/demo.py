@@ -2,17 +2,16 @@
 
 import asyncio
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
-
-from aiohttp import web
 
 from gateway.app import Running, StartError
 from gateway.app import run as run_app
 from gateway.cli.failure import CommandError
 from gateway.demo.configuration import DemoConfiguration, demo_configuration
-from gateway.demo.country_service import build_country_service
+from gateway.demo.country_service import serve_countries
 from gateway.demo.journey import print_journey, walk_journey
 
 
@@ -29,7 +28,7 @@ def run_demo(*, port: int, admin_port: int, once: bool) -> int:
         walked: list[bool] = []
 
         async def beside(running: Running) -> None:
-            async with _CountryService(upstream_port):
+            async with serve_countries(upstream_port):
                 if once:
                     walked.append(await walk_journey(port, *_credentials(configuration), sys.stdout))
                     return
@@ -52,24 +51,7 @@ def _credentials(configuration: DemoConfiguration) -> tuple[str, str]:
 
 def _free_port() -> int:
     """Return a port that was free a moment ago."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-class _CountryService:
-    """The country service on a port of its own, in this process."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._runner = web.AppRunner(build_country_service(), access_log=None)
-
-    async def __aenter__(self) -> None:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()

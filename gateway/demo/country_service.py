@@ -7,6 +7,8 @@ Who may call it is the gate's business. `sidegate demo` runs it in its own proce
 
 import argparse
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 
@@ -32,6 +34,18 @@ def build_country_service() -> web.Application:
         ]
     )
     return application
+
+
+@asynccontextmanager
+async def serve_countries(port: int) -> AsyncIterator[None]:
+    """Serve on 127.0.0.1:`port` in this process, as long as the context lasts."""
+    runner = web.AppRunner(build_country_service(), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield
+    finally:
+        await runner.cleanup()
 
 
 async def _read_health(request: web.Request) -> web.Response:

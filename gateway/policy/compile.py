@@ -37,6 +37,8 @@ class RouteProblem:
     """The dotted path of the setting, e.g. `routes[read-country].path`."""
     message: str
     hint: str
+    keys: tuple[str, ...] = ()
+    """The keys that lead to the setting from its route (without one: from the main file)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def compile_routes(routes: Sequence[RouteSettings], *, reserved_paths: Collectio
                 "routes",
                 f"finding a route could take {max_steps} steps, at most {MAX_STEPS} are accepted",
                 "too many routes offer a literal and a {name} at the same places: merge some of them",
+                ("routes",),
             )
         )
     any_host = hosts.pop("")
@@ -138,7 +141,8 @@ def compile_routes(routes: Sequence[RouteSettings], *, reserved_paths: Collectio
 
 
 def _problem(settings: RouteSettings, key: str, flaw: _Flaw) -> RouteProblem:
-    return RouteProblem(settings.origin, f"routes[{settings.name}].{key}", flaw.message, flaw.hint)
+    path = f"routes[{settings.name}].{key}"
+    return RouteProblem(settings.origin, path, flaw.message, flaw.hint, tuple(key.split(".")))
 
 
 def _route(settings: RouteSettings) -> Route:

@@ -2,15 +2,16 @@
 
 Shell: reads files and the clock. The way of a file is text -> positioned nodes
 (`document`) -> values by the table of keys (`fields`, `kinds`, `build`) ->
-checks across all files (`checks`). Nothing is cached, so the same files give the
-same result. Meant to run in a thread beside a live event loop: no long call
-holds the interpreter, and the garbage collector pauses (it would walk half a
-million fresh nodes again and again: 56 ms instead of 784 ms of longest stall).
+checks across all files (`checks`, and those that the caller adds). Nothing is
+cached, so the same files give the same result. Meant to run in a thread beside a
+live event loop: no long call holds the interpreter, and the garbage collector
+pauses (it would walk half a million fresh nodes again and again: 56 ms instead
+of 784 ms of longest stall).
 """
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -58,22 +59,40 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path, *, environ: Mapping[str, str], now: float | None = None) -> Loaded:
+FurtherChecks = Callable[[Settings], Iterable[Finding]]
+"""Checks of layers above this one. They get the settings even when these have errors, with
+the routes that could be read whole: a default in place of a mistake would lead astray."""
+
+
+def _no_findings(settings: Settings) -> Iterable[Finding]:
+    return ()
+
+
+def load(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    now: float | None = None,
+    further_checks: FurtherChecks = _no_findings,
+) -> Loaded:
     """Return the configuration that begins at `path`.
 
     Args:
         path: The main file. Problems name it as given here.
         environ: The environment for `${NAME}` and `env:` secrets.
         now: Epoch seconds that `until` is judged by; None means the clock.
+        further_checks: Run after our own; what they find is among the problems, at its place.
 
     Raises:
         SettingsError: With every error and warning, in file order, when there is an error.
     """
     collecting = gc.isenabled()
     gc.disable()
+    run = _Load(path, environ, time.time() if now is None else now)
     try:
-        return _Load(path, environ, time.time() if now is None else now).run()
+        return run.run(further_checks)
     finally:
+        run.release()
         if collecting:
             gc.enable()
 
@@ -144,7 +163,7 @@ class _Load:
         self._complete = True
         """False when a file could not be read: names that seem to lead nowhere may be in it."""
 
-    def run(self) -> Loaded:
+    def run(self, further_checks: FurtherChecks) -> Loaded:
         """Return the configuration, or raise SettingsError."""
         main = self._read(self._path, str(self._path), Environment(self._environ), None)
         root = main.document.root
@@ -160,11 +179,28 @@ class _Load:
         for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
             parts.append(self._read_policy(path, shown, environment, secrets))
         settings = self._assemble(values, parts)
+        readable = replace(settings, routes=self._routes_read_whole(settings.routes))
         self._check(settings)
+        for finding in further_checks(readable):
+            self._note(finding)
         problems = self._problems()
         if any(problem.severity is Severity.ERROR for problem in problems):
             raise SettingsError(problems, self._files.watched)
         return Loaded(settings, problems)
+
+    def release(self) -> None:
+        """Let go of the nodes entry by entry: all at once would hold the interpreter for 100 ms."""
+        for source in self._sources:
+            source.entries.clear()
+            source.reading.notes.clear()
+            root, source.document.root = source.document.root, None
+            for _, section in root.members.values() if isinstance(root, MapNode) else ():
+                if isinstance(section, MapNode):
+                    while section.members:
+                        section.members.popitem()
+                elif isinstance(section, ListNode):
+                    while section.items:
+                        section.items.pop()
 
     # --- reading files
 
@@ -272,6 +308,24 @@ class _Load:
         if self._complete:
             for finding in check_policy(settings, now=self._now):
                 self._note(finding)
+
+    def _routes_read_whole(self, routes: tuple[RouteSettings, ...]) -> tuple[RouteSettings, ...]:
+        """Return the routes without a mistake of their own. Asked before names are checked across files."""
+        mistaken = {
+            id(note.node)
+            for source in self._sources
+            for note in source.reading.notes
+            if note.severity is Severity.ERROR
+        }
+        if not mistaken:
+            return routes
+        sound = []
+        for route in routes:
+            assert route.origin is not None
+            _, written = self._by_file[route.origin.file].entry(route.origin)
+            if not any(id(node) in mistaken for node, _ in walk(written)):
+                sound.append(route)
+        return tuple(sound)
 
     def _note(self, finding: Finding) -> None:
         """Put a finding to the node that its steps lead to, or as near as the file goes."""

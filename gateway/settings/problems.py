@@ -43,6 +43,18 @@ class Problem:
         hint = f" (hint: {self.hint})" if self.hint else ""
         return f"{self.file}:{self.line}:{self.column}: {path}{self.message}{hint}"
 
+    def as_object(self) -> dict[str, str | int]:
+        """Return the members that `check --format json` and the admin API show."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "path": self.path,
+            "message": self.message,
+            "hint": self.hint,
+            "severity": str(self.severity),
+        }
+
 
 class SettingsError(Exception):
     """A configuration that cannot be used: every problem that was found, in file order.
