@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from gateway.enforce.bearer import bearer_token
-from gateway.enforce.token_cache import TokenCache, VerifiedToken
+from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import FieldBlock
@@ -34,10 +34,16 @@ from gateway.tokens.revocations import Revocations
 
 LOCATION_MEMO_ENTRIES = 2048
 HOST_MEMO_ENTRIES = 256
+BEARER_MEMO_ENTRIES = 1024
 
 SERVES_ISSUER = 1
 SERVES_GATE = 2
 """The duties of a listener; added when it has both."""
+
+
+# Members of an enum cost a look-up through its metaclass each time; these are on the hot path.
+_PUBLIC = Access.PUBLIC
+_NO_TOKEN = Reason.NO_TOKEN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +109,7 @@ class Enforcer:
     """
 
     __slots__ = (
+        "_bearers",
         "_cache",
         "_counts",
         "_grants",
@@ -146,6 +153,7 @@ class Enforcer:
         self._stopwatch = stopwatch
         self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(LOCATION_MEMO_ENTRIES)
         self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
+        self._bearers: Memo[bytes, bytes | Reason] = Memo(BEARER_MEMO_ENTRIES)
 
     def locate(self, method: str, path: bytes, host: bytes | None, *, serves: int) -> Location:
         """Return where a request leads.
@@ -197,9 +205,9 @@ class Enforcer:
         route = location.route
         if route is None:
             return Verdict(location.refusal or Decision(Reason.INTERNAL), location)
-        if route.access is Access.PUBLIC:
+        if route.access is _PUBLIC:
             return Verdict(decide(route, None, grants=self._grants, now=now), location, permits=True)
-        raw = bearer_token(block.authorization, block.authorization_count)
+        raw = self._find_token(block)
         verified: VerifiedToken | None = None
         if isinstance(raw, bytes):
             judged = self.verify(raw, now)
@@ -208,15 +216,29 @@ class Enforcer:
             else:
                 verified = judged
                 decision = self._decide(route, verified, now)
-        elif raw is Reason.NO_TOKEN:
+        elif raw is _NO_TOKEN:
             decision = decide(route, None, grants=self._grants, now=now)
         else:
             decision = Decision(raw, route)
         if decision.permits:
-            return Verdict(decision, location, verified, permits=True)
+            return Verdict(decision, location, verified, True)
         if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
             return Verdict(decision, location, verified, permits=True, shadowed=True)
         return Verdict(decision, location, verified)
+
+    def _find_token(self, block: FieldBlock) -> bytes | Reason:
+        """Return what `bearer_token` says of these fields; remembered, for callers repeat theirs."""
+        authorization = block.authorization
+        if authorization is None:
+            return _NO_TOKEN
+        if block.authorization_count > 1:
+            return bearer_token(authorization, block.authorization_count)
+        raw = self._bearers.young.get(authorization) or self._bearers.recall(authorization)
+        if raw is None:
+            raw = bearer_token(authorization, 1)
+            if len(authorization) <= LONGEST_KEPT_BYTES:
+                self._bearers.remember(authorization, raw)
+        return raw
 
     def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Decision:
         decision = verified.decisions.get(route)

@@ -16,6 +16,7 @@ from gateway.http1.grammar import HOP_BY_HOP
 from gateway.http1.request import FieldBlock
 
 RULES_PER_BLOCK = 8
+FORWARDED_FOR = b"X-Forwarded-For: "
 
 _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 
@@ -118,19 +119,31 @@ def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
     return b"".join(lines)
 
 
-def inherited_addresses(block: FieldBlock, rules: ForwardingRules) -> bytes:
-    """Return a trusted peer's X-Forwarded-For entries with `, ` behind them, or nothing."""
-    if not rules.trusted_peer or b"x-forwarded-for" in block.connection_options:
-        return b""
+def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRules) -> bytes:
+    """Return `own_lines` with a trusted peer's X-Forwarded-For entries before our own.
+
+    Args:
+        own_lines: What the upstream is told of the connection; begins with our
+            X-Forwarded-For line when the rules ask for one.
+        block: The caller's fields.
+        rules: Of the upstream, for a trusted peer.
+    """
+    if not rules.forwarded_x or b"x-forwarded-for" in block.connection_options:
+        return own_lines
     values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for" and value]
-    return b", ".join(values) + b", " if values else b""
+    if not values:
+        return own_lines
+    return FORWARDED_FOR + b", ".join(values) + b", " + own_lines.removeprefix(FORWARDED_FOR)
 
 
-def forwarded_element(peer: str, host: bytes | None, scheme: str) -> bytes:
-    """Return one Forwarded element (RFC 7239 4): IPv6 in brackets, quoted as its grammar asks."""
+def forwarded_element(peer: str, scheme: str) -> bytes:
+    """Return one Forwarded element (RFC 7239 4): IPv6 in brackets, quoted as its grammar asks.
+
+    Without `host`: the Host field itself is forwarded as it came, unless the upstream
+    has a fixed one, and then X-Forwarded-Host or the application's own name serve.
+    """
     node = f'"[{peer}]"' if ":" in peer else (peer or "unknown")
-    element = f"for={node};proto={scheme}".encode("ascii", "replace")
-    return element + b';host="%b"' % host if host else element
+    return f"for={node};proto={scheme}".encode("ascii", "replace")
 
 
 def identity_fields(*, client_id: str, subject: str, audience: str, scope: str | None) -> bytes:

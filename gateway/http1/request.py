@@ -73,6 +73,8 @@ class FieldBlock:
     traceparent: bytes | None
     """The caller's traceparent when there is exactly one and it is well-formed."""
     via: tuple[bytes, ...]
+    host_text: str
+    """The Host value as text, for logs; empty when absent."""
     forwardable: dict[object, bytes] = field(default_factory=dict)
     """A place for `gateway.http1.forwarding` to keep what it made of these fields, by rules."""
 
@@ -87,6 +89,7 @@ class RequestHead:
     minor_version: int
     """0 for HTTP/1.0, 1 for HTTP/1.1."""
     block: FieldBlock
+    method_bytes: bytes
 
 
 class _FieldCollector:
@@ -138,11 +141,11 @@ class RequestReader:
         if minor == b"1":
             if block.host is None:
                 return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
-            return RequestHead(method.decode("ascii"), target, 1, block)
+            return RequestHead(method.decode("ascii"), target, 1, block, method)
         if block.chunked:
             # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
             return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
-        return RequestHead(method.decode("ascii"), target, 0, block)
+        return RequestHead(method.decode("ascii"), target, 0, block, method)
 
 
 def _bad_request_line(head: bytes) -> BadRequest:
@@ -218,6 +221,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
             else None
         ),
         via=tuple(by_name.get(b"via", [])),
+        host_text=hosts[0].decode("ascii") if hosts else "",
     )
 
 

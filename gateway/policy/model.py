@@ -140,7 +140,10 @@ class Decision:
     valid_until: float | None = None
     """Epoch seconds from which it must be made anew although its inputs are the same; None = never."""
     permits: bool = field(init=False)
+    word: str = field(init=False)
+    """The reason as plain text: cheaper to hash and to encode than the enum's member."""
 
     def __post_init__(self) -> None:
         """Derive `permits` from the reason, so that both can never disagree."""
         object.__setattr__(self, "permits", self.reason in PERMITTING)
+        object.__setattr__(self, "word", self.reason.value)

@@ -22,7 +22,6 @@ Sources: RFC 9112 2.2, 3, 9; RFC 9110 10.1.1, 15.5.9 (408).
 from __future__ import annotations
 
 import asyncio
-from enum import IntFlag
 from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
@@ -31,6 +30,7 @@ from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Location, Verdict
 from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
+from gateway.http1.forwarding import ForwardingRules
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.observe.exchange import Exchange
@@ -53,18 +53,17 @@ LEAVE_LIMIT_S = 2.0
 _NO_LOCATION = Location(None, b"")
 
 
-class Hold(IntFlag):
-    """Why reading is paused."""
-
-    NOTHING = 0
-    NEXT_REQUEST = 1
-    """Bytes of a next request arrived before this one was answered."""
-    NO_CONNECTION = 2
-    """The body must wait for a connection to the upstream."""
-    UPSTREAM = 4
-    """The upstream does not take the body."""
-    WRITING = 8
-    """The caller does not take answers."""
+# Why reading is paused: bits of `_hold`. Plain integers, because operations on an IntFlag
+# cost a microsecond each, several times per request.
+_HOLD_NEXT_REQUEST = 1
+"""Bytes of a next request arrived before this one was answered."""
+_HOLD_NO_CONNECTION = 2
+"""The body must wait for a connection to the upstream."""
+_HOLD_UPSTREAM = 4
+"""The upstream does not take the body."""
+_HOLD_WRITING = 8
+"""The caller does not take answers."""
+_HOLD_ANY = 15
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -86,6 +85,7 @@ class DownstreamConnection(asyncio.Protocol):
         "forwarded_x_lines",
         "gate",
         "is_trusted",
+        "own_lines",
         "peer",
         "relay",
         "requests",
@@ -99,11 +99,13 @@ class DownstreamConnection(asyncio.Protocol):
         self.is_trusted = False
         """The peer is one of `trusted_proxies`."""
         self.forwarded_x_lines = b""
-        """The peer's address, the end of the X-Forwarded-For line, and X-Forwarded-Proto."""
+        """Our X-Forwarded-For line and X-Forwarded-Proto."""
+        self.own_lines: dict[ForwardingRules, bytes] = {}
+        """What is the same for every request of this connection, by the rules of its upstream."""
         self.relay: Relay | None = None
         self._body: RequestBody | None = None
         self._held = b""
-        self._hold = Hold.NOTHING
+        self._hold = 0
         self._begun_head = False
         """The deadline of a head runs: it is not renewed by more bytes of the same head."""
         self._reading = False
@@ -171,7 +173,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The caller does not take the answer: stop the source of it."""
-        self._pause(Hold.WRITING)
+        self._pause(_HOLD_WRITING)
         self._written_backlog = self._transport.get_write_buffer_size()
         if self.relay is not None:
             self.relay.downstream_blocked(blocked=True)
@@ -180,7 +182,7 @@ class DownstreamConnection(asyncio.Protocol):
         """The caller takes the answer again."""
         if self.relay is not None:
             self.relay.downstream_blocked(blocked=False)
-        self._resume(Hold.WRITING)
+        self._resume(_HOLD_WRITING)
         self._next_request()
 
     def data_received(self, data: bytes) -> None:
@@ -192,9 +194,15 @@ class DownstreamConnection(asyncio.Protocol):
                 self._read_body(data)
             elif self.relay is not None or self._hold:
                 self._held += data
-                self._pause(Hold.NEXT_REQUEST)
+                self._pause(_HOLD_NEXT_REQUEST)
+            elif (
+                not self._held
+                and 4 < data.find(b"\r\n\r\n") + 4 == len(data) <= self.gate.longest_head_bytes
+                and not data.startswith(b"\r\n")
+            ):
+                self._take_head(data, b"")  # the usual read: exactly one head
             else:
-                self._read_heads(self._held + data if self._held else data)
+                self._read_heads(self._held + data)
         except Exception:
             # The one rescue point of this connection: fail closed, tell nobody's bytes.
             self.gate.log_internal_error()
@@ -224,7 +232,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._reading = False
         if data and not self._leaving:
             self._held = data
-            self._pause(Hold.NEXT_REQUEST)
+            self._pause(_HOLD_NEXT_REQUEST)
 
     def _skip_empty_line(self, data: bytes) -> bytes:
         """Read over one empty line before a request line (RFC 9112 2.2); more are refused."""
@@ -277,27 +285,11 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse_unread(_bad(head), at=at, started=started)
             return b""
         block = head.block
-        request_id = gate.new_request_id() if block.request_id is None else block.request_id.decode("ascii")
-        keep_alive = (block.keep_alive and not block.close) if head.minor_version == 0 else not block.close
-        if gate.draining:
-            keep_alive = False
+        keep_alive = not block.close and (head.minor_version == 1 or block.keep_alive) and not gate.draining
         length = block.content_length
         has_body = block.chunked or bool(length)
         location, query, verdict, plan, refusal = self._judge(head, at)
-        relay = Relay(
-            gate,
-            self,
-            head,
-            query,
-            location,
-            verdict,
-            plan if refusal is None else None,
-            request_id=request_id,
-            at=at,
-            started=started,
-            keep_alive=keep_alive,
-            has_body=has_body,
-        )
+        relay = Relay(gate, self, head, query, location, verdict, plan, at, started, keep_alive, has_body)
         if refusal is not None:
             return self._refuse_request(relay, head, refusal, rest)
         self.relay = relay
@@ -311,7 +303,7 @@ class DownstreamConnection(asyncio.Protocol):
             leftover = self._feed_body(rest)
         if self.relay is relay:
             if self._body is not None:
-                self._pause(Hold.NO_CONNECTION)
+                self._pause(_HOLD_NO_CONNECTION)
             relay.begin()
         return leftover
 
@@ -332,7 +324,7 @@ class DownstreamConnection(asyncio.Protocol):
         path, query = split
         location = snapshot.enforcer.locate(head.method, path, block.host, serves=self._listener.serves)
         limit = gate.limits.body_bytes
-        if limit and block.content_length is not None and block.content_length > limit:
+        if limit and (block.content_length or 0) > limit:
             return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.route))
         if location.is_issuer:
             return location, query, None, snapshot.issuer_plan, None
@@ -350,7 +342,7 @@ class DownstreamConnection(asyncio.Protocol):
         if leftover and not self._leaving:
             self._held = leftover
             if self.relay is not None:
-                self._pause(Hold.NEXT_REQUEST)
+                self._pause(_HOLD_NEXT_REQUEST)
             else:
                 self._next_request()
 
@@ -397,7 +389,7 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_ready(self) -> None:
         """The upstream takes the body now."""
         self.deadline = _after(self.gate.limits.body_idle_timeout_s)
-        self._resume(Hold.NO_CONNECTION)
+        self._resume(_HOLD_NO_CONNECTION)
 
     def await_answer(self, timeout_s: float) -> None:
         """The request was sent whole: its answer's head is due in `timeout_s` (0 = no limit)."""
@@ -406,15 +398,15 @@ class DownstreamConnection(asyncio.Protocol):
 
     def answering(self, idle_timeout_s: float) -> None:
         """Something of the answer came: the next piece is due in `idle_timeout_s` (0 = no limit)."""
-        if not self._hold & Hold.WRITING:
+        if not self._hold & _HOLD_WRITING:
             self.deadline = _after(idle_timeout_s)
 
     def upstream_blocked(self, *, blocked: bool) -> None:
         """Read no more of the body while the upstream does not take it."""
         if blocked:
-            self._pause(Hold.UPSTREAM)
+            self._pause(_HOLD_UPSTREAM)
         else:
-            self._resume(Hold.UPSTREAM)
+            self._resume(_HOLD_UPSTREAM)
 
     def write(self, data: bytes) -> None:
         """Send bytes of an answer."""
@@ -451,13 +443,13 @@ class DownstreamConnection(asyncio.Protocol):
         if not relay.keep_alive or self._half_closed:
             self._leave()
             return
-        if not self._hold & Hold.WRITING:
+        if not self._hold & _HOLD_WRITING:
             limits = self.gate.limits
             self.deadline = _after(
                 limits.keep_alive_timeout_s if self._body is None else limits.body_idle_timeout_s
             )
         if self._hold:
-            self._resume(Hold.NO_CONNECTION | Hold.UPSTREAM)
+            self._resume(_HOLD_NO_CONNECTION | _HOLD_UPSTREAM)
             self._next_request()
 
     def abort(self) -> None:
@@ -481,7 +473,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Act on the deadline that has passed."""
         relay = self.relay
         limits = self.gate.limits
-        if self._hold & Hold.WRITING or self._leaving:
+        if self._hold & _HOLD_WRITING or self._leaving:
             backlog = 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
             if 0 < backlog < self._written_backlog:
                 self._written_backlog = backlog  # slow, but it takes something
@@ -495,7 +487,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self.abort()
             else:
                 self._transport.close()
-        elif relay.response_started or self._body is None or self._hold & Hold.UPSTREAM:
+        elif relay.response_started or self._body is None or self._hold & _HOLD_UPSTREAM:
             relay.give_up(Reason.UPSTREAM_TIMEOUT, "the upstream was silent for too long")
         else:
             self._give_up(Reason.REQUEST_TIMEOUT, "the body stopped coming")
@@ -541,7 +533,7 @@ class DownstreamConnection(asyncio.Protocol):
                 at=at or time(),
                 reason=refusal.reason,
                 status=refusal.status,
-                request_id=request_id,
+                request_id=request_id.decode("ascii"),
                 peer=self.peer,
                 listener=self.listener_name,
                 duration_s=perf_counter() - started if started else 0.0,
@@ -558,17 +550,17 @@ class DownstreamConnection(asyncio.Protocol):
         if (unread or self._body is not None) and not self._half_closed and self._transport.can_write_eof():
             self._body = None
             self._transport.write_eof()
-            self._resume(~Hold.NOTHING)
+            self._resume(_HOLD_ANY)
         else:
             self._transport.close()
 
     def _next_request(self) -> None:
         """Go on with the bytes that waited, unless something else still must be waited for."""
-        if self.relay is not None or self._reading or self._leaving or self._hold & Hold.WRITING:
+        if self.relay is not None or self._reading or self._leaving or self._hold & _HOLD_WRITING:
             return
         held = self._held
         self._held = b""
-        self._hold &= ~Hold.NEXT_REQUEST
+        self._hold &= ~_HOLD_NEXT_REQUEST
         try:
             if held and self._body is not None:
                 self._read_body(held)
@@ -583,18 +575,18 @@ class DownstreamConnection(asyncio.Protocol):
 
     # --- flow control
 
-    def _pause(self, why: Hold) -> None:
+    def _pause(self, why: int) -> None:
         if not self._hold:
             self._transport.pause_reading()
         self._hold |= why
-        if why is Hold.WRITING:
+        if why == _HOLD_WRITING:
             self.deadline = _after(self.gate.limits.body_idle_timeout_s)
-        elif why is Hold.NO_CONNECTION:
+        elif why == _HOLD_NO_CONNECTION:
             self.deadline = inf
-        elif why is Hold.UPSTREAM and self.relay is not None:
+        elif why == _HOLD_UPSTREAM and self.relay is not None:
             self.deadline = _after(self.relay.idle_timeout_s)
 
-    def _resume(self, why: Hold) -> None:
+    def _resume(self, why: int) -> None:
         if self._hold & why:
             self._hold &= ~why
             if not self._hold:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import os
 import secrets
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from gateway.settings.model import Balance, Forwarded, LimitSettings, TargetSett
 _log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 0.25
+ID_BATCH = 256
 UPSTREAM_HIGH_WATER_BYTES = 320 * 1024
 ISSUER = "_issuer_"
 """The name of the issuer's upstream and route in logs and metrics."""
@@ -105,12 +107,13 @@ class Gate:
     def __post_init__(self) -> None:
         """Choose this process's name in Via and start its sequence of request ids."""
         self.limits = LimitSettings()
+        self.longest_head_bytes = self.limits.header_bytes
         self.reader = RequestReader(max_fields=self.limits.header_count)
         self.pseudonym = f"sidegate-{secrets.token_hex(4)}".encode("ascii")
         self.via_lines = tuple(b"Via: 1.%d %b\r\n" % (minor, self.pseudonym) for minor in (0, 1))
-        self.via_answer_line = self.via_lines[1]
+        self.via_and_request_id = self.via_lines[1] + b"X-Request-Id: "
         self._callers: dict[bytes, Caller] = {}
-        self._random = random.Random(secrets.randbits(256))  # noqa: S311 - an id, not a secret
+        self._ids: list[bytes] = []
         self._refresh_date()
 
     # --- snapshot
@@ -121,6 +124,7 @@ class Gate:
             self.reader = RequestReader(max_fields=snapshot.limits.header_count)
         self.snapshot = snapshot
         self.limits = snapshot.limits
+        self.longest_head_bytes = snapshot.limits.header_bytes or sys.maxsize
         for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:
             self.pools.pop(name).close()
 
@@ -151,8 +155,8 @@ class Gate:
         return any(address.version == network.version and address in network for network in networks)
 
     def forwarded_x_lines(self, peer: str, scheme: str) -> bytes:
-        """Return the peer's end of the X-Forwarded-For line, and X-Forwarded-Proto."""
-        return f"{peer or 'unknown'}\r\nX-Forwarded-Proto: {scheme}\r\n".encode("ascii")
+        """Return our X-Forwarded-For line and X-Forwarded-Proto."""
+        return f"X-Forwarded-For: {peer or 'unknown'}\r\nX-Forwarded-Proto: {scheme}\r\n".encode("ascii")
 
     def sweep(self, monotonic_now: float) -> None:
         """Act on every deadline that has passed. Called every `SWEEP_INTERVAL_S`."""
@@ -191,9 +195,13 @@ class Gate:
 
     # --- small things every request needs
 
-    def new_request_id(self) -> str:
-        """Return 32 hexadecimal digits that also serve as a trace id."""
-        return f"{self._random.getrandbits(128):032x}"
+    def new_request_id(self) -> bytes:
+        """Return 32 random hexadecimal digits that also serve as a trace id."""
+        ids = self._ids
+        if not ids:
+            digits = os.urandom(16 * ID_BATCH).hex().encode("ascii")
+            ids.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
+        return ids.pop()
 
     def refuse_before_routing(self, head: RequestHead) -> Refusal | None:
         """Return the refusal for what the fields alone rule out, or None."""

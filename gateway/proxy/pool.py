@@ -34,7 +34,7 @@ Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[object]]
 class Waiter(Protocol):
     """A request that wants a connection."""
 
-    tried: set[str]
+    tried: frozenset[str]
     """Keys of the targets that failed for it."""
     wait_deadline: float
     """Monotonic end of its time in the queue; 0 until it first waits."""
@@ -174,7 +174,7 @@ class UpstreamPool:
                 self._total -= 1
             else:
                 connection.close()
-            waiter.tried.add(target.key)
+            waiter.tried |= {target.key}
             detail = "connecting timed out" if isinstance(error, TimeoutError) else "connecting failed"
             self._retry(waiter, detail)
             return
@@ -182,7 +182,7 @@ class UpstreamPool:
         waiter.connect_took(self._stopwatch() - begun)
         if connection.is_closed:
             target.active -= 1
-            waiter.tried.add(target.key)
+            waiter.tried |= {target.key}
             self._retry(waiter, "the connection was closed at once")
         else:
             waiter.start(connection)

@@ -13,7 +13,7 @@ from gateway.http1.grammar import STATUS_PHRASES
 
 
 def refusal_bytes(
-    refusal: Refusal, *, request_id: str, date_line: bytes, closes: bool, with_body: bool, version_0: bool
+    refusal: Refusal, *, request_id: bytes, date_line: bytes, closes: bool, with_body: bool, version_0: bool
 ) -> bytes:
     """Return the whole answer.
 
@@ -33,7 +33,7 @@ def refusal_bytes(
             "status": refusal.status,
             "detail": refusal.detail,
             "reason": refusal.reason,
-            "request_id": request_id,
+            "request_id": request_id.decode("ascii"),
         }
     ).encode("ascii")
     connection = b""
@@ -47,8 +47,7 @@ def refusal_bytes(
             date_line,
             b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
             b"Cache-Control: no-store\r\n",
-            b"Sidegate-Reason: %b\r\nX-Request-Id: %b\r\n"
-            % (refusal.reason.encode("ascii"), request_id.encode("ascii")),
+            b"Sidegate-Reason: %b\r\nX-Request-Id: %b\r\n" % (refusal.reason.encode("ascii"), request_id),
             *(b"%b: %b\r\n" % field for field in refusal.fields),
             connection,
             b"\r\n",

@@ -14,13 +14,20 @@ Sources: RFC 9110 7.6.1, 7.6.3, 9.2.2, 10.1.1, 15.2; RFC 9112 6 and 9.3.1.
 
 from __future__ import annotations
 
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Location, Verdict
 from gateway.http1.chunked import LAST_CHUNK, chunk
-from gateway.http1.forwarding import forwardable_fields, forwarded_element, inherited_addresses
+from gateway.http1.forwarding import (
+    RULES_PER_BLOCK,
+    ForwardingRules,
+    forwardable_fields,
+    forwarded_element,
+    join_forwarded_for,
+)
 from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
@@ -37,44 +44,34 @@ REPLAY_LIMIT_BYTES = 64 * 1024
 
 
 class Relay:
-    """One request in flight."""
+    """One request in flight.
 
-    __slots__ = (
-        "_connect_s",
-        "_connection",
-        "_decided_after_s",
-        "_downstream",
-        "_error_detail",
-        "_head",
-        "_pending",
-        "_plan",
-        "_query",
-        "_reason",
-        "_replay",
-        "_response_chunked",
-        "_sent_at",
-        "_started",
-        "_target",
-        "_ttfb_s",
-        "_upstream_s",
-        "at",
-        "attempts",
-        "body_sent",
-        "gate",
-        "has_body",
-        "keep_alive",
-        "location",
-        "method",
-        "request_bytes",
-        "request_id",
-        "response_bytes",
-        "response_started",
-        "status",
-        "tried",
-        "verdict",
-        "wait_deadline",
-        "wants_fresh",
-    )
+    Not slotted: most attributes keep their class's value for most requests, which is
+    cheaper than thirty stores per request.
+    """
+
+    attempts = 0
+    tried: frozenset[str] = frozenset()
+    wait_deadline = 0.0
+    wants_fresh = False
+    response_started = False
+    request_bytes = 0
+    response_bytes = 0
+    status = 0
+    _pending: tuple[bytes, ...] = ()
+    """What must be sent behind the head as soon as there is a connection."""
+    _replay: list[bytes] | None = None
+    """The body as sent so far, when it could be sent again; None when it could not."""
+    _connection: UpstreamConnection | None = None
+    _target = ""
+    _sent_at = 0.0
+    _connect_s = NOT_APPLICABLE
+    _ttfb_s = NOT_APPLICABLE
+    _upstream_s = NOT_APPLICABLE
+    _response_chunked = False
+    _reason = ""
+    """Why the request ended other than decided: a word of the closed list."""
+    _error_detail = ""
 
     def __init__(
         self,
@@ -85,8 +82,6 @@ class Relay:
         location: Location,
         verdict: Verdict | None,
         plan: UpstreamPlan | None,
-        *,
-        request_id: str,
         at: float,
         started: float,
         keep_alive: bool,
@@ -101,8 +96,10 @@ class Relay:
         """None for requests to the issuer, which decides for itself."""
         self._plan = plan
         self.method = head.method
-        self.request_id = request_id
+        known_id = head.block.request_id
+        self.request_id = gate.new_request_id() if known_id is None else known_id
         self.at = at
+        """Wall-clock seconds of the head's arrival."""
         self._started = started
         self._decided_after_s = perf_counter() - started
         self.keep_alive = keep_alive
@@ -110,30 +107,10 @@ class Relay:
         self.has_body = has_body
         self.body_sent = not has_body
         """The request's body, if any, was handed to the upstream connection whole."""
-        self._pending: list[bytes] = []
-        self._replay: list[bytes] | None = None
-        length = head.block.content_length
         if head.method in IDEMPOTENT_METHODS and (
-            not has_body or (length is not None and length <= REPLAY_LIMIT_BYTES)
+            not has_body or (head.block.content_length or inf) <= REPLAY_LIMIT_BYTES
         ):
             self._replay = []
-        self._connection: UpstreamConnection | None = None
-        self._target = ""
-        self.attempts = 0
-        self.tried: set[str] = set()
-        self.wait_deadline = 0.0
-        self.wants_fresh = False
-        self._sent_at = 0.0
-        self._connect_s = NOT_APPLICABLE
-        self._ttfb_s = NOT_APPLICABLE
-        self._upstream_s = NOT_APPLICABLE
-        self.status = 0
-        self.response_started = False
-        self._response_chunked = False
-        self.request_bytes = 0
-        self.response_bytes = 0
-        self._reason: Reason | None = None
-        self._error_detail = ""
 
     # --- the request: from downstream to upstream
 
@@ -151,7 +128,7 @@ class Relay:
         if self._replay is not None:
             self._replay.extend(pieces)
         if connection is None:
-            self._pending.extend(pieces)
+            self._pending = (*self._pending, *pieces)
         elif pieces:
             connection.send_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if last:
@@ -173,11 +150,12 @@ class Relay:
         self._connection = connection
         self._target = connection.target.key
         self.attempts += 1
-        pending = self._pending
-        self._pending = []
         data = self._request_head()
+        if self._pending:
+            data = b"".join((data, *self._pending))
+            self._pending = ()
         self._sent_at = perf_counter()
-        connection.send(self, b"".join((data, *pending)) if pending else data)
+        connection.send(self, data)
         if self.body_sent:
             self._await_answer()
         else:
@@ -200,44 +178,56 @@ class Relay:
         assert plan is not None
         downstream = self._downstream
         rules = plan.trusted_rules if downstream.is_trusted else plan.rules
-        request_id = self.request_id.encode("ascii")
-        parts = [
-            head.method.encode("ascii"),
-            b" ",
-            self.location.forward_path,
-            self._query,
-            b" HTTP/1.1\r\n",
-            forwardable_fields(block, rules),
-        ]
+        own_lines = downstream.own_lines.get(rules) or self._own_lines(rules, plan)
         verdict = self.verdict
-        if verdict is not None and plan.identity_headers and verdict.verified is not None:
-            parts.append(verdict.verified.identity)
-        if rules.forwarded_x:
-            parts.append(b"X-Forwarded-For: ")
-            if downstream.is_trusted:
-                parts.append(inherited_addresses(block, rules))
-            parts.append(downstream.forwarded_x_lines)
-        if plan.forwarded_rfc7239:
-            element = forwarded_element(downstream.peer, block.host, downstream.scheme)
-            parts.append(b"Forwarded: %b\r\n" % element)
-        if verdict is None:
-            parts.append(b"X-Sidegate-Connection: %b\r\n" % downstream.issuer_reference())
-        parts.append(downstream.gate.via_lines[head.minor_version])
+        request_id = self.request_id
         if block.traceparent is not None:
-            parts.append(b"traceparent: %b\r\nX-Request-Id: %b\r\n" % (block.traceparent, request_id))
+            trace = block.traceparent
         else:
-            trace = request_id if block.request_id is None else self.gate.new_request_id().encode("ascii")
+            trace_id = request_id if block.request_id is None else self.gate.new_request_id()
             # W3C Trace Context: flags 00, for nothing was recorded here.
-            parts.append(
-                b"traceparent: 00-%b-%b-00\r\nX-Request-Id: %b\r\n" % (trace, trace[16:], request_id)
-            )
+            trace = b"".join((b"00-", trace_id, b"-", trace_id[16:], b"-00"))
         if block.chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
+            framing = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
         elif block.content_length is not None:
-            parts.append(b"Content-Length: %d\r\n\r\n" % block.content_length)
+            framing = b"\r\nContent-Length: %d\r\n\r\n" % block.content_length
         else:
-            parts.append(b"\r\n")
-        return b"".join(parts)
+            framing = b"\r\n\r\n"
+        return b"".join(
+            (
+                head.method_bytes,
+                b" ",
+                self.location.forward_path,
+                self._query,
+                b" HTTP/1.1\r\n",
+                forwardable_fields(block, rules),
+                verdict.verified.identity
+                if verdict is not None and plan.identity_headers and verdict.verified is not None
+                else b"",
+                own_lines if not downstream.is_trusted else join_forwarded_for(own_lines, block, rules),
+                self.gate.via_lines[head.minor_version],
+                b"traceparent: ",
+                trace,
+                b"\r\nX-Request-Id: ",
+                request_id,
+                framing,
+            )
+        )
+
+    def _own_lines(self, rules: ForwardingRules, plan: UpstreamPlan) -> bytes:
+        """Return what the upstream is told of the connection: remembered by the connection itself."""
+        downstream = self._downstream
+        lines = b""
+        if rules.forwarded_x:
+            lines += downstream.forwarded_x_lines
+        if plan.forwarded_rfc7239:
+            lines += b"Forwarded: %b\r\n" % forwarded_element(downstream.peer, downstream.scheme)
+        if self.verdict is None:
+            lines += b"X-Sidegate-Connection: %b\r\n" % downstream.issuer_reference()
+        if len(downstream.own_lines) >= RULES_PER_BLOCK:
+            downstream.own_lines.clear()  # rules of snapshots that are gone
+        downstream.own_lines[rules] = lines
+        return lines
 
     def downstream_blocked(self, *, blocked: bool) -> None:
         """The caller does not take the answer, or takes it again."""
@@ -287,19 +277,17 @@ class Relay:
         else:
             self.keep_alive = False  # an HTTP/1.0 body of unknown length ends with the connection
             framing = head.forward
-        parts = [framing]
-        if not head.has_date:
-            parts.append(self.gate.date_line)
-        parts.append(self.gate.via_answer_line)
-        parts.append(b"X-Request-Id: %b\r\n" % self.request_id.encode("ascii"))
         if not self.keep_alive:
-            parts.append(b"Connection: close\r\n\r\n")
-        elif self._head.minor_version == 0:
-            parts.append(b"Connection: keep-alive\r\n\r\n")
+            ending = b"\r\nConnection: close\r\n\r\n"
+        elif self._head.minor_version == 1:
+            ending = b"\r\n\r\n"
         else:
-            parts.append(b"\r\n")
-        parts.append(body)
-        downstream.write(b"".join(parts))
+            ending = b"\r\nConnection: keep-alive\r\n\r\n"
+        gate = self.gate
+        date_line = b"" if head.has_date else gate.date_line
+        downstream.write(
+            b"".join((framing, date_line, gate.via_and_request_id, self.request_id, ending, body))
+        )
         if not complete:
             downstream.answering(self.idle_timeout_s)
 
@@ -366,7 +354,7 @@ class Relay:
         may_repeat = self._replay is not None and self.body_sent and not began and not self.response_started
         if may_repeat and ((was_kept and not self.wants_fresh) or self.attempts <= self._plan.retries):
             self.wants_fresh = True
-            self._pending = list(self._replay or ())
+            self._pending = tuple(self._replay or ())
             self.begin()
             return
         self.broken(Reason.UPSTREAM_RESET, "the connection was closed before the answer's head")
@@ -379,7 +367,7 @@ class Relay:
         if not self.response_started:
             self.refuse(reason, detail)
             return
-        self._reason = reason
+        self._reason = reason.value
         self._error_detail = detail
         self._record()
         self._downstream.abort()
@@ -397,7 +385,7 @@ class Relay:
             self._plan.pool.forget_waiter(self)
         if refusal is None:
             refusal = refusal_for(Decision(reason, self.location.route))
-        self._reason = reason
+        self._reason = reason.value
         self._error_detail = detail
         self.status = refusal.status
         self._downstream.send_refusal(refusal, self)
@@ -412,7 +400,7 @@ class Relay:
             connection.abandon()
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
-        self._reason = Reason.CLIENT_CLOSED
+        self._reason = Reason.CLIENT_CLOSED.value
         self._record()
 
     # --- the record
@@ -430,40 +418,37 @@ class Relay:
         verdict = self.verdict
         head = self._head
         block = head.block
-        client = audience = decision = upstream = target = ""
-        reason: str = self._reason or "ok"
+        client = audience = decision = ""
+        reason = "ok"
         if verdict is not None:
             if verdict.verified is not None:
-                client = verdict.verified.token.client_id
-                audience = verdict.verified.token.audience
-            permitted = verdict.decision.permits
-            decision = "shadow_deny" if verdict.shadowed else "allow" if permitted else "deny"
-            if self._reason is None:
-                reason = verdict.decision.reason
+                token = verdict.verified.token
+                client = token.client_id
+                audience = token.audience
+            decision = "shadow_deny" if verdict.shadowed else "allow" if verdict.permits else "deny"
+            reason = verdict.decision.word
         plan = self._plan
-        if plan is not None and self.attempts:
-            upstream = plan.name
-            target = self._target
+        request_id = self.request_id.decode("ascii")
         upstream_s = self._upstream_s
         self.gate.record(
             Exchange(
                 self.at,
                 self.method,
-                "" if block.host is None else block.host.decode("ascii"),
+                block.host_text,
                 self.location.logged_path,
                 self._query[1:].decode("ascii") if self._query else "",
                 self.route_name,
                 client,
                 audience,
-                reason,
+                self._reason or reason,
                 decision,
                 self.status,
-                self.request_id,
-                self.request_id if block.traceparent is None else block.traceparent[3:35].decode("ascii"),
+                request_id,
+                request_id if block.traceparent is None else block.traceparent[3:35].decode("ascii"),
                 self._downstream.peer,
                 self._downstream.listener_name,
-                upstream,
-                target,
+                plan.name if plan is not None and self.attempts else "",
+                self._target,
                 self.attempts,
                 self.request_bytes,
                 self.response_bytes,
