@@ -16,7 +16,7 @@ REQUEST_LINE = re.compile(
 )
 METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: [!-~]*|$)")
 """What a request line that is still incomplete must begin with."""
-OTHER_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+OTHER_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 """A request line that is well-formed but for its version: 505 (RFC 9110 15.6.6)."""
 
 FIELD_LINES = re.compile(
