@@ -391,11 +391,6 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline = _after(self.gate.limits.body_idle_timeout_s)
         self._resume(_HOLD_NO_CONNECTION)
 
-    def await_answer(self, timeout_s: float) -> None:
-        """The request was sent whole: its answer's head is due in `timeout_s` (0 = no limit)."""
-        if self.relay is not None and not self.relay.response_started:
-            self.deadline = _after(timeout_s)
-
     def answering(self, idle_timeout_s: float) -> None:
         """Something of the answer came: the next piece is due in `idle_timeout_s` (0 = no limit)."""
         if not self._hold & _HOLD_WRITING:
@@ -435,7 +430,7 @@ class DownstreamConnection(asyncio.Protocol):
             and not relay.expects_continue  # the caller may or may not send it now
         )
 
-    def answered(self, relay: Relay) -> None:
+    def answered(self, relay: Relay, monotonic_now: float) -> None:
         """The answer of `relay` was written whole: go on to the next request, or leave."""
         if self.relay is not relay and self.relay is not None:
             return
@@ -443,12 +438,12 @@ class DownstreamConnection(asyncio.Protocol):
         if not relay.keep_alive or self._half_closed:
             self._leave()
             return
-        if not self._hold & _HOLD_WRITING:
+        hold = self._hold
+        if not hold & _HOLD_WRITING:
             limits = self.gate.limits
-            self.deadline = _after(
-                limits.keep_alive_timeout_s if self._body is None else limits.body_idle_timeout_s
-            )
-        if self._hold:
+            timeout_s = limits.keep_alive_timeout_s if self._body is None else limits.body_idle_timeout_s
+            self.deadline = monotonic_now + timeout_s if timeout_s else inf
+        if hold:
             self._resume(_HOLD_NO_CONNECTION | _HOLD_UPSTREAM)
             self._next_request()
 

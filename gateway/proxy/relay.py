@@ -134,7 +134,7 @@ class Relay:
         if last:
             self.body_sent = True
             if connection is not None:
-                self._await_answer()
+                self._await_answer(perf_counter())
 
     def begin(self) -> None:
         """Ask for a connection to the upstream."""
@@ -154,21 +154,24 @@ class Relay:
         if self._pending:
             data = b"".join((data, *self._pending))
             self._pending = ()
-        self._sent_at = perf_counter()
+        self._sent_at = sent_at = perf_counter()
         connection.send(self, data)
         if self.body_sent:
-            self._await_answer()
+            self._await_answer(sent_at)
         else:
             self._downstream.connection_ready()
 
-    def _await_answer(self) -> None:
+    def _await_answer(self, monotonic_now: float) -> None:
         """Start the clock of the answer's head: it runs from the request's last byte."""
-        assert self._plan is not None
+        if self.response_started:
+            return
+        plan = self._plan
+        assert plan is not None
         route = self.location.route
-        timeout_s = self._plan.response_timeout_s
+        timeout_s = plan.response_timeout_s
         if route is not None and route.timeout_s is not None:
             timeout_s = route.timeout_s
-        self._downstream.await_answer(timeout_s)
+        self._downstream.deadline = monotonic_now + timeout_s if timeout_s else inf
 
     def _request_head(self) -> bytes:
         """Return the head to send: the caller's fields first, ours behind them."""
@@ -307,10 +310,11 @@ class Relay:
 
     def finished(self) -> None:
         """End: the answer was handed to the caller's connection whole."""
-        self._upstream_s = perf_counter() - self._sent_at
+        now = perf_counter()
+        self._upstream_s = now - self._sent_at
         self._connection = None
-        self._record()
-        self._downstream.answered(self)
+        self._record(now)
+        self._downstream.answered(self, now)
 
     @property
     def idle_timeout_s(self) -> float:
@@ -369,7 +373,7 @@ class Relay:
             return
         self._reason = reason.value
         self._error_detail = detail
-        self._record()
+        self._record(perf_counter())
         self._downstream.abort()
 
     def give_up(self, reason: Reason, detail: str) -> None:
@@ -389,8 +393,8 @@ class Relay:
         self._error_detail = detail
         self.status = refusal.status
         self._downstream.send_refusal(refusal, self)
-        self._record()
-        self._downstream.answered(self)
+        self._record(perf_counter())
+        self._downstream.answered(self, perf_counter())
 
     def caller_left(self) -> None:
         """Stop: nobody waits for the answer any more."""
@@ -401,7 +405,7 @@ class Relay:
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
         self._reason = Reason.CLIENT_CLOSED.value
-        self._record()
+        self._record(perf_counter())
 
     # --- the record
 
@@ -413,8 +417,8 @@ class Relay:
             return route.name
         return "_issuer_" if self.location.is_issuer else ""
 
-    def _record(self) -> None:
-        duration_s = perf_counter() - self._started
+    def _record(self, monotonic_now: float) -> None:
+        duration_s = monotonic_now - self._started
         verdict = self.verdict
         head = self._head
         block = head.block
