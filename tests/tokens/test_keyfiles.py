@@ -229,3 +229,13 @@ def test_the_states_file_names_states_and_times(tmp_path: Path) -> None:
     assert document["keys"][kid]["state"] == "active"
     assert type(document["keys"][kid]["since"]) is int
     assert os.listdir(tmp_path).count(STATES_FILE) == 1
+
+
+def test_a_directory_that_cannot_be_written_still_serves_its_keys(tmp_path: Path) -> None:
+    put(tmp_path / "k.pem", pem(EC))
+    # What the file would be written to is taken: this fails for every user, root included.
+    (tmp_path / f".{STATES_FILE}.{os.getpid()}").mkdir()
+    assert load_keys(tmp_path, "ES256", create=True).ring.active.kid == EC.thumbprint()
+    with pytest.raises(KeyDirectoryError, match="cannot be written"):
+        generate_key(tmp_path, "ES256", activate=True)
+    assert [path.name for path in tmp_path.glob("*.pem")] == ["k.pem"]
