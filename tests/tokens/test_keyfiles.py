@@ -173,6 +173,22 @@ def test_the_same_key_twice_is_one_key(tmp_path: Path) -> None:
         ("k.jwk", EC.export_public().encode(), "no private key"),
         ("k.jwk", JWK.generate(kty="oct", size=256).export().encode(), "type"),
     ],
+    # Fixed names: keys are random, and parallel runs compare the names of tests.
+    ids=[
+        "empty",
+        "damaged",
+        "public",
+        "encrypted",
+        "rsa_1024",
+        "p_384",
+        "ed448",
+        "huge",
+        "no_json",
+        "repeated_member",
+        "no_members",
+        "public_jwk",
+        "symmetric",
+    ],
 )
 def test_an_unusable_file_is_named_with_a_remedy(
     tmp_path: Path, name: str, octets: bytes, message: str
