@@ -18,6 +18,7 @@ from gateway.http1.request import FieldBlock
 RULES_PER_BLOCK = 8
 FORWARDED_FOR = b"X-Forwarded-For: "
 
+_FORWARDED_PROTO_LINE = re.compile(rb"X-Forwarded-Proto: [^\r]*\r\n")
 _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 
 _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
@@ -122,13 +123,21 @@ def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
 def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRules) -> bytes:
     """Return `own_lines` with a trusted peer's X-Forwarded-For entries before our own.
 
+    When the peer said the scheme, its word is already among the caller's fields and ours is left
+    out: an upstream that found both would take the last, or refuse.
+
     Args:
         own_lines: What the upstream is told of the connection; begins with our
             X-Forwarded-For line when the rules ask for one.
         block: The caller's fields.
         rules: Of the upstream, for a trusted peer.
     """
-    if not rules.forwarded_x or b"x-forwarded-for" in block.connection_options:
+    if not rules.forwarded_x:
+        return own_lines
+    proto = b"x-forwarded-proto"
+    if proto not in block.connection_options and any(lower == proto for lower, _, _ in block.fields):
+        own_lines = _FORWARDED_PROTO_LINE.sub(b"", own_lines, count=1)
+    if b"x-forwarded-for" in block.connection_options:
         return own_lines
     values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for" and value]
     if not values:

@@ -40,6 +40,21 @@ class Answer:
         return self.one("Sidegate-Reason")
 
 
+def assert_own(answer: Answer, status: int, reason: str) -> None:
+    """Hold an answer that the gate made itself to what every such answer has."""
+    assert (answer.status, answer.reason) == (status, reason)
+    assert answer.one("Content-Type") == "application/problem+json"
+    assert answer.one("Date")
+    request_id = answer.one("X-Request-Id")
+    assert request_id
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "reason", "request_id"}
+    assert problem["type"] == f"urn:sidegate:reason:{reason}"
+    assert (problem["status"], problem["reason"], problem["request_id"]) == (status, reason, request_id)
+    assert problem["title"]
+    assert problem["detail"]
+
+
 class ClosedError(Exception):
     """The connection ended where an answer, or more of one, was due; `received` came before."""
 
