@@ -216,7 +216,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._reading = True
         try:
             while data and self.relay is None and self._body is None and not self._hold and not self._leaving:
-                if data.startswith(b"\r\n"):
+                if data.startswith(b"\r"):
                     data = self._skip_empty_line(data)
                     continue
                 end = data.find(b"\r\n\r\n") + 4
@@ -235,14 +235,20 @@ class DownstreamConnection(asyncio.Protocol):
             self._pause(_HOLD_NEXT_REQUEST)
 
     def _skip_empty_line(self, data: bytes) -> bytes:
-        """Read over one empty line before a request line (RFC 9112 2.2); more are refused."""
-        if data.startswith(b"\r\n", 2):
+        """Read over one empty line before a request line (RFC 9112 2.2); more are refused.
+
+        It is held until something follows, so that it makes no difference how bytes are cut into reads.
+        """
+        if data not in (b"\r", b"\r\n"):
+            if data.startswith(b"\r\n") and not data.startswith(b"\r", 2):
+                return data[2:]
             self._refuse_unread(_bad(BadRequest(400, "bad_framing", "empty lines before the request")))
             return b""
         if not self._begun_head:
             self._begun_head = True
             self.deadline = _after(self.gate.limits.header_timeout_s)
-        return data[2:]
+        self._held = data
+        return b""
 
     def _incomplete_head(self, data: bytes, end: int) -> None:
         """Keep the bytes of an incomplete head, unless they can no longer become a good one."""

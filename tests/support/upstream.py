@@ -97,9 +97,10 @@ class Accepted(asyncio.Protocol):
         return None if end < 0 else self._take(end + 4)
 
     async def body_bytes(self, count: int) -> bytes:
-        """Return the next `count` bytes as they arrived."""
+        """Return the next `count` bytes as they arrived, or raise EOFError, which ends the script."""
         while len(self.raw) - self._position < count:
-            assert await self._more(), "the connection ended inside a body"
+            if not await self._more():
+                raise EOFError("the connection ended inside a body")
         return self._take(self._position + count)
 
     async def _body(self, head: bytes) -> bytes:
@@ -112,7 +113,8 @@ class Accepted(asyncio.Protocol):
         body = b""
         while b"transfer-encoding" in fields:
             line_end = await self._find(b"\r\n")
-            assert line_end >= 0, "the connection ended inside a chunked body"
+            if line_end < 0:
+                raise EOFError("the connection ended inside a chunked body")
             size = int(self._take(line_end + 2), 16)
             piece = await self.body_bytes(size + 2)
             assert piece.endswith(b"\r\n")
@@ -189,7 +191,8 @@ class Upstream:
         self._grown.set()
 
         async def play() -> None:
-            await self.script(connection)
+            with contextlib.suppress(EOFError):
+                await self.script(connection)
 
         task = asyncio.get_running_loop().create_task(play())
         self._tasks.add(task)
