@@ -179,7 +179,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
         for (host, port), info in zip(addresses, infos, strict=True):
-            _log.info("listening on %s:%d for %s", host, port, info.name)
+            _log.info("listening on %s:%d for %s", host, port, " and ".join(_served(info)))
         _log.info("admin listening on %s:%d", *admin)
         notify_systemd("READY=1")
 
@@ -350,7 +350,7 @@ async def open_listeners(
                 _acceptor(gate, info), listener.address.host, listener.address.port, backlog=BACKLOG
             )
         except OSError as error:
-            raise StartError(f"listeners: cannot listen on {listener.address}: {error.strerror}") from error
+            raise StartError(f"listeners: cannot listen on {listener.address}: {_why(error)}") from error
         stack.callback(server.close)
         servers.append(server)
         infos.append(info)
@@ -367,10 +367,16 @@ async def _open_admin(
     try:
         runner = await start_admin(context, settings.admin.address)
     except OSError as error:
-        raise StartError(f"admin: cannot listen on {settings.admin.address}: {error.strerror}") from error
+        raise StartError(f"admin: cannot listen on {settings.admin.address}: {_why(error)}") from error
     stack.push_async_callback(runner.cleanup)
     host, port = runner.addresses[0][:2]
     return host, port
+
+
+def _why(error: OSError) -> str:
+    """Return the system's words: asyncio writes the address into its own once more."""
+    is_system_error = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if is_system_error else error.strerror or str(error)
 
 
 def _bound(server: asyncio.Server) -> tuple[str, int]:
@@ -449,17 +455,7 @@ def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: floa
             "at": live.last_reload_at,
             "problems": [problem.as_object() for problem in last.problems],
         },
-        "listeners": [
-            {
-                "address": info.name,
-                "serves": [
-                    name
-                    for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate"))
-                    if info.serves & bit
-                ],
-            }
-            for info in infos
-        ],
+        "listeners": [{"address": info.name, "serves": _served(info)} for info in infos],
         "counts": {
             "clients": len(settings.clients),
             "authorizations": len(settings.authorizations),
@@ -469,6 +465,10 @@ def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: floa
         },
         "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
     }
+
+
+def _served(info: ListenerInfo) -> list[str]:
+    return [name for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate")) if info.serves & bit]
 
 
 def _render(exposition: Exposition, metrics: Metrics, counts: VerifyCounts, accept: str) -> Rendering:

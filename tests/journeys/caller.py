@@ -74,7 +74,9 @@ class Tally:
             self.failures.append(head.decode("latin-1"))
 
 
-async def pace(tally: Tally, once: Callable[[], "asyncio.Future[bytes]"], interval_s: float, until: float) -> None:
+async def pace(
+    tally: Tally, once: Callable[[], "asyncio.Future[bytes]"], interval_s: float, until: float
+) -> None:
     """Send at the interval; a late answer delays the following, none is left out."""
     due = perf_counter()
     while due < until:

@@ -329,6 +329,17 @@ class Appliance:
 
 
 @pytest.fixture
+def sidegate() -> Path:
+    """Return the command that users type."""
+    return SIDEGATE
+
+
+@pytest.fixture(name="free_port")
+def free_port_fixture() -> Callable[[], int]:
+    return free_port
+
+
+@pytest.fixture
 def wait_until() -> Callable[..., Any]:
     return wait_for
 
