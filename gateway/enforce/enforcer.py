@@ -226,6 +226,25 @@ class Enforcer:
             return Verdict(decision, location, verified, permits=True, shadowed=True)
         return Verdict(decision, location, verified)
 
+    def judge_again(self, location: Location, verified: VerifiedToken | None, now: float) -> Decision:
+        """Return the decision that a request which was let through would get now.
+
+        For what goes on long after its head: a tunnel. Nothing is counted.
+        """
+        route = location.route
+        if route is None:
+            return location.refusal or Decision(Reason.NO_ROUTE)
+        if verified is None or route.access is _PUBLIC:
+            return decide(route, None, grants=self._grants, now=now)
+        token = verified.token
+        if self._keys is None or token.kid not in self._keys.verification:
+            return Decision(Reason.UNKNOWN_KEY, route)
+        if now >= token.expires_at:
+            return Decision(Reason.EXPIRED, route)
+        if self._revocations.is_revoked(token.jti):
+            return Decision(Reason.REVOKED, route)
+        return decide(route, token, grants=self._grants, now=now)
+
     def _find_token(self, block: FieldBlock) -> bytes | Reason:
         """Return what `bearer_token` says of these fields; remembered, for callers repeat theirs."""
         authorization = block.authorization

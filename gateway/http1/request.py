@@ -65,7 +65,8 @@ class FieldBlock:
     """Connection has `keep-alive`."""
     connection_options: frozenset[bytes]
     """Lower-case names listed in Connection."""
-    upgrade: bool
+    upgrade: tuple[bytes, ...]
+    """The protocols the caller would switch to, as sent; empty unless Connection has `upgrade`."""
     expect_continue: bool
     expect_unknown: bool
     request_id: bytes | None
@@ -75,6 +76,12 @@ class FieldBlock:
     via: tuple[bytes, ...]
     host_text: str
     """The Host value as text, for logs; empty when absent."""
+    max_forwards: bytes | None
+    """The one Max-Forwards value, when it is a number (RFC 9110 7.6.2)."""
+    takes_trailers: bool
+    """TE has `trailers`: the caller can read trailer fields (RFC 9110 10.1.4)."""
+    needs_care: bool
+    """Anything that most requests do not have: Upgrade, Via, Max-Forwards, TE or a strange Expect."""
     forwardable: dict[object, bytes] = field(default_factory=dict)
     """A place for `gateway.http1.forwarding` to keep what it made of these fields, by rules."""
 
@@ -190,15 +197,16 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
         return framing
     content_length, chunked = framing
 
-    options = frozenset(
-        option.strip(b" \t").lower()
-        for value in by_name.get(b"connection", [])
-        for option in value.split(b",")
-    ) - {b""}
+    options = frozenset(option.lower() for option in _list_members(by_name.get(b"connection", [])))
     expectations = [value.lower() for value in by_name.get(b"expect", [])]
     request_ids = by_name.get(b"x-request-id", [])
     traceparents = by_name.get(b"traceparent", [])
     authorizations = by_name.get(b"authorization", [])
+    upgrade = _list_members(by_name.get(b"upgrade", [])) if b"upgrade" in options else ()
+    forwards = by_name.get(b"max-forwards", [])
+    max_forwards = forwards[0] if len(forwards) == 1 and grammar.MAX_FORWARDS.fullmatch(forwards[0]) else None
+    transfer_options = [member.partition(b";")[0].lower() for member in _list_members(by_name.get(b"te", []))]
+    takes_trailers = b"trailers" in transfer_options and b"te" in options
     return FieldBlock(
         fields=fields,
         host=hosts[0] if hosts else None,
@@ -209,7 +217,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
         close=b"close" in options,
         keep_alive=b"keep-alive" in options,
         connection_options=options,
-        upgrade=b"upgrade" in by_name,
+        upgrade=upgrade,
         expect_continue=b"100-continue" in expectations,
         expect_unknown=any(value != b"100-continue" for value in expectations),
         request_id=(
@@ -222,7 +230,22 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
         ),
         via=tuple(by_name.get(b"via", [])),
         host_text=hosts[0].decode("ascii") if hosts else "",
+        max_forwards=max_forwards,
+        takes_trailers=takes_trailers,
+        needs_care=bool(
+            upgrade
+            or max_forwards
+            or takes_trailers
+            or by_name.get(b"via")
+            or any(value != b"100-continue" for value in expectations)
+        ),
     )
+
+
+def _list_members(values: list[bytes]) -> tuple[bytes, ...]:
+    """Return the members of a comma-separated list field, empty ones left out (RFC 9110 5.6.1)."""
+    members = (member.strip(b" \t") for value in values for member in value.split(b","))
+    return tuple(member for member in members if member)
 
 
 def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] | BadRequest:

@@ -51,6 +51,8 @@ class ResponseHead:
     natural_length: bool
     """The caller can tell the body's length from `framed` and the status alone."""
     connection_options: frozenset[bytes]
+    upgrade: bytes
+    """The protocol a 101 switches to, in lower case; empty when it does not say so properly."""
     has_date: bool
 
 
@@ -143,6 +145,7 @@ def _judge(
         chunked_framed=forward + b"Transfer-Encoding: chunked\r\n",
         natural_length=bodiless or has_length,
         connection_options=options,
+        upgrade=b", ".join(by_name.get(b"upgrade", [])).lower() if b"upgrade" in options else b"",
         has_date=b"date" in by_name,
     )
 

@@ -164,6 +164,7 @@ def _route(settings: RouteSettings) -> Route:
         timeout_s=settings.timeout_s,
         allow_encoded_slash=settings.allow_encoded_slash,
         allow_parameters=settings.allow_parameters,
+        upgrade=settings.upgrade,
         realm=min(audiences, default=""),
     )
 

@@ -83,6 +83,8 @@ class Route:
     timeout_s: float | None
     allow_encoded_slash: bool
     allow_parameters: bool
+    upgrade: frozenset[str]
+    """Lower-case names of the protocols that may be switched to."""
     realm: str
     """For the challenge: the one required audience, else the first by name, else empty."""
     ok: "Decision" = field(init=False, repr=False)

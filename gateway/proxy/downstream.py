@@ -124,6 +124,11 @@ class DownstreamConnection(asyncio.Protocol):
         return self._listener.name
 
     @property
+    def serves(self) -> int:
+        """Return the duties of the listener."""
+        return self._listener.serves
+
+    @property
     def scheme(self) -> str:
         """Return the scheme the caller used."""
         return self._listener.scheme
@@ -132,6 +137,13 @@ class DownstreamConnection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Return whether nothing is going on: no request begun, none in flight."""
         return self.relay is None and self._body is None and not self._held
+
+    @property
+    def state(self) -> str:
+        """Return `active`, `idle` or `upgraded`: the metric label."""
+        if self.relay is not None and self.relay.tunnel is not None:
+            return "upgraded"
+        return "idle" if self.is_idle else "active"
 
     # --- called by the event loop
 
@@ -163,6 +175,9 @@ class DownstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take a half-close: what was asked completely is still answered."""
         self._half_closed = True
+        if self.relay is not None and self.relay.tunnel is not None:
+            self.relay.tunnel.caller_ended()
+            return not self._transport.is_closing()
         if self._leaving or self.is_idle or self.relay is None:
             return False
         if self._body is not None and not self._body.done:
@@ -192,6 +207,8 @@ class DownstreamConnection(asyncio.Protocol):
                 self._drop(data)
             elif self._body is not None:
                 self._read_body(data)
+            elif self.relay is not None and self.relay.tunnel is not None:
+                self.relay.tunnel.from_caller(data)
             elif self.relay is not None or self._hold:
                 self._held += data
                 self._pause(_HOLD_NEXT_REQUEST)
@@ -320,7 +337,7 @@ class DownstreamConnection(asyncio.Protocol):
         gate = self.gate
         snapshot = gate.snapshot
         block = head.block
-        if block.upgrade or block.expect_unknown or block.via:
+        if block.needs_care:
             refusal = gate.refuse_before_routing(head)
             if refusal is not None:
                 return _NO_LOCATION, b"", None, None, refusal
@@ -462,6 +479,29 @@ class DownstreamConnection(asyncio.Protocol):
             relay.caller_left()
         self._transport.abort()
 
+    def tunnel_opened(self) -> bytes:
+        """Hand over to a tunnel; return the bytes that came before it was open."""
+        held = self._held
+        self._held = b""
+        self._resume(_HOLD_NEXT_REQUEST)
+        return held
+
+    def end_writing(self) -> bool:
+        """Tell the caller that nothing more will come; return False where that closes both ways."""
+        if not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
+
+    def close_after_write(self) -> None:
+        """Close when what is buffered has been sent, or soon."""
+        self.relay = None
+        self._leaving = True
+        self._written_backlog = 0
+        self.deadline = perf_counter() + LEAVE_LIMIT_S
+        if not self._transport.is_closing():
+            self._transport.close()
+
     def issuer_reference(self) -> bytes:
         """Return the name under which the issuer can ask who is behind this connection."""
         if not self._issuer_reference:
@@ -488,6 +528,8 @@ class DownstreamConnection(asyncio.Protocol):
                 self.abort()
             else:
                 self._transport.close()
+        elif relay.tunnel is not None:
+            relay.tunnel.end(Reason.UPSTREAM_TIMEOUT.value, "the tunnel was silent for too long")
         elif relay.response_started or self._body is None or self._hold & _HOLD_UPSTREAM:
             relay.give_up(Reason.UPSTREAM_TIMEOUT, "the upstream was silent for too long")
         else:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from time import perf_counter
+from time import perf_counter, time
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Enforcer
@@ -32,6 +32,7 @@ from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.pool import Opener, UpstreamPool
+from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.model import Balance, Forwarded, LimitSettings, TargetSettings, UpstreamSettings
 
@@ -98,6 +99,7 @@ class Gate:
     """Set by `swap`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)
     connections: set[DownstreamConnection] = field(default_factory=set)
+    tunnels: set[Tunnel] = field(default_factory=set)
     draining: bool = False
     reader: RequestReader = field(init=False)
     responses: ResponseReader = field(default_factory=ResponseReader)
@@ -168,6 +170,10 @@ class Gate:
             connection.expire(monotonic_now)
         for pool in list(self.pools.values()):
             pool.sweep(monotonic_now)
+        if self.tunnels:
+            now = time()
+            for tunnel in list(self.tunnels):
+                tunnel.judge_again(now)
 
     def drain(self) -> None:
         """Close idle connections; those in use close after their answer."""
@@ -184,10 +190,7 @@ class Gate:
 
     def connections_by_state(self) -> Mapping[tuple[str, str], int]:
         """Return the number of connections by (listener, active or idle)."""
-        return Counter(
-            (connection.listener_name, "idle" if connection.is_idle else "active")
-            for connection in self.connections
-        )
+        return Counter((connection.listener_name, connection.state) for connection in self.connections)
 
     def in_flight_by_route(self) -> Mapping[str, int]:
         """Return the number of requests being relayed, by route name."""
@@ -212,8 +215,9 @@ class Gate:
             return refusal_for(Decision(Reason.LOOP_DETECTED))
         if block.expect_unknown and head.minor_version == 1:
             return refusal_for(Decision(Reason.EXPECTATION_FAILED))
-        if block.upgrade:
-            return Refusal(501, Reason.BAD_FRAMING, "Protocol upgrades are not available here.")
+        if block.upgrade and head.minor_version == 1 and (block.chunked or block.content_length):
+            # Whose bytes a body's would be after a 101 is exactly what two parsers disagree about.
+            return Refusal(400, Reason.BAD_FRAMING, "A request to switch protocols cannot have a body.")
         return None
 
     def new_issuer_reference(self, peer: str, scheme: str) -> bytes:

@@ -29,10 +29,13 @@ from gateway.http1.forwarding import (
     join_forwarded_for,
 )
 from gateway.http1.grammar import IDEMPOTENT_METHODS
-from gateway.http1.request import RequestHead
+from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.response import ResponseHead
+from gateway.http1.target import split_target
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.policy.model import Decision, Reason
+from gateway.proxy.tunnel import Tunnel
+from gateway.settings.model import Mode
 
 if TYPE_CHECKING:
     from gateway.proxy.downstream import DownstreamConnection
@@ -69,6 +72,9 @@ class Relay:
     _ttfb_s = NOT_APPLICABLE
     _upstream_s = NOT_APPLICABLE
     _response_chunked = False
+    _protocol = b""
+    """The protocol the upstream may switch to: one that caller and route both name."""
+    tunnel: Tunnel | None = None
     _reason = ""
     """Why the request ended other than decided: a word of the closed list."""
     _error_detail = ""
@@ -190,7 +196,9 @@ class Relay:
             trace_id = request_id if block.request_id is None else self.gate.new_request_id()
             # W3C Trace Context: flags 00, for nothing was recorded here.
             trace = b"".join((b"00-", trace_id, b"-", trace_id[16:], b"-00"))
-        if block.chunked:
+        if block.needs_care:
+            framing = self._care()
+        elif block.chunked:
             framing = b"\r\nTransfer-Encoding: chunked\r\n\r\n"
         elif block.content_length is not None:
             framing = b"\r\nContent-Length: %d\r\n\r\n" % block.content_length
@@ -216,6 +224,40 @@ class Relay:
                 framing,
             )
         )
+
+    def _care(self) -> bytes:
+        """Return the end of a head that has what most heads do not."""
+        block = self._head.block
+        framing = b"\r\n"
+        if block.max_forwards is not None:
+            left = int(block.max_forwards)
+            if self.method == "OPTIONS":
+                left -= 1  # RFC 9110 7.6.2; zero never comes this far
+            framing += b"Max-Forwards: %d\r\n" % left
+        self._protocol = self._choose_protocol()
+        if self._protocol:
+            framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self._protocol
+        elif block.takes_trailers:
+            framing += b"Connection: TE\r\nTE: trailers\r\n"
+        if block.chunked:
+            framing += b"Transfer-Encoding: chunked\r\n"
+        elif block.content_length is not None:
+            framing += b"Content-Length: %d\r\n" % block.content_length
+        return framing + b"\r\n"
+
+    def _choose_protocol(self) -> bytes:
+        """Return the first protocol the caller names that the route lists, as the caller spells it.
+
+        None is chosen in HTTP/1.0 or for the issuer: the field is then dropped, and the
+        request is an ordinary one (RFC 9110 7.8).
+        """
+        route = self.location.route
+        if route is None or self._head.minor_version == 0:
+            return b""
+        for protocol in self._head.block.upgrade:
+            if protocol.decode("latin-1").lower() in route.upgrade:
+                return protocol
+        return b""
 
     def _own_lines(self, rules: ForwardingRules, plan: UpstreamPlan) -> bytes:
         """Return what the upstream is told of the connection: remembered by the connection itself."""
@@ -332,6 +374,70 @@ class Relay:
         """Return whether the caller waits for 100 before it sends the body."""
         return self._head.block.expect_continue
 
+    # --- the tunnel
+
+    def may_switch(self, head: ResponseHead) -> bool:
+        """Return whether this 101 switches to what was asked for."""
+        return bool(self._protocol) and head.upgrade == self._protocol.lower()
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """Open the tunnel: the upstream has switched; `data` came behind its head."""
+        connection = self._connection
+        assert connection is not None
+        downstream = self._downstream
+        self._ttfb_s = perf_counter() - self._sent_at
+        self.status = head.status
+        self.response_started = True
+        self.keep_alive = False
+        self.tunnel = tunnel = Tunnel(self, downstream, connection, self.idle_timeout_s)
+        downstream.write(
+            b"".join(
+                (
+                    head.forward,
+                    b"Connection: Upgrade\r\nUpgrade: ",
+                    self._protocol,
+                    b"\r\n",
+                    self.gate.via_and_request_id,
+                    self.request_id,
+                    b"\r\n\r\n",
+                )
+            )
+        )
+        if data:
+            tunnel.from_upstream(data)
+        held = downstream.tunnel_opened()
+        if held and not connection.is_closed:
+            tunnel.from_caller(held)
+
+    def judge_again(self, now: float) -> Decision | None:
+        """Return the decision that ends the tunnel, or None while the request would still be let through."""
+        head = self._head
+        enforcer = self.gate.snapshot.enforcer
+        split = split_target(head.target, head.block.host)
+        if isinstance(split, BadRequest):
+            return Decision(Reason.BAD_PATH)
+        location = enforcer.locate(head.method, split[0], head.block.host, serves=self._downstream.serves)
+        verified = self.verdict.verified if self.verdict is not None else None
+        decision = enforcer.judge_again(location, verified, now)
+        route = location.route
+        if route is None or self._protocol.decode("latin-1").lower() not in route.upgrade:
+            return decision if not decision.permits else Decision(Reason.NO_ROUTE)
+        if decision.permits or route.mode is Mode.SHADOW:
+            return None
+        return decision
+
+    def tunnel_ended(self, reason: str, detail: str) -> None:
+        """Record the request: both sides are closed."""
+        if self.tunnel is None:
+            return
+        self.tunnel = None
+        self._connection = None
+        now = perf_counter()
+        self._upstream_s = now - self._sent_at
+        self._reason = reason
+        self._error_detail = detail
+        self._record(now)
+
     # --- when something goes wrong
 
     def connect_took(self, seconds: float) -> None:
@@ -398,6 +504,9 @@ class Relay:
 
     def caller_left(self) -> None:
         """Stop: nobody waits for the answer any more."""
+        if self.tunnel is not None:
+            self.tunnel.end("", "")
+            return
         connection = self._connection
         self._connection = None
         if connection is not None:

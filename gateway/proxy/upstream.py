@@ -31,7 +31,7 @@ HEAD_LIMIT_BYTES = 64 * 1024
 INTERIM_LIMIT = 16
 """1xx heads before a final one; more are an attempt to keep us busy."""
 
-_AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE = range(4)
+_AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -90,7 +90,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._end_by_close(relay, clean=exc is None)
 
     def eof_received(self) -> bool:
-        """Close: an upstream that has finished sending has finished."""
+        """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
+        if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
+            self._relay.tunnel.upstream_ended()
+            return not self.is_closed
         return False
 
     def pause_writing(self) -> None:
@@ -121,6 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._end(relay, data[: self._remaining] if excess else data, clean=not excess)
         elif mode == _CHUNKED:
             self._read_chunks(relay, data)
+        elif mode == _TUNNEL and relay.tunnel is not None:
+            relay.tunnel.from_upstream(data)
         else:
             relay.body_received(data)
 
@@ -138,6 +143,11 @@ class UpstreamConnection(asyncio.Protocol):
     def send_body(self, data: bytes) -> None:
         """Send more of the request's body."""
         self._transport.write(data)
+
+    def end_writing(self) -> None:
+        """Tell the upstream that nothing more will come (a tunnel's half-close)."""
+        if not self.is_closed and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     def pause_reading(self) -> None:
         """Read no more until the caller takes what is there."""
@@ -190,6 +200,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._begin_body(relay, head, data)
                 return
             self._interim_count += 1
+            if head.status == 101 and relay.may_switch(head):
+                self._mode = _TUNNEL
+                relay.switched(head, data)
+                return
             if head.status == 101 or self._interim_count > INTERIM_LIMIT:
                 self._fail(relay, "an interim answer that nobody asked for")
                 return
@@ -256,7 +270,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
 
     def _end_by_close(self, relay: Relay, *, clean: bool) -> None:
-        if self._mode == _UNTIL_CLOSE and clean:
+        if self._mode == _TUNNEL:
+            if relay.tunnel is not None:
+                relay.tunnel.end("" if clean else Reason.UPSTREAM_RESET.value, "")
+        elif self._mode == _UNTIL_CLOSE and clean:
             relay.body_ended(b"")
             relay.finished()
         elif self._mode == _AWAIT_HEAD:

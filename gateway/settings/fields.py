@@ -47,6 +47,7 @@ from gateway.settings.texts import (
     parse_own_claim_name,
     parse_path_prefix,
     parse_path_template,
+    parse_protocol,
     parse_scope,
     parse_target,
     parse_variable,
@@ -641,7 +642,13 @@ ROUTE = Section(
             "out. A warning.",
             "enforce",
         ),
-        _later("upgrade", "Protocols that may be switched to, e.g. `[websocket]`.", "[]"),
+        Field(
+            "upgrade",
+            ListOf("list of protocols", Text("protocol", parse_protocol), into=frozenset),
+            "Protocols that may be switched to, e.g. `[websocket]`; the field is dropped for all others. "
+            "Never `h2c`.",
+            "[]",
+        ),
         _later("rate_limit", "How many requests a client, caller or the whole route may make."),
         _later("resource_metadata", "Publish RFC 9728 metadata for this route.", "false"),
     ),

@@ -108,27 +108,92 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """One address of an upstream. `host` has no brackets."""
+    """One TCP address of an upstream. `host` has no brackets."""
 
     host: str
     port: int
+    tls: bool = False
 
     @property
     def authority(self) -> str:
-        """Return `host:port` as a Host field would spell it (port 80 omitted)."""
+        """Return `host:port` as a Host field would spell it (the scheme's own port omitted)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
         """Return the target as it is written in settings and metric labels."""
-        return f"http://{self.authority}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixTargetSettings:
+    """One address of an upstream: a socket in the file system."""
+
+    path: Path
+
+    @property
+    def authority(self) -> str:
+        """Return the Host value of a request that has no other."""
+        return "localhost"
+
+    @property
+    def url(self) -> str:
+        """Return the target as it is written in settings and metric labels."""
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTlsSettings:
+    """How `https://` targets are verified, and what is shown to them."""
+
+    ca_file: Path | None = None
+    """None: the certificate authorities of the system."""
+    server_name: str | None = None
+    """The name asked for and checked; None: the target's host."""
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that are read."""
+        named = (self.ca_file, self.certificate_file, self.key_file)
+        return tuple(path for path in named if path is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheckSettings:
+    """Asking each target regularly whether it is well."""
+
+    path: str
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    unhealthy_after: int = 3
+    healthy_after: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierSettings:
+    """Leaving out a target that fails again and again; 0 failures: never."""
+
+    consecutive_failures: int = 5
+    ejection_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreakerSettings:
+    """Not asking an upstream that fails too often."""
+
+    failure_ratio: float = 0.5
+    window_s: float = 10.0
+    minimum: int = 20
+    open_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
     name: str
-    targets: tuple[TargetSettings, ...]
+    targets: tuple[TargetSettings | UnixTargetSettings, ...]
     balance: Balance = Balance.LEAST_CONNECTIONS
     host: str | None = None
     """None keeps the caller's Host; else the fixed value to send."""
@@ -147,6 +212,11 @@ class UpstreamSettings:
     queue_size: int = 1024
     queue_timeout_s: float = 1.0
     retries: int = 1
+    tls: UpstreamTlsSettings = UpstreamTlsSettings()
+    health_check: HealthCheckSettings | None = None
+    outlier: OutlierSettings = OutlierSettings()
+    circuit_breaker: CircuitBreakerSettings | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +344,8 @@ class RouteSettings:
     timeout_s: float | None = None
     allow_encoded_slash: bool = False
     allow_parameters: bool = False
+    upgrade: frozenset[str] = frozenset()
+    """Lower-case names of the protocols that may be switched to."""
     mode: Mode = Mode.ENFORCE
     origin: Origin | None = None
 

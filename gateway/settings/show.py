@@ -212,6 +212,7 @@ def _route(route: RouteSettings) -> dict[str, Any]:
         ),
         "timeout": _duration(route.timeout_s),
         "allow_in_path": [word for word, is_allowed in allowed.items() if is_allowed],
+        "upgrade": sorted(route.upgrade),
         "mode": str(route.mode) if route.mode is not Mode.ENFORCE else None,
     }
     return _without_unset(shown)

@@ -11,13 +11,15 @@ RFC 3986 3 (URI parts), RFC 8414 2 (issuer identifier).
 import ipaddress
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.settings.model import TargetSettings, TcpAddress
+from gateway.settings.model import TargetSettings, TcpAddress, UnixTargetSettings
 from gateway.settings.problems import LATER, SpellingError
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
+_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
@@ -94,6 +96,16 @@ def parse_method(text: str) -> str:
     return text
 
 
+def parse_protocol(text: str) -> str:
+    """Return the lower-case name of a protocol that a route may switch to (RFC 9110 7.8)."""
+    if not _PROTOCOL.match(text):
+        raise SpellingError("is not a protocol name", "for example websocket")
+    if text.lower() in ("h2c", "http", "tls"):
+        # HTTP/2 in a tunnel would carry requests that nobody judged.
+        raise SpellingError("can never be switched to", "requests inside it would pass unjudged")
+    return text.lower()
+
+
 def parse_kept_header(text: str) -> str:
     """Return the lower-case name of a field to keep; the identity fields can never be kept."""
     if not _TOKEN.match(text):
@@ -133,21 +145,39 @@ def parse_address(text: str) -> TcpAddress:
     return TcpAddress(host, port)
 
 
-def parse_target(text: str) -> TargetSettings:
-    """Return one address of an upstream from `http://host[:port]`."""
-    if text.startswith(("https://", "unix:")):
-        raise SpellingError(LATER, "an http:// address")
-    if not text.startswith("http://"):
-        raise SpellingError("is not an upstream address", "http://host:port")
-    rest = text.removeprefix("http://").removesuffix("/")
+def parse_target(text: str) -> TargetSettings | UnixTargetSettings:
+    """Return one address of an upstream: `http://host[:port]`, `https://host[:port]`, `unix:PATH`."""
+    if text.startswith("unix:"):
+        return UnixTargetSettings(Path(parse_file_text(text.removeprefix("unix:"))))
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("http", "https"):
+        raise SpellingError("is not an upstream address", "http://host:port, https://host:port or unix:PATH")
+    rest = rest.removesuffix("/")
     if any(char in rest for char in "/?#@"):
         raise SpellingError(
-            "holds more than host and port", "http://host:port; change paths with `rewrite` on a route"
+            "holds more than host and port",
+            f"{scheme}://host:port; change paths with `rewrite` on a route",
         )
     host, port = _split_authority(rest)
     if port == 0:
         raise SpellingError("names port 0")
-    return TargetSettings(host, 80 if port is None else port)
+    tls = scheme == "https"
+    return TargetSettings(host, (443 if tls else 80) if port is None else port, tls)
+
+
+def parse_server_name(text: str) -> str:
+    """Return the name that a target's certificate must hold: a host name or an IP address."""
+    host, port = _split_authority(text)
+    if port is not None:
+        raise SpellingError("names a port", "a name alone: service.internal")
+    return host.rstrip(".")
+
+
+def parse_check_path(text: str) -> str:
+    """Return the path, with a query if there is one, that a health check asks for."""
+    if not text.startswith("/") or not _URI_TEXT.match(text) or "#" in text or len(text) > 2000:
+        raise SpellingError("is not a path", "it begins with / and holds URL characters only: /healthz")
+    return text
 
 
 def parse_host_value(text: str) -> str:

@@ -33,6 +33,7 @@ def a_route(access: Access = Access.REQUIRED, **require: object) -> Route:
         timeout_s=None,
         allow_encoded_slash=False,
         allow_parameters=False,
+        upgrade=frozenset(),
         realm="country",
     )
 
