@@ -480,6 +480,7 @@ class Relay:
         self._reason = reason.value
         self._error_detail = detail
         self._record(perf_counter())
+        self._downstream.relay = None  # recorded: the cut below ends nothing more
         self._downstream.abort()
 
     def give_up(self, reason: Reason, detail: str) -> None:
