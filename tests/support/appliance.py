@@ -161,6 +161,12 @@ class Appliance:
             ring.active, {name: value for name, value in claims.items() if value is not None}, typ=typ
         )
 
+    async def reload(self, settings: Mapping[str, Any], *, targets: Mapping[str, list[int]]) -> None:
+        """Make other settings live."""
+        write(self.path.parent, settings, targets=targets)
+        result = await self.plane.live.reload()
+        assert result.applied, result.problems
+
     def let_pass(self, seconds: float) -> None:
         """Act as if `seconds` had passed: every deadline up to then is due."""
         self.gate.sweep(perf_counter() + seconds)

@@ -74,7 +74,7 @@ class Accepted(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.eof = True
         self._changed.set()
-        return False
+        return self._upstream.keeps_half_open
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.eof = True
@@ -183,6 +183,8 @@ class Upstream:
     requests: list[Received] = field(default_factory=list)
     """Every request that scripts read whole."""
     port: int = 0
+    keeps_half_open: bool = False
+    """After the gate has finished sending, scripts may still write."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _grown: asyncio.Event = field(default_factory=asyncio.Event)
 
