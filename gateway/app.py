@@ -30,12 +30,12 @@ from gateway.enforce.token_cache import TokenCache, VerifiedToken
 from gateway.issuer.context import IssuerContext, PeerInfo
 from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.lifecycle import (
+    ContentWatch,
     Signals,
     notify_systemd,
     raise_file_limit,
     reload_on_signal,
     wait_drained,
-    watch_content,
 )
 from gateway.live import (
     Live,
@@ -143,10 +143,12 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         stack.callback(lag.stop)
 
         async def reload() -> ReloadResult:
+            await watch.look()
             result = await live.reload()
             _report_reload(result, live, metrics)
             return result
 
+        watch = ContentWatch(lambda: live.watched, reload, since=now)
         started = perf_counter()
         exposition = Exposition(metrics)
         admin = await _open_admin(
@@ -169,7 +171,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         tasks = [
             loop.create_task(_sweep(gate, state.revocations)),
             loop.create_task(reload_on_signal(signals, reload)),
-            loop.create_task(watch_content(lambda: live.watched, reload)),
+            loop.create_task(watch.watch()),
         ]
         stack.push_async_callback(_cancel, tasks)
 
@@ -375,8 +377,9 @@ async def _open_admin(
 
 def _why(error: OSError) -> str:
     """Return the system's words: asyncio writes the address into its own once more."""
-    is_system_error = error.errno is not None and error.errno > 0
-    return os.strerror(error.errno) if is_system_error else error.strerror or str(error)
+    if error.errno is None or error.errno < 0:  # negative: an error of name resolution
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _bound(server: asyncio.Server) -> tuple[str, int]:

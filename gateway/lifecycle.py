@@ -18,14 +18,18 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 _log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 1.0
 """How often the watched files are looked at (stat only; content when that changed)."""
+CLOCK_TICK_S = 0.01
+"""By at most this much a file's time stamp lies behind the clock."""
 
 
 class StopRequest(Enum):
@@ -96,13 +100,23 @@ def content_fingerprint(watched: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def stat_fingerprint(watched: Iterable[Path]) -> tuple[tuple[str, int, int, int, int], ...]:
-    """Return what cheaply tells that content may have changed: inode, size and times per file."""
+class FileStat(NamedTuple):
+    """What changes when a file does."""
+
+    path: Path
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def stat_fingerprint(watched: Iterable[Path]) -> tuple[FileStat, ...]:
+    """Return what cheaply tells that content may have changed, for each file that is there."""
     seen = []
     for path in sorted(_files(watched)):
         with contextlib.suppress(OSError):
             status = path.stat()
-            seen.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+            seen.append(FileStat(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     return tuple(seen)
 
 
@@ -117,32 +131,65 @@ def _files(watched: Iterable[Path]) -> set[Path]:
     return files
 
 
-async def watch_content(
-    watched: Callable[[], Iterable[Path]],
-    reload: Callable[[], Awaitable[object]],
-    *,
-    interval_s: float = WATCH_INTERVAL_S,
-) -> None:
-    """Call `reload` whenever the content of the watched files has changed, until cancelled.
+class ContentWatch:
+    """Ask for a reload when the watched files no longer hold what the last one began with.
 
-    Files are looked at on a thread. Content that is back to what was loaded last asks
-    for nothing.
+    Whoever reloads, for whatever reason, calls `look` before the files are read: then a change
+    that comes during a reload is not missed, and one that a signal has already brought in is
+    not brought in again.
+
+    Args:
+        watched: Returns the files and directories; they may be others after a reload.
+        reload: Calls `look`, reloads, and never raises.
+        since: Epoch seconds at which the process began to read them first.
     """
-    stats = await asyncio.to_thread(stat_fingerprint, watched())
-    content = await asyncio.to_thread(content_fingerprint, watched())
-    while True:
-        await asyncio.sleep(interval_s)
-        fresh_stats = await asyncio.to_thread(stat_fingerprint, watched())
-        if fresh_stats == stats:
-            continue
-        stats = fresh_stats
-        fresh_content = await asyncio.to_thread(content_fingerprint, watched())
-        if fresh_content != content:
-            content = fresh_content
-            await reload()
-            # The reload may have changed what is watched.
-            stats = await asyncio.to_thread(stat_fingerprint, watched())
-            content = await asyncio.to_thread(content_fingerprint, watched())
+
+    def __init__(
+        self,
+        watched: Callable[[], Iterable[Path]],
+        reload: Callable[[], Awaitable[object]],
+        *,
+        since: float,
+    ) -> None:
+        self._watched = watched
+        self._reload = reload
+        self._since = since
+        self._paths: tuple[Path, ...] = ()
+        self._stats: tuple[FileStat, ...] = ()
+        self._content = ""
+
+    async def look(self) -> None:
+        """Remember what the watched files hold now, before they are read."""
+        self._since = time.time()
+        await self._look()
+
+    async def _look(self) -> None:
+        paths = tuple(self._watched())
+        stats = await asyncio.to_thread(stat_fingerprint, paths)
+        content = await asyncio.to_thread(content_fingerprint, paths)
+        self._paths, self._stats, self._content = paths, stats, content
+
+    async def watch(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
+        """Look again and again, on a thread, until cancelled."""
+        while True:
+            if tuple(self._watched()) != self._paths:
+                await self._watch_others()
+            await asyncio.sleep(interval_s)
+            stats = await asyncio.to_thread(stat_fingerprint, self._paths)
+            if stats == self._stats:
+                continue
+            content = await asyncio.to_thread(content_fingerprint, self._paths)
+            if content == self._content:
+                self._stats = stats
+                continue
+            await self._reload()
+
+    async def _watch_others(self) -> None:
+        """Begin with paths that were not looked at before they were read; what changed since counts."""
+        await self._look()
+        stats = await asyncio.to_thread(stat_fingerprint, self._paths)
+        if any(each.changed_ns >= (self._since - CLOCK_TICK_S) * 1e9 for each in stats):
+            await self._reload()
 
 
 async def reload_on_signal(signals: Signals, reload: Callable[[], Awaitable[object]]) -> None:
