@@ -250,6 +250,7 @@ class Live:
         self._gate = gate
         self._issuer_plan = issuer_plan
         self._turn = asyncio.Lock()
+        self._started_with = _fixed_at_start(snapshot.settings)
         self.snapshot = snapshot
         self.last_reload: ReloadResult | None = None
         self.last_reload_at = 0.0
@@ -283,7 +284,7 @@ class Live:
         if isinstance(fresh, SettingsError):
             self.watched = fresh.watched or self.watched
             return ReloadResult(False, "invalid", fresh.problems)
-        warnings = (*fresh.configuration.warnings, *_restart_warnings(self.snapshot, fresh))
+        warnings = (*fresh.configuration.warnings, *_restart_warnings(self._started_with, fresh))
         retired = [self.snapshot]
         self._swap(fresh)
         await _in_quiet_thread(lambda: _release(retired))
@@ -341,21 +342,25 @@ def _release(retired: list[Snapshot]) -> None:
         pieces.popleft()
 
 
-def _restart_warnings(old: Snapshot, fresh: Snapshot) -> tuple[Problem, ...]:
-    """Return a warning for each setting that changed but needs a restart."""
-    path = str(fresh.configuration.path)
-    before, after = old.settings, fresh.settings
-    changed = {
-        "listeners": before.listeners != after.listeners,
-        "admin.address": before.admin.address != after.admin.address,
-        "state": before.state != after.state,
-        "logs": before.logs != after.logs,
-        "metrics": before.metrics != after.metrics,
+def _fixed_at_start(settings: Settings) -> Mapping[str, object]:
+    """Return what a reload cannot change, by its path."""
+    return {
+        "listeners": settings.listeners,
+        "admin.address": settings.admin.address,
+        "state": settings.state,
+        "logs": settings.logs,
+        "metrics": settings.metrics,
     }
+
+
+def _restart_warnings(started_with: Mapping[str, object], fresh: Snapshot) -> tuple[Problem, ...]:
+    """Return a warning for each setting that is not what the process started with."""
+    file = str(fresh.configuration.path)
+    text = "changed, but takes effect only after a restart"
     return tuple(
-        Problem(path, 1, 1, name, "changed, but takes effect only after a restart", severity=Severity.WARNING)
-        for name, is_changed in changed.items()
-        if is_changed
+        Problem(file, 1, 1, path, text, severity=Severity.WARNING)
+        for path, value in _fixed_at_start(fresh.settings).items()
+        if value != started_with[path]
     )
 
 
