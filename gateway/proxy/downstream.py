@@ -22,6 +22,8 @@ Sources: RFC 9112 2.2, 3, 9; RFC 9110 10.1.1, 15.5.9 (408).
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
@@ -72,6 +74,7 @@ class DownstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_begun_head",
         "_body",
+        "_dropped_bytes",
         "_half_closed",
         "_held",
         "_hold",
@@ -114,6 +117,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._half_closed = False
         self._issuer_reference = b""
         self._written_backlog = 0
+        self._dropped_bytes = 0
         self.deadline = inf
         """Monotonic seconds; `expire` is called when it has passed."""
         self.requests = 0
@@ -181,7 +185,6 @@ class DownstreamConnection(asyncio.Protocol):
         if self._leaving or self.is_idle or self.relay is None:
             return False
         if self._body is not None and not self._body.done:
-            self.relay.give_up(Reason.CLIENT_CLOSED, "the request ended before its end")
             self.abort()
             return False
         return True
@@ -403,8 +406,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _drop(self, data: bytes) -> None:
         """Read over what comes after the last answer, within bounds."""
-        self._written_backlog += len(data)
-        if self._written_backlog > LEAVE_LIMIT_BYTES:
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > LEAVE_LIMIT_BYTES:
             self.abort()
 
     # --- called by the relay
@@ -470,6 +473,18 @@ class DownstreamConnection(asyncio.Protocol):
             self._resume(_HOLD_NO_CONNECTION | _HOLD_UPSTREAM)
             self._next_request()
 
+    def cut(self, *, ends_the_body: bool) -> None:
+        """Cut the connection inside an answer.
+
+        Args:
+            ends_the_body: The caller takes the connection's end for the body's: only a reset tells
+                it that there is more (RFC 9112 8).
+        """
+        sock = self._transport.get_extra_info("socket") if ends_the_body else None
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
+
     def abort(self) -> None:
         """Cut the connection: what was sent so far must not look complete."""
         relay = self.relay
@@ -515,7 +530,7 @@ class DownstreamConnection(asyncio.Protocol):
         relay = self.relay
         limits = self.gate.limits
         if self._hold & _HOLD_WRITING or self._leaving:
-            backlog = 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+            backlog = self._transport.get_write_buffer_size()
             if 0 < backlog < self._written_backlog:
                 self._written_backlog = backlog  # slow, but it takes something
                 self.deadline = monotonic_now + limits.body_idle_timeout_s
@@ -539,8 +554,8 @@ class DownstreamConnection(asyncio.Protocol):
         """Close when idle; else let the request in flight be the last."""
         if self.is_idle:
             self._transport.close()
-        elif self.relay is not None and not self.relay.response_started:
-            self.relay.keep_alive = False
+        elif self.relay is not None:
+            self.relay.keep_alive = False  # an answer that said otherwise already is the last all the same
 
     # --- refusing and leaving
 
@@ -587,8 +602,11 @@ class DownstreamConnection(asyncio.Protocol):
     def _leave(self, *, unread: bool = False) -> None:
         """Close after what was written; read over what still comes, for a while (RFC 9112 9.6)."""
         self._leaving = True
-        self._written_backlog = 0
-        self.deadline = perf_counter() + LEAVE_LIMIT_S
+        self._written_backlog = self._transport.get_write_buffer_size()
+        if self._written_backlog:  # a slow reader has the time it needs, here as everywhere
+            self.deadline = _after(self.gate.limits.body_idle_timeout_s)
+        else:
+            self.deadline = perf_counter() + LEAVE_LIMIT_S
         self._held = b""
         if (unread or self._body is not None) and not self._half_closed and self._transport.can_write_eof():
             self._body = None

@@ -481,7 +481,7 @@ class Relay:
         self._error_detail = detail
         self._record(perf_counter())
         self._downstream.relay = None  # recorded: the cut below ends nothing more
-        self._downstream.abort()
+        self._downstream.cut(ends_the_body=self.is_version_0)
 
     def give_up(self, reason: Reason, detail: str) -> None:
         """Stop working on it: a deadline passed, or the caller's bytes are no request."""

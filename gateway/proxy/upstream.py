@@ -151,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more until the caller takes what is there."""
-        if not self.is_closed:
+        if not self.is_closed and self._relay is not None:  # never one that goes back to the pool
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
