@@ -184,12 +184,12 @@ class Appliance:
     port: int
     admin_port: int
     process: "subprocess.Popen[bytes] | None" = None
-    arguments: tuple[str, ...] = ("run",)
+    main_name: str = "gateway.yaml"
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property
     def main(self) -> Path:
-        return self.directory / "gateway.yaml"
+        return self.directory / self.main_name
 
     @property
     def policy(self) -> Path:
@@ -199,7 +199,7 @@ class Appliance:
         """Start the process and do not wait."""
         with (self.directory / "out").open("ab") as out, (self.directory / "err").open("ab") as err:
             self.process = subprocess.Popen(
-                [SIDEGATE, *self.arguments, "-c", self.main],
+                [SIDEGATE, "run", "-c", self.main],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -263,6 +263,9 @@ class Appliance:
     def ask_token(self, client: str = "caller", **form: str) -> Answer:
         fields = {"grant_type": "client_credentials", **form}
         return call(self.port, "POST", "/oauth2/token", form=fields, basic=(client, f"{client}-secret"))
+
+    def post_form(self, target: str, form: Mapping[str, str]) -> Answer:
+        return call(self.port, "POST", target, form=form)
 
     def token(self, client: str = "caller", **form: str) -> str:
         form.setdefault("scope", "country.read")
