@@ -32,6 +32,8 @@ Step = str | int | tuple[str, ...]
 Where a list of texts was reached, a text means the item that reads so."""
 
 _MOST_SUGGESTIONS = 50
+_OTHER_FILES = 100
+"""Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,30 @@ def check_process(settings: Settings) -> Iterator[Finding]:
             "tokens and secrets travel readable; use https://",
             Severity.WARNING,
             quoted=True,
+        )
+
+
+def check_file_limit(settings: Settings, hard_limit: int) -> Iterator[Finding]:
+    """Yield a warning when the connections that are allowed cannot all be open at once.
+
+    Args:
+        settings: Each connection of a caller may need one to an upstream.
+        hard_limit: The most open files this process may raise its limit to.
+    """
+    callers = settings.limits.connections
+    if not callers:
+        return
+    most_upstream = sum(
+        (each.max_connections or callers) * len(each.targets) for each in settings.upstreams.values()
+    )
+    needed = callers + min(callers, most_upstream) + _OTHER_FILES
+    if needed > hard_limit:
+        yield Finding(
+            None,
+            ("limits", "connections"),
+            f"{callers} connections need up to {needed} open files, and this user may open {hard_limit}",
+            "raise the hard limit (ulimit -Hn, LimitNOFILE=), or lower limits.connections",
+            Severity.WARNING,
         )
 
 
