@@ -14,6 +14,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import sys
 import time
 from collections import deque
@@ -39,7 +40,7 @@ from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_pol
 from gateway.policy.table import RouteTable
 from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
 from gateway.proxy.pool import UpstreamPool
-from gateway.settings.checks import Finding
+from gateway.settings.checks import Finding, check_file_limit
 from gateway.settings.load import load
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, SettingsError, Severity
@@ -80,8 +81,12 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
         compiled.append(compile_routes(settings.routes, reserved_paths=reserved))
         return map(_route_finding, compiled[0].problems)
 
+    def check_further(settings: Settings) -> Iterable[Finding]:
+        yield from check_routes(settings)
+        yield from check_file_limit(settings, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
     try:
-        loaded = load(path, environ=environ, now=now, further_checks=check_routes)
+        loaded = load(path, environ=environ, now=now, further_checks=check_further)
     except SettingsError:
         # Freed apart from what the traceback holds: together they would hold the interpreter for 30 ms.
         compiled.clear()
