@@ -138,7 +138,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         servers, infos = await open_listeners(stack, gate, settings.listeners)
         loop = asyncio.get_running_loop()
-        lag = LoopLag(loop, metrics.loop_lag)
+        lag = LoopLag(loop, lambda seconds: _note_lag(gate, metrics, seconds))
         lag.start()
         stack.callback(lag.stop)
 
@@ -158,7 +158,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
                 ready_checks=lambda: _ready_checks(gate, live, store),
                 status=lambda: _status(gate, live, infos, uptime_s=perf_counter() - started),
                 reload=lambda: _reload_for_admin(reload, live),
-                render_metrics=lambda accept: _render(exposition, metrics, state.counts, accept),
+                render_metrics=lambda accept: _render(exposition, metrics, gate, state.counts, accept),
             ),
             settings,
         )
@@ -169,7 +169,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         signals.install()
         stack.callback(signals.remove)
         tasks = [
-            loop.create_task(_sweep(gate, state.revocations)),
+            loop.create_task(_sweep(gate, state)),
             loop.create_task(reload_on_signal(signals, reload)),
             loop.create_task(watch.watch()),
         ]
@@ -222,13 +222,14 @@ async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
             await task
 
 
-async def _sweep(gate: Gate, revocations: Revocations) -> None:
-    """Let deadlines pass and forget expired revocations, a few times per second."""
+async def _sweep(gate: Gate, state: RuntimeState) -> None:
+    """Let deadlines pass and forget what has expired, a few times per second."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
         try:
             gate.sweep(perf_counter())
-            revocations.prune(time.time(), limit=1000)
+            state.rate_limits.prune(perf_counter())
+            state.revocations.prune(time.time(), limit=1000)
         except Exception:
             _log.exception("the sweep failed")
 
@@ -474,8 +475,17 @@ def _served(info: ListenerInfo) -> list[str]:
     return [name for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate")) if info.serves & bit]
 
 
-def _render(exposition: Exposition, metrics: Metrics, counts: VerifyCounts, accept: str) -> Rendering:
-    """Return the metrics, with what the enforcer counted since the last time."""
+def _note_lag(gate: Gate, metrics: Metrics, seconds: float) -> None:
+    metrics.loop_lag(seconds)
+    gate.observe_lag(seconds)
+
+
+def _render(
+    exposition: Exposition, metrics: Metrics, gate: Gate, counts: VerifyCounts, accept: str
+) -> Rendering:
+    """Return the metrics, with what the gate and its enforcers counted since the last time."""
+    for (route, limit), count in gate.admission.take_refused():
+        metrics.rate_limited(route, limit, count)
     for (result, cache), count in counts.take():
         metrics.token_verify(result, cache, count)
     return exposition.render(accept)

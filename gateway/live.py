@@ -19,7 +19,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +37,7 @@ from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
 from gateway.policy.compile import CompiledRoutes, RouteProblem, compile_routes
 from gateway.policy.model import Reason
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
+from gateway.policy.rate_limits import RateLimits
 from gateway.policy.table import RouteTable
 from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
 from gateway.proxy.pool import UpstreamPool
@@ -167,6 +168,7 @@ class RuntimeState:
     revocations: Revocations
     counts: VerifyCounts
     observe_verification: Callable[[str, float], None]
+    rate_limits: RateLimits = field(default_factory=RateLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +230,13 @@ def build_gate_snapshot(
             generation=snapshot.generation,
             observe_verification=state.observe_verification,
             stopwatch=perf_counter,
+            bad_tokens=state.rate_limits.select_bad_tokens(settings.limits.bad_tokens),
         ),
         plans=MappingProxyType(plans),
         issuer_plan=issuer_plan,
         limits=settings.limits,
         trusted_networks=tuple(ip_network(cidr) for cidr in settings.trusted_proxies),
+        route_limits=state.rate_limits.select_routes(snapshot.configuration.table.routes),
     )
 
 

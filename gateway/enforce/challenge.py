@@ -3,12 +3,15 @@
 Pure: from a decision to the status, the title, the detail and the fields that go with
 them. `gateway.proxy.refusals` writes them as an HTTP answer.
 
-Sources: RFC 6750 3 and 3.1; RFC 9110 11.6.1, 15.5.6; RFC 9457.
+Sources: RFC 6750 3 and 3.1; RFC 9110 11.6.1, 15.5.6; RFC 9457; RFC 6585 4 and
+draft-ietf-httpapi-ratelimit-headers-11 (Retry-After, RateLimit, RateLimit-Policy).
 """
 
 from dataclasses import dataclass
+from math import ceil
 
-from gateway.policy.model import Decision, Reason
+from gateway.policy.model import Decision, Exceeded, Reason
+from gateway.policy.rate_limits import BAD_TOKENS
 from gateway.policy.statuses import STATUS_OF_REASON
 
 DETAILS: dict[Reason, str] = {
@@ -31,6 +34,7 @@ DETAILS: dict[Reason, str] = {
     Reason.NO_ROUTE: "Nothing is published here.",
     Reason.METHOD_NOT_ALLOWED: "This path exists, but not for this method.",
     Reason.BAD_PATH: "The path is ambiguous or malformed.",
+    Reason.RATE_LIMITED: "Too many requests; try again later.",
     Reason.OVERLOADED: "Too much is going on; try again soon.",
     Reason.DRAINING: "This gateway is shutting down; try again.",
     Reason.KEYS_UNAVAILABLE: "Tokens cannot be verified at the moment.",
@@ -62,7 +66,15 @@ _INVALID_TOKEN = frozenset(
         Reason.REVOKED,
     }
 )
-_RETRY_SOON = frozenset({Reason.OVERLOADED, Reason.DRAINING, Reason.CIRCUIT_OPEN, Reason.KEYS_UNAVAILABLE})
+_RETRY_SOON = frozenset(
+    {
+        Reason.RATE_LIMITED,
+        Reason.OVERLOADED,
+        Reason.DRAINING,
+        Reason.CIRCUIT_OPEN,
+        Reason.KEYS_UNAVAILABLE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,8 @@ def refusal_for(decision: Decision) -> Refusal:
         fields = ((b"Allow", ", ".join(decision.allowed_methods).encode("ascii")),)
     elif reason is Reason.BAD_PATH and decision.found:
         detail = f"The path is refused: {decision.found}."
+    elif decision.exceeded is not None:
+        detail, fields = _explain_limit(decision.exceeded)
     elif reason in _RETRY_SOON:
         fields = ((b"Retry-After", b"1"),)
     else:
@@ -91,6 +105,23 @@ def refusal_for(decision: Decision) -> Refusal:
         if challenge:
             fields = ((b"WWW-Authenticate", challenge),)
     return Refusal(STATUS_OF_REASON[reason], reason, detail, fields)
+
+
+def _explain_limit(exceeded: Exceeded) -> tuple[str, tuple[tuple[bytes, bytes], ...]]:
+    """Return the detail and the fields for a limit that is used up (RFC 6585 4).
+
+    Retry-After and RateLimit say the same whole seconds, at least one.
+    """
+    detail = "Too many requests; try again later."
+    if exceeded.limit == BAD_TOKENS:
+        detail = "Too many bad tokens came from your address; tokens not seen before must wait."
+    seconds = b"%d" % max(1, ceil(exceeded.retry_after_s))
+    name = exceeded.policy.partition(b";")[0]
+    return detail, (
+        (b"Retry-After", seconds),
+        (b"RateLimit-Policy", exceeded.policy),
+        (b"RateLimit", name + b";r=0;t=" + seconds),
+    )
 
 
 def bearer_challenge(decision: Decision, detail: str) -> bytes:

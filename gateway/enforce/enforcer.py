@@ -24,8 +24,9 @@ from gateway.http1.request import FieldBlock
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate_path
 from gateway.policy.hosts import normalise_host
-from gateway.policy.model import Decision, Grants, Reason, Route
+from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route
 from gateway.policy.paths import BadPath, canonical_path
+from gateway.policy.rate_limits import BadTokenLimit
 from gateway.policy.rewrite import rewritten_path
 from gateway.policy.table import RouteTable
 from gateway.settings.model import Access, Mode
@@ -58,6 +59,8 @@ class Location:
     """Set when the request leads nowhere."""
     logged_path: str = ""
     """The canonical path as text, or an empty text when there is none."""
+    is_limited: bool = False
+    """The route has a rate limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,10 +108,12 @@ class Enforcer:
         counts: Shared likewise.
         generation: A number no other snapshot of the process has.
         observe_verification: Told the algorithm and the seconds of each signature check.
-        stopwatch: Monotonic seconds, for `observe_verification`.
+        stopwatch: Monotonic seconds.
+        bad_tokens: Counts wrong signatures by peer, or None; shared with the snapshots before and after.
     """
 
     __slots__ = (
+        "_bad_tokens",
         "_bearers",
         "_cache",
         "_counts",
@@ -139,6 +144,7 @@ class Enforcer:
         generation: int,
         observe_verification: Callable[[str, float], None],
         stopwatch: Callable[[], float],
+        bad_tokens: BadTokenLimit | None = None,
     ) -> None:
         self._table = table
         self._grants = grants
@@ -151,6 +157,7 @@ class Enforcer:
         self.generation = generation
         self._observe_verification = observe_verification
         self._stopwatch = stopwatch
+        self._bad_tokens = bad_tokens
         self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(LOCATION_MEMO_ENTRIES)
         self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
         self._bearers: Memo[bytes, bytes | Reason] = Memo(BEARER_MEMO_ENTRIES)
@@ -183,7 +190,12 @@ class Enforcer:
         if isinstance(located, Decision):
             return Location(None, b"", refusal=located, logged_path=path.text)
         forward_path = rewritten_path(located.route, path).encode("ascii")
-        return Location(located.route, forward_path, logged_path=path.text)
+        return Location(
+            located.route,
+            forward_path,
+            logged_path=path.text,
+            is_limited=located.route.rate_limit is not None,
+        )
 
     def _host_name(self, host: bytes | None) -> str:
         if host is None:
@@ -194,13 +206,14 @@ class Enforcer:
             self._hosts.remember(host, name)
         return name
 
-    def check(self, location: Location, block: FieldBlock, now: float) -> Verdict:
+    def check(self, location: Location, block: FieldBlock, now: float, peer: str = "") -> Verdict:
         """Return the verdict for a request that leads to a route of the gate.
 
         Args:
             location: From `locate`; not the issuer's.
             block: The request's fields.
             now: Wall-clock seconds since the epoch.
+            peer: The caller's `gateway.policy.peers.peer_group`.
         """
         route = location.route
         if route is None:
@@ -210,9 +223,11 @@ class Enforcer:
         raw = self._find_token(block)
         verified: VerifiedToken | None = None
         if isinstance(raw, bytes):
-            judged = self.verify(raw, now)
+            judged = self.verify(raw, now, peer)
             if isinstance(judged, Reason):
                 decision = Decision(judged, route)
+            elif isinstance(judged, Exceeded):
+                decision = Decision(Reason.RATE_LIMITED, route, exceeded=judged)
             else:
                 verified = judged
                 decision = self._decide(route, verified, now)
@@ -266,14 +281,17 @@ class Enforcer:
             verified.decisions[route] = decision
         return decision
 
-    def verify(self, raw: bytes, now: float) -> VerifiedToken | Reason:
-        """Return the verified token, or why it is not one now. Never raises on any input."""
+    def verify(self, raw: bytes, now: float, peer: str = "") -> VerifiedToken | Reason | Exceeded:
+        """Return the verified token, or why it is not one now. Never raises on any input.
+
+        A token that is not known yet is not even looked at when too many bad ones came from `peer`.
+        """
         entry = self._cache.get(raw)
         if entry is not None and entry.generation != self.generation and not self._renew(raw, entry):
             entry = None
         if entry is None:
-            judged = self._verify_anew(raw, now)
-            if isinstance(judged, Reason):
+            judged = self._verify_anew(raw, now, peer)
+            if not isinstance(judged, VerifiedToken):
                 return judged
             entry = judged
         else:
@@ -300,7 +318,7 @@ class Enforcer:
         entry.generation = self.generation
         return True
 
-    def _verify_anew(self, raw: bytes, now: float) -> VerifiedToken | Reason:
+    def _verify_anew(self, raw: bytes, now: float, peer: str) -> VerifiedToken | Reason | Exceeded:
         if self._keys is None:
             return Reason.KEYS_UNAVAILABLE
         known_bad = self._cache.known_bad(raw)
@@ -308,12 +326,19 @@ class Enforcer:
             self._counts.bad_hits += 1
             return known_bad
         begun = self._stopwatch()
+        limit = self._bad_tokens
+        if limit is not None:
+            exceeded = limit.exceeded(peer, begun)
+            if exceeded is not None:
+                return exceeded
         judged = verify_access_token(raw, keys=self._keys, issuer=self._issuer, now=now)
         misses = self._counts.misses
         if isinstance(judged, Reason):
             misses[judged] = misses.get(judged, 0) + 1
             if judged is Reason.BAD_SIGNATURE:
                 self._cache.put_bad(raw, judged)
+                if limit is not None:
+                    limit.count(peer, begun)
             return judged
         misses["ok"] = misses.get("ok", 0) + 1
         self._observe_verification(self._keys.verification[judged.kid].alg, self._stopwatch() - begun)
@@ -322,5 +347,5 @@ class Enforcer:
         return entry
 
 
-_NEVER_SHADOWED = frozenset({Reason.KEYS_UNAVAILABLE, Reason.INTERNAL, Reason.BAD_PATH})
+_NEVER_SHADOWED = frozenset({Reason.KEYS_UNAVAILABLE, Reason.INTERNAL, Reason.BAD_PATH, Reason.RATE_LIMITED})
 """Shadow mode records what a token, scope, claim or client check would refuse, and nothing else."""

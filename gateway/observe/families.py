@@ -192,6 +192,9 @@ CONFIG_RELOAD_TIMESTAMP = _gauge(
 )
 CONFIG_INFO = _gauge("sidegate_config_info", "The configuration in effect.", "hash")
 EVENT_LOOP_LAG = _histogram("sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.")
+RATE_LIMITED = _counter(
+    "sidegate_rate_limited", "Requests and connections refused because a limit was used up.", "route", "limit"
+)
 BUILD_INFO = _gauge("sidegate_build_info", "What is running.", "version", "python", "uvloop")
 ACCESS_LOG_DROPPED = _counter(
     "sidegate_access_log_dropped", "Access log lines that were dropped instead of waited for."

@@ -187,6 +187,7 @@ class Metrics:
         self._reload_successful: bool | None = None
         self._config: tuple[str, float] | None = None
         self._loop_lag = Histogram(families.LAG_BOUNDS)
+        self._rate_limited: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._access_log_dropped = 0
 
     # --- requests ---------------------------------------------------------------
@@ -362,6 +363,10 @@ class Metrics:
         """Count by how much one timer ran late."""
         self._loop_lag.observe(max(seconds, 0.0))
 
+    def rate_limited(self, route: str, limit: str, count: int) -> None:
+        """Count refusals by a limit; `route` is "" where none was known yet, `limit` a word of our own."""
+        self._rate_limited[self._limits["route"].admit(route), limit] += count
+
     def access_log_dropped(self, lines: int) -> None:
         """Count access log lines that were dropped."""
         self._access_log_dropped += lines
@@ -389,6 +394,8 @@ class Metrics:
         for name in doomed & self._doomed_routes:
             self._routes.pop(name, None)
             self._limits["route"].release(name)
+            for key in [key for key in self._rate_limited if key[0] == name]:
+                del self._rate_limited[key]
             self._doomed_routes.discard(name)
 
     def _route_series(self) -> list[_Route]:
@@ -447,6 +454,7 @@ class Metrics:
             yield Collected(families.CONFIG_INFO, [((self._config[0],), 1)])
         if any(self._loop_lag.cells):
             yield Collected(families.EVENT_LOOP_LAG, [((), self._loop_lag)])
+        yield from _tupled(families.RATE_LIMITED, self._rate_limited)
         yield Collected(families.BUILD_INFO, [(self._build, 1)])
         yield Collected(families.ACCESS_LOG_DROPPED, [((), self._access_log_dropped)])
         yield Collected(

@@ -166,6 +166,7 @@ def _route(settings: RouteSettings) -> Route:
         allow_parameters=settings.allow_parameters,
         upgrade=settings.upgrade,
         realm=min(audiences, default=""),
+        rate_limit=settings.rate_limit,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.settings.model import Access, Mode, RequireSettings, RewriteSettings
+from gateway.settings.model import Access, Mode, RateLimitSettings, RequireSettings, RewriteSettings
 
 
 class Reason(StrEnum):
@@ -87,6 +87,7 @@ class Route:
     """Lower-case names of the protocols that may be switched to."""
     realm: str
     """For the challenge: the one required audience, else the first by name, else empty."""
+    rate_limit: RateLimitSettings | None = None
     ok: "Decision" = field(init=False, repr=False)
     public: "Decision" = field(init=False, repr=False)
     anonymous: "Decision" = field(init=False, repr=False)
@@ -124,6 +125,17 @@ Grants = Mapping[str, ClientGrants]
 
 
 @dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A limit that is used up for now."""
+
+    limit: str
+    """The limit's setting, `rate_limit` or `bad_tokens`: a metric label."""
+    policy: bytes
+    """The value of the RateLimit-Policy field; begins with the limit's quoted name."""
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The outcome for one request: one reason, and the route it was judged by.
 
@@ -141,6 +153,8 @@ class Decision:
     found: str = ""
     valid_until: float | None = None
     """Epoch seconds from which it must be made anew although its inputs are the same; None = never."""
+    exceeded: Exceeded | None = None
+    """The limit behind `rate_limited`."""
     permits: bool = field(init=False)
     word: str = field(init=False)
     """The reason as plain text: cheaper to hash and to encode than the enum's member."""

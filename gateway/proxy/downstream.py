@@ -37,6 +37,7 @@ from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason
+from gateway.policy.peers import peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
@@ -90,6 +91,7 @@ class DownstreamConnection(asyncio.Protocol):
         "is_trusted",
         "own_lines",
         "peer",
+        "peer_group",
         "relay",
         "requests",
     )
@@ -99,6 +101,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._listener = listener
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.peer = ""
+        self.peer_group = ""
+        """Under which limits per peer count it."""
         self.is_trusted = False
         """The peer is one of `trusted_proxies`."""
         self.forwarded_x_lines = b""
@@ -160,14 +164,17 @@ class DownstreamConnection(asyncio.Protocol):
         self.is_trusted = gate.is_trusted(self.peer)
         self.forwarded_x_lines = gate.forwarded_x_lines(self.peer, self.scheme)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_LOW_WATER_BYTES)
-        gate.connections.add(self)
+        self.peer_group = peer_group(self.peer)
         self.deadline = _after(gate.limits.keep_alive_timeout_s)
-        if gate.is_full:
-            self._refuse_unread(refusal_for(Decision(Reason.OVERLOADED)))
+        admitted = gate.enter(self)
+        if admitted is None:
+            self.abort()
+        elif admitted is not Reason.OK:
+            self._refuse_unread(refusal_for(Decision(admitted)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop everything that was done for the caller."""
-        self.gate.connections.discard(self)
+        self.gate.leave(self)
         self.gate.forget_issuer_reference(self._issuer_reference)
         self.deadline = inf
         self._body = None
@@ -316,6 +323,9 @@ class DownstreamConnection(asyncio.Protocol):
         has_body = block.chunked or bool(length)
         location, query, verdict, plan, refusal = self._judge(head, at)
         relay = Relay(gate, self, head, query, location, verdict, plan, at, started, keep_alive, has_body)
+        if location.is_limited and refusal is None:
+            peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
+            refusal = gate.count_request(relay, peer, started)
         if refusal is not None:
             return self._refuse_request(relay, head, refusal, rest)
         self.relay = relay
@@ -354,9 +364,12 @@ class DownstreamConnection(asyncio.Protocol):
             return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.route))
         if location.is_issuer:
             return location, query, None, snapshot.issuer_plan, None
-        verdict = snapshot.enforcer.check(location, block, now)
+        if gate.shed_share and gate.admission.shedding.refuses():
+            return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.route))
+        peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
+        verdict = snapshot.enforcer.check(location, block, now, peer)
         if not verdict.permits:
-            return location, query, verdict, None, refusal_for(verdict.decision)
+            return location, query, verdict, None, gate.refuse_verdict(verdict)
         route = location.route
         assert route is not None
         return location, query, verdict, snapshot.plans[route.upstream], None

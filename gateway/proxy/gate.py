@@ -22,16 +22,20 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import perf_counter, time
+from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Enforcer
+from gateway.enforce.enforcer import Enforcer, Verdict
 from gateway.http1.forwarding import ForwardingRules
-from gateway.http1.request import RequestHead, RequestReader
+from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason
+from gateway.policy.rate_limits import RouteLimit
+from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.pool import Opener, UpstreamPool
+from gateway.proxy.relay import Relay
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.model import Balance, Forwarded, LimitSettings, TargetSettings, UpstreamSettings
@@ -79,6 +83,8 @@ class GateSnapshot:
     issuer_plan: UpstreamPlan
     limits: LimitSettings
     trusted_networks: tuple[IPv4Network | IPv6Network, ...]
+    route_limits: Mapping[str, RouteLimit] = field(default_factory=lambda: MappingProxyType({}))
+    """By the route's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,9 @@ class Gate:
     """Set by `swap`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)
     connections: set[DownstreamConnection] = field(default_factory=set)
+    admission: Admission = field(default_factory=Admission)
+    shed_share: float = 0.0
+    """Of new requests to routes, how many are refused because the loop runs late."""
     tunnels: set[Tunnel] = field(default_factory=set)
     draining: bool = False
     reader: RequestReader = field(init=False)
@@ -128,6 +137,7 @@ class Gate:
             self.reader = RequestReader(max_fields=snapshot.limits.header_count)
         self.snapshot = snapshot
         self.limits = snapshot.limits
+        self.admission.forget_forwarded()
         self.longest_head_bytes = snapshot.limits.header_bytes or sys.maxsize
         for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:
             self.pools.pop(name).close()
@@ -145,10 +155,64 @@ class Gate:
         """Return the protocol for a connection that came in through `listener`."""
         return DownstreamConnection(self, listener)
 
-    @property
-    def is_full(self) -> bool:
-        """Return whether there are more connections than the limit allows."""
-        return bool(self.limits.connections) and len(self.connections) > self.limits.connections
+    def enter(self, connection: DownstreamConnection) -> Reason | None:
+        """Count a new connection; return OK, why it must go, or None when it is to be cut unheard.
+
+        Those that are told why are few: who opens thousands must not make us talk and linger.
+        """
+        limits = self.limits
+        self.connections.add(connection)
+        of_peer = self.admission.enter(connection.peer_group)
+        excess = len(self.connections) - limits.connections
+        if limits.connections and excess > 0:
+            return Reason.OVERLOADED if excess <= LINGERING else None
+        excess = of_peer - limits.connections_per_peer
+        if limits.connections_per_peer and excess > 0 and connection.peer and not connection.is_trusted:
+            self.admission.refused["", CONNECTIONS_PER_PEER] += 1
+            return Reason.RATE_LIMITED if excess <= LINGERING else None
+        return Reason.OK
+
+    def leave(self, connection: DownstreamConnection) -> None:
+        """Forget a connection that is gone."""
+        self.connections.discard(connection)
+        self.admission.leave(connection.peer_group)
+
+    def observe_lag(self, lag_s: float) -> None:
+        """Take one measurement of how late the event loop runs."""
+        shedding = self.admission.shedding
+        shedding.observe(lag_s, limit_s=self.limits.loop_lag_s)
+        self.shed_share = shedding.share
+
+    def limited_peer(self, connection: DownstreamConnection, block: FieldBlock) -> str:
+        """Return whom a request through a trusted proxy counts for."""
+        return self.admission.forwarded_peer(block, self.is_trusted) or connection.peer_group
+
+    def refuse_verdict(self, verdict: Verdict) -> Refusal:
+        """Return the refusal that explains a verdict that does not permit."""
+        decision = verdict.decision
+        if decision.exceeded is not None:
+            self.admission.refused[
+                "" if decision.route is None else decision.route.name, decision.exceeded.limit
+            ] += 1
+        return refusal_for(decision)
+
+    def count_request(self, relay: Relay, peer: str, monotonic_now: float) -> Refusal | None:
+        """Count an allowed request against its route's limit; return the refusal when that is used up.
+
+        The verdict of a refused one is replaced by the refusal: no permitting verdict goes to waste.
+        """
+        location, verdict = relay.location, relay.verdict
+        route = location.route
+        assert route is not None
+        assert verdict is not None
+        verified = verdict.verified
+        client = verified.token.client_id if verified is not None else None
+        counted = self.snapshot.route_limits[route.name].take(client, peer, monotonic_now)
+        if isinstance(counted, bytes):
+            relay.limit_lines = counted
+            return None
+        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route, exceeded=counted), location, verified)
+        return self.refuse_verdict(relay.verdict)
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether forwarding fields of this peer are believed."""

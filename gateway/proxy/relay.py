@@ -58,6 +58,8 @@ class Relay:
     wait_deadline = 0.0
     wants_fresh = False
     response_started = False
+    limit_lines = b""
+    """RateLimit fields for the answer, where the route has a limit."""
     request_bytes = 0
     response_bytes = 0
     status = 0
@@ -330,6 +332,8 @@ class Relay:
             ending = b"\r\nConnection: keep-alive\r\n\r\n"
         gate = self.gate
         date_line = b"" if head.has_date else gate.date_line
+        if self.limit_lines:
+            date_line += self.limit_lines
         downstream.write(
             b"".join((framing, date_line, gate.via_and_request_id, self.request_id, ending, body))
         )

@@ -21,12 +21,15 @@ from gateway.settings.model import (
     Forwarded,
     IssuerSettings,
     KeySettings,
+    LimitBy,
     LimitSettings,
     ListenerSettings,
     LogSettings,
     MetricsSettings,
     Mode,
     PolicyTest,
+    Rate,
+    RateLimitSettings,
     RequireSettings,
     RewriteSettings,
     RouteSettings,
@@ -109,6 +112,12 @@ def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSetti
     return UpstreamSettings(**values, **queue)
 
 
+def make_bad_tokens(values: Values, node: Node, reading: Reading) -> Rate:
+    """Return how many bad tokens a peer may send."""
+    known = LimitSettings().bad_tokens
+    return Rate(values.get("requests", known.requests), values.get("per_s", known.per_s))
+
+
 def make_limits(values: Values, node: Node, reading: Reading) -> LimitSettings:
     """Return the limits."""
     return LimitSettings(**values)
@@ -188,6 +197,13 @@ def make_require(values: Values, node: Node, reading: Reading) -> RequireSetting
 def make_rewrite(values: Values, node: Node, reading: Reading) -> RewriteSettings:
     """Return how a route changes the path."""
     return RewriteSettings(**values)
+
+
+def make_rate_limit(values: Values, node: Node, reading: Reading) -> RateLimitSettings:
+    """Return a route's rate limit; its burst is one period's requests unless it is given."""
+    requests = values.get("requests", 1)
+    burst = values.get("burst") or requests
+    return RateLimitSettings(requests, values.get("per_s", 1.0), burst, LimitBy(values.get("by", "client")))
 
 
 def make_route(values: Values, node: Node, reading: Reading) -> RouteSettings:

@@ -290,6 +290,15 @@ UPSTREAM = Section(
     build.make_upstream,
 )
 
+BAD_TOKENS = Section(
+    "rate",
+    (
+        Field("requests", _COUNT_OR_NONE, "How many per period. 0: unlimited.", "200"),
+        Field("per", _TIMEOUT, "The period.", "1s", "per_s"),
+    ),
+    build.make_bad_tokens,
+)
+
 LIMITS = Section(
     "limits",
     (
@@ -316,10 +325,29 @@ LIMITS = Section(
             "75s",
             "keep_alive_timeout_s",
         ),
-        _later("connections_per_peer", "Connections of one caller's address at a time.", "0"),
+        Field(
+            "connections_per_peer",
+            _COUNT_OR_NONE,
+            "Connections of one caller's address (IPv6: of its /64) at a time; beyond it 429 and the end. "
+            "`trusted_proxies` are exempt. 0: unlimited.",
+            "0",
+        ),
         _later("auth_failures", "Failed client authentications per caller.", "{requests: 100, per: 1m}"),
-        _later("bad_tokens", "Tokens with a bad signature per caller.", "{requests: 200, per: 1s}"),
-        _later("loop_lag", "Shed load when the event loop is later than this.", "250ms"),
+        Field(
+            "bad_tokens",
+            BAD_TOKENS,
+            "Signature checks that failed, per caller's address (IPv6: its /64). Beyond it, tokens from "
+            "there that are not known yet are refused unchecked with 429; known good ones go on working.",
+            "{requests: 200, per: 1s}",
+        ),
+        Field(
+            "loop_lag",
+            _TIMEOUT_OR_NONE,
+            "When the event loop runs later than this, a growing share of requests to routes is refused "
+            "with 503 until it does not. 0: never.",
+            "250ms",
+            "loop_lag_s",
+        ),
     ),
     build.make_limits,
 )
@@ -571,6 +599,25 @@ REWRITE = Section(
     build.make_rewrite,
 )
 
+RATE_LIMIT = Section(
+    "rate limit",
+    (
+        Field(
+            "requests", Whole(1, 10_000_000), "How many requests per period in the long run.", required=True
+        ),
+        Field("per", _TIMEOUT, "The period.", attribute="per_s", required=True),
+        Field("burst", Whole(1, 10_000_000), "How many at once after a pause. Default: `requests`."),
+        Field(
+            "by",
+            _one_of("client", "peer", "route"),
+            "Whose requests are counted together: those of one `client` (by its token; without one, of its "
+            "address), of one `peer` (its address; IPv6: its /64), or all of the `route`.",
+            "client",
+        ),
+    ),
+    build.make_rate_limit,
+)
+
 ROUTE = Section(
     "route",
     (
@@ -649,7 +696,13 @@ ROUTE = Section(
             "Never `h2c`.",
             "[]",
         ),
-        _later("rate_limit", "How many requests a client, caller or the whole route may make."),
+        Field(
+            "rate_limit",
+            RATE_LIMIT,
+            "How many allowed requests a client, a caller's address or all callers together may make; "
+            "beyond it 429. Null: no limit.",
+            "null",
+        ),
         _later("resource_metadata", "Publish RFC 9728 metadata for this route.", "false"),
     ),
     build.make_route,

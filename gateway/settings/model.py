@@ -38,6 +38,14 @@ class Balance(StrEnum):
     ROUND_ROBIN = "round_robin"
 
 
+class LimitBy(StrEnum):
+    """Whose requests a route's rate limit counts together."""
+
+    CLIENT = "client"
+    PEER = "peer"
+    ROUTE = "route"
+
+
 class Forwarded(StrEnum):
     """Which forwarding fields are added towards the upstream."""
 
@@ -220,14 +228,37 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many events in a period; 0 events = unlimited."""
+
+    requests: int
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitSettings:
+    """A token bucket: `burst` at once, `requests` per period in the long run."""
+
+    requests: int
+    per_s: float
+    burst: int
+    by: LimitBy = LimitBy.CLIENT
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     connections: int = 10_000
+    connections_per_peer: int = 0
     header_bytes: int = 32 * 1024
     header_count: int = 100
     body_bytes: int = 0
     header_timeout_s: float = 10.0
     body_idle_timeout_s: float = 30.0
     keep_alive_timeout_s: float = 75.0
+    bad_tokens: Rate = Rate(200, 1.0)
+    """Signature checks that failed, per peer."""
+    loop_lag_s: float = 0.25
+    """Beyond it load is shed; 0 = never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +377,7 @@ class RouteSettings:
     allow_parameters: bool = False
     upgrade: frozenset[str] = frozenset()
     """Lower-case names of the protocols that may be switched to."""
+    rate_limit: RateLimitSettings | None = None
     mode: Mode = Mode.ENFORCE
     origin: Origin | None = None
 

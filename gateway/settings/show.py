@@ -18,6 +18,8 @@ from gateway.settings.model import (
     Mode,
     PlainSecret,
     PolicyTest,
+    Rate,
+    RateLimitSettings,
     RouteSettings,
     ScryptSecret,
     Secret,
@@ -137,6 +139,8 @@ def _limits(settings: Settings) -> dict[str, Any]:
             value = getattr(settings.limits, attribute)
             if attribute.endswith("_s"):
                 value = format_duration(value)
+            elif isinstance(value, Rate):
+                value = {"requests": value.requests, "per": format_duration(value.per_s)}
             elif attribute.endswith("_bytes"):
                 value = format_size(value) if value else 0
             shown[item.key] = value
@@ -211,11 +215,21 @@ def _route(route: RouteSettings) -> dict[str, Any]:
             {"strip_prefix": route.rewrite.strip_prefix, "add_prefix": route.rewrite.add_prefix}
         ),
         "timeout": _duration(route.timeout_s),
+        "rate_limit": None if route.rate_limit is None else _rate_limit(route.rate_limit),
         "allow_in_path": [word for word, is_allowed in allowed.items() if is_allowed],
         "upgrade": sorted(route.upgrade),
         "mode": str(route.mode) if route.mode is not Mode.ENFORCE else None,
     }
     return _without_unset(shown)
+
+
+def _rate_limit(limit: RateLimitSettings) -> dict[str, Any]:
+    return {
+        "requests": limit.requests,
+        "per": format_duration(limit.per_s),
+        "burst": limit.burst,
+        "by": str(limit.by),
+    }
 
 
 def _test(test: PolicyTest) -> dict[str, Any]:

@@ -26,6 +26,7 @@ routes:
     rewrite: {add_prefix: /v2}
     timeout: 1500ms
     allow_in_path: [parameters]
+    rate_limit: {requests: 100, per: 1500ms, burst: 200, by: peer}
 clients:
   a: {scopes: {r: ''}, claims: {x: {y: [1, 'off', '010']}}, disabled: true, token_lifetime: 90s}
   b: {auth_methods: [client_secret_post], grants: [client_credentials]}
@@ -42,7 +43,9 @@ upstreams:
     idle_timeout: 0
     forwarded: both
 state: 'memory:'
-limits: {body_bytes: 0, header_bytes: 1000KiB}
+limits:
+  {body_bytes: 0, header_bytes: 1000KiB, connections_per_peer: 9, loop_lag: 0,
+   bad_tokens: {requests: 3, per: 1m}}
 listeners: [{address: '[::1]:8080', serves: [gate]}]
 """.replace("upstream: 010", "upstream: '010'")
 

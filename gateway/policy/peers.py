@@ -1,0 +1,62 @@
+"""Say whose address counts when limits are kept per peer.
+
+Pure. One subscriber of IPv6 has at least a /64 and may use any address in it, so all
+of a /64 count as one; an IPv4 address counts alone, however it is spelled. Behind a
+trusted proxy, the caller is who that proxy says it is: the last entry of
+X-Forwarded-For that no trusted proxy added, for everything before it may be invented.
+
+Sources: RFC 6177 2, RFC 4291 2.5.5.2 (IPv4-mapped addresses), RFC 7239 5.2 and 6.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+_LOW_HALF = (1 << 64) - 1
+_PORT = re.compile(r":[0-9]{1,5}\Z", re.ASCII)
+
+
+def peer_group(address: str) -> str:
+    """Return the key under which limits count `address`: itself, or for IPv6 its /64.
+
+    What is no address (the empty text of a Unix socket) is returned as it is.
+    """
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except AddressValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return f"{IPv6Address(int(parsed) & ~_LOW_HALF)}/64"
+
+
+def forwarded_address(values: Iterable[bytes], is_trusted: Callable[[str], bool]) -> str | None:
+    """Return the caller's address by the X-Forwarded-For values of a trusted proxy, or None.
+
+    Args:
+        values: Of the fields, in order.
+        is_trusted: Whether an address is one of `trusted_proxies`.
+    """
+    found = None
+    for entry in reversed(b",".join(values).split(b",")):
+        address = _address(entry.strip(b" \t").decode("latin-1"))
+        if address is None:
+            break
+        found = address
+        if not is_trusted(address):
+            break
+    return found
+
+
+def _address(text: str) -> str | None:
+    """Return the address in one entry, its port and brackets removed; None when it is none."""
+    if text.startswith("["):
+        text = _PORT.sub("", text).removeprefix("[").removesuffix("]")
+    elif text.count(":") == 1:
+        text = _PORT.sub("", text)
+    try:
+        return str(IPv6Address(text)) if ":" in text else str(IPv4Address(text))
+    except AddressValueError:
+        return None
