@@ -84,7 +84,7 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
 
     def check_further(settings: Settings) -> Iterable[Finding]:
         yield from check_routes(settings)
-        yield from check_file_limit(settings, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        yield from check_file_limit(settings, _hard_file_limit())
 
     try:
         loaded = load(path, environ=environ, now=now, further_checks=check_further)
@@ -94,6 +94,11 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
         raise
     registry = compile_registry(loaded.settings)
     return Configuration(path, loaded.settings, compiled[0].table, registry, loaded.warnings)
+
+
+def _hard_file_limit() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 def _route_finding(problem: RouteProblem) -> Finding:
