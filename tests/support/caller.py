@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -102,10 +104,12 @@ class Caller:
             body = b""
             while True:
                 size = int(await self._until(b"\r\n", answer.head + body), 16)
+                if not size:
+                    while await self._until(b"\r\n", answer.head + body) != b"\r\n":
+                        pass  # a trailer
+                    return body
                 piece = await self._exactly(size + 2, answer.head + body)
                 assert piece.endswith(b"\r\n")
-                if not size:
-                    return body
                 body += piece[:-2]
         if length is not None:
             return await self._exactly(int(length), answer.head)
@@ -143,7 +147,9 @@ class Caller:
         return received
 
     def abort(self) -> None:
-        """Vanish."""
+        """Vanish, with a reset: an end of sending alone would still await the answer."""
+        sock = self.writer.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

@@ -93,8 +93,10 @@ class Accepted(asyncio.Protocol):
 
     async def head(self) -> bytes | None:
         """Return the next request's head alone."""
-        end = await self._find(b"\r\n\r\n")
-        return None if end < 0 else self._take(end + 4)
+        try:
+            return self._take(await self._find(b"\r\n\r\n") + 4)
+        except EOFError:
+            return None
 
     async def body_bytes(self, count: int) -> bytes:
         """Return the next `count` bytes as they arrived, or raise EOFError, which ends the script."""
@@ -113,20 +115,21 @@ class Accepted(asyncio.Protocol):
         body = b""
         while b"transfer-encoding" in fields:
             line_end = await self._find(b"\r\n")
-            if line_end < 0:
-                raise EOFError("the connection ended inside a chunked body")
             size = int(self._take(line_end + 2), 16)
+            if not size:
+                while self._take(await self._find(b"\r\n") + 2) != b"\r\n":
+                    pass  # a trailer
+                break
             piece = await self.body_bytes(size + 2)
             assert piece.endswith(b"\r\n")
-            if not size:
-                break
             body += piece[:-2]
         return body
 
     async def _find(self, wanted: bytes) -> int:
+        """Return where `wanted` begins, or raise EOFError, which ends the script."""
         while (end := self.raw.find(wanted, self._position)) < 0:
             if not await self._more():
-                return -1
+                raise EOFError("the connection ended")
         return end
 
     async def _more(self) -> bool:

