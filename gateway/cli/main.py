@@ -135,7 +135,14 @@ def init(directory: Path) -> None:
 
 @main.command()
 @configuration_option
-@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one array for programs.",
+)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @translate_errors
 def check(config: Path, output: str, strict: bool) -> int:
