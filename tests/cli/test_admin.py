@@ -1,0 +1,49 @@
+"""Show `reload` and `healthcheck` against a process that is not there, and one that answers oddly."""
+
+import socket
+import threading
+
+import pytest
+
+
+@pytest.mark.parametrize("command", ["reload", "healthcheck"])
+def test_nobody_there_is_exit_1_and_says_where_it_looked(run, configuration, command):
+    done = run(command, "-c", configuration)
+    assert done.exit_code == 1
+    assert "the admin listener at 127.0.0.1:2 does not answer" in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", ["reload", "healthcheck"])
+def test_somebody_else_there_is_exit_1(run, configuration, command):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        configuration.write_text(configuration.read_text().replace("127.0.0.1:2", f"127.0.0.1:{port}"))
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"SSH-2.0-not-http\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = run(command, "-c", configuration)
+        thread.join()
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_the_probe_does_not_need_the_policies(run, configuration):
+    (configuration.parent / "policies" / "country.yaml").write_text("half a poli: [")
+    done = run("healthcheck", "-c", configuration)
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_a_token_file_that_is_missing_is_exit_1(run, configuration):
+    text = configuration.read_text().replace('"127.0.0.1:2"', '"127.0.0.1:2", token_file: gone')
+    configuration.write_text(text)
+    done = run("healthcheck", "-c", configuration)
+    assert done.exit_code == 1
+    assert "gone" in done.stderr
