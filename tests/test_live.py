@@ -1,0 +1,152 @@
+"""Show that a configuration is compiled whole, and that all its problems come at once, in file order."""
+
+import pytest
+
+from gateway.live import build_snapshot, load_configuration, policy_test_problems, run_configured_tests
+from gateway.policy.model import Reason
+from gateway.settings.problems import SettingsError, Severity
+
+NOW = 1_800_000_000.0
+
+MAIN = """\
+version: 1
+issuer: {url: "http://127.0.0.1:8080"}
+state: "memory:"
+upstreams:
+  country: {targets: ["http://127.0.0.1:9001"]}
+"""
+POLICY = """\
+clients:
+  country-service: {scopes: {country.read: Read}}
+  caller:
+    secrets: ["plain:a-secret"]
+authorizations:
+  - {client: caller, audience: country-service, scopes: [country.read]}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that loads a main file and policies, or returns their problems as lines."""
+    (tmp_path / "policies").mkdir()
+
+    def load_files(main=MAIN, **policies):
+        (tmp_path / "gateway.yaml").write_text(main)
+        for name, text in policies.items():
+            (tmp_path / "policies" / f"{name}.yaml").write_text(text)
+        return load_configuration(tmp_path / "gateway.yaml", environ={}, now=NOW)
+
+    return load_files
+
+
+def problems_of(load, *arguments, **policies):
+    with pytest.raises(SettingsError) as caught:
+        load(*arguments, **policies)
+    assert caught.value.watched
+    return [
+        (problem.file.rpartition("/")[2], problem.line, problem.path, problem.message)
+        for problem in caught.value.problems
+        if problem.severity is Severity.ERROR
+    ]
+
+
+ROUTES = """\
+routes:
+  - {name: one, path: "/a/{x}", upstream: country, require: {audience: country-service}}
+  - {name: two, path: "/a/{y}", upstream: country, require: {audience: country-service}}
+  - {name: three, path: "/b/{", upstream: country, require: {audience: country-service}}
+  - {name: four, path: /oauth2/token, upstream: cuntry, require: {audience: country-service}}
+"""
+
+
+def test_problems_of_settings_and_of_the_route_table_come_together_in_file_order(load):
+    found = problems_of(
+        load,
+        MAIN + "limitz: {}\n",
+        a_clients=POLICY + "  - {client: nobody, audience: country-service, scopes: []}\n",
+        b_routes=ROUTES,
+        c_more="tests:\n  - {name: t, request: GET /a/1, client: nobody, expect: allow}\n",
+    )
+    assert [(file, line, path) for file, line, path, _ in found] == [
+        ("gateway.yaml", 6, "limitz"),
+        ("a_clients.yaml", 7, "authorizations[1].client"),
+        ("b_routes.yaml", 3, "routes[1].path"),
+        ("b_routes.yaml", 4, "routes[2].path"),
+        ("b_routes.yaml", 5, "routes[3].path"),
+        ("b_routes.yaml", 5, "routes[3].upstream"),
+        ("c_more.yaml", 2, "tests[0].client"),
+    ]
+    messages = [message for *_, message in found]
+    assert "ties with route 'one'" in messages[2]
+    assert "is not a parameter" in messages[3]
+    assert "the issuer's endpoint /oauth2/token would hide a part of this route" in messages[4]
+
+
+def test_a_route_that_could_not_be_read_whole_leads_to_no_tie(load):
+    """Without its methods it would take all of them, and tie with its neighbour for no reason of its own."""
+    found = problems_of(
+        load,
+        a=POLICY,
+        b="""\
+routes:
+  - {path: /a, methods: [GE T], upstream: country, require: {audience: country-service}}
+  - {path: /a, methods: [GET], upstream: country, require: {audience: country-service}}
+""",
+    )
+    assert [(line, path) for _, line, path, _ in found] == [(2, "routes[0].methods[0]")]
+
+
+def test_routes_tie_across_files(load):
+    route = (
+        "routes:\n  - {{name: {0}, path: /a, upstream: country, require: {{audience: country-service}}}}\n"
+    )
+    found = problems_of(load, a=POLICY, b=route.format("b"), c=route.format("c"))
+    (problem,) = found
+    assert problem[:2] == ("c.yaml", 2)
+    assert "b.yaml:2:5" in problem[3]
+
+
+def test_issuer_paths_are_taken_only_where_issuer_and_gate_share_a_listener(load):
+    route = "routes:\n  - {path: /oauth2/token, upstream: country, access: public}\n"
+    apart = (
+        MAIN + 'listeners:\n  - {address: "127.0.0.1:1", serves: [issuer]}\n'
+        '  - {address: "127.0.0.1:2", serves: [gate]}\n'
+    )
+    assert load(apart, a=route).table.routes[0].path == "/oauth2/token"
+    assert len(problems_of(load, a=route)) == 1
+
+
+def test_policy_tests_get_their_tokens_by_the_issuers_rules(load):
+    configuration = load(
+        a=POLICY,
+        b="""\
+routes:
+  - path: /a
+    upstream: country
+    require: {audience: country-service, scopes: [country.read]}
+tests:
+  - {name: allowed, request: GET /a, client: caller, scopes: [country.read], expect: allow}
+  - {name: without its scope, request: GET /a, client: caller, scopes: [], expect: {deny: missing_scope}}
+  - {name: no right at all, request: GET /a, client: country-service, expect: {deny: client_not_allowed}}
+  - {name: wrong, request: GET /a, client: caller, scopes: [country.read], expect: {deny: no_route}}
+""",
+    )
+    outcomes = run_configured_tests(configuration, now=NOW)
+    assert [(outcome.name, outcome.passed) for outcome in outcomes] == [
+        ("allowed", True),
+        ("without its scope", True),
+        ("no right at all", True),
+        ("wrong", False),
+    ]
+    (problem,) = policy_test_problems(outcomes, configuration.path)
+    assert (problem.line, problem.path) == (9, "tests[wrong]")
+    assert str(Reason.NO_ROUTE) in problem.message
+
+
+def test_a_key_directory_without_keys_is_a_problem_of_the_configuration(load):
+    configuration = load(a=POLICY)
+    with pytest.raises(SettingsError, match=r"keys.directory: .*sidegate keys generate"):
+        build_snapshot(configuration, generation=1, now=NOW, create_keys=False)
+    snapshot = build_snapshot(configuration, generation=1, now=NOW, create_keys=True)
+    again = build_snapshot(configuration, generation=2, now=NOW, create_keys=False)
+    assert [key.kid for key in again.keys.keys] == [key.kid for key in snapshot.keys.keys]
