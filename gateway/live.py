@@ -19,7 +19,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 from time import perf_counter
@@ -41,9 +41,10 @@ from gateway.policy.rate_limits import RateLimits
 from gateway.policy.table import RouteTable
 from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
 from gateway.proxy.pool import UpstreamPool
+from gateway.proxy.targets import TlsFileError, UpstreamTls, read_upstream_tls
 from gateway.settings.checks import Finding, check_file_limit
 from gateway.settings.load import load
-from gateway.settings.model import Settings
+from gateway.settings.model import Settings, TargetSettings
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, load_keys
@@ -66,6 +67,8 @@ class Configuration:
     table: RouteTable
     registry: Registry
     warnings: tuple[Problem, ...]
+    upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
+    """By the names of the upstreams that have `https://` targets."""
 
 
 def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) -> Configuration:
@@ -75,6 +78,7 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
         SettingsError: With every problem that was found, those of the route table included.
     """
     compiled: list[CompiledRoutes] = []
+    upstream_tls: dict[str, UpstreamTls] = {}
 
     def check_routes(settings: Settings) -> Iterable[Finding]:
         shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
@@ -85,6 +89,13 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
     def check_further(settings: Settings) -> Iterable[Finding]:
         yield from check_routes(settings)
         yield from check_file_limit(settings, _hard_file_limit())
+        for name, upstream in settings.upstreams.items():
+            if any(isinstance(target, TargetSettings) and target.tls for target in upstream.targets):
+                try:
+                    upstream_tls[name] = read_upstream_tls(upstream.tls)
+                except TlsFileError as error:
+                    steps = ("upstreams", name, "tls", error.key)
+                    yield Finding(None, steps, error.message, quoted=True)
 
     try:
         loaded = load(path, environ=environ, now=now, further_checks=check_further)
@@ -93,7 +104,10 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
         compiled.clear()
         raise
     registry = compile_registry(loaded.settings)
-    return Configuration(path, loaded.settings, compiled[0].table, registry, loaded.warnings)
+    settings = loaded.settings
+    tls_files = tuple(file for name in upstream_tls for file in settings.upstreams[name].tls.files)
+    settings = replace(settings, watched=tuple(dict.fromkeys((*settings.watched, *tls_files))))
+    return Configuration(path, settings, compiled[0].table, registry, loaded.warnings, upstream_tls)
 
 
 def _hard_file_limit() -> int:
@@ -220,7 +234,7 @@ def build_gate_snapshot(
     plans = {}
     for name, upstream in settings.upstreams.items():
         pool = pools(name)
-        configure_pool(upstream, pool)
+        configure_pool(upstream, pool, snapshot.configuration.upstream_tls.get(name))
         plans[name] = plan_upstream(upstream, pool)
     return GateSnapshot(
         enforcer=Enforcer(

@@ -1,6 +1,7 @@
 """Choose one target of an upstream.
 
-Pure: from what each target is doing now to the order in which to try them.
+Pure: from what each target is doing now to the one to use next. Which targets may be
+used at all is decided before (`gateway.proxy.pool`).
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,13 @@ def choose_target(targets: Sequence[Load], balance: Balance, turn: int) -> int:
     count = len(targets)
     if count == 1:
         return 0
+    start = turn % count
     if balance is Balance.ROUND_ROBIN:
-        return turn % count
-    return min(range(count), key=lambda index: (targets[index].active, (index - turn) % count))
+        return start
+    best = start
+    least = targets[start].active
+    for index in (*range(start + 1, count), *range(start)):
+        active = targets[index].active
+        if active < least:
+            best, least = index, active
+    return best

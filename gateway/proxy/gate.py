@@ -14,7 +14,6 @@ import asyncio
 import logging
 import random
 import secrets
-import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,17 +33,16 @@ from gateway.policy.model import Decision, Reason
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
-from gateway.proxy.pool import Opener, UpstreamPool
+from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay
+from gateway.proxy.targets import SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
-from gateway.proxy.upstream import UpstreamConnection
-from gateway.settings.model import Balance, Forwarded, LimitSettings, TargetSettings, UpstreamSettings
+from gateway.settings.model import Balance, Forwarded, LimitSettings, UpstreamSettings
 
 _log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 0.25
 ID_BATCH = 256
-UPSTREAM_HIGH_WATER_BYTES = 320 * 1024
 ISSUER = "_issuer_"
 """The name of the issuer's upstream and route in logs and metrics."""
 
@@ -140,7 +138,7 @@ class Gate:
         self.admission.forget_forwarded()
         self.longest_head_bytes = snapshot.limits.header_bytes or sys.maxsize
         for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:
-            self.pools.pop(name).close()
+            self.pools.pop(name).remove()
 
     def pool(self, name: str) -> UpstreamPool:
         """Return the pool of the upstream `name`, made on first use."""
@@ -331,15 +329,19 @@ def plan_upstream(settings: UpstreamSettings, pool: UpstreamPool) -> UpstreamPla
     )
 
 
-def configure_pool(settings: UpstreamSettings, pool: UpstreamPool) -> None:
-    """Let the pool use the upstream's targets and limits from now on."""
+def configure_pool(settings: UpstreamSettings, pool: UpstreamPool, tls: UpstreamTls | None) -> None:
+    """Let the pool use the upstream's targets and limits from now on; `tls` is for `https://` targets."""
     pool.configure(
-        {target.url: tcp_opener(target) for target in settings.targets},
+        {target.url: opener_for(target, tls, stopwatch=perf_counter) for target in settings.targets},
         balance=settings.balance,
         connect_timeout_s=settings.connect_timeout_s,
         max_connections=settings.max_connections,
         queue_size=settings.queue_size,
         queue_timeout_s=settings.queue_timeout_s,
+        outlier=settings.outlier,
+        circuit_breaker=settings.circuit_breaker,
+        health_check=settings.health_check,
+        host=settings.host,
     )
 
 
@@ -351,7 +353,7 @@ def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> Up
         serve: Makes the server protocol of the issuer's application for one connection.
     """
     pool.configure(
-        {ISSUER: _socketpair_opener(serve)},
+        {ISSUER: SocketpairOpener(serve)},
         balance=Balance.ROUND_ROBIN,
         connect_timeout_s=5.0,
         max_connections=256,
@@ -372,26 +374,3 @@ def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> Up
         idle_timeout_s=30.0,
         retries=1,
     )
-
-
-def tcp_opener(target: TargetSettings) -> Opener:
-    """Return what opens a TCP connection to `target`."""
-
-    async def open_connection(factory: Callable[[], UpstreamConnection]) -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(factory, target.host, target.port)
-        transport.set_write_buffer_limits(high=UPSTREAM_HIGH_WATER_BYTES)
-
-    return open_connection
-
-
-def _socketpair_opener(serve: Callable[[], asyncio.Protocol]) -> Opener:
-    async def open_connection(factory: Callable[[], UpstreamConnection]) -> None:
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        await loop.connect_accepted_socket(serve, theirs)
-        await loop.create_unix_connection(factory, sock=ours)
-
-    return open_connection

@@ -6,45 +6,80 @@ Rules:
   closes it (`gateway.proxy.upstream` decides).
 * The connection used last is used first, so that the others grow old and go.
 * At most `max_connections` exist to all targets together; beyond it requests wait in
-  a queue that is bounded in length and time, beyond that they are refused
-  (503 `overloaded`).
-* State is keyed by target and survives a reload; targets that a reload removes
-  finish what they carry and are then forgotten.
+  a queue that is bounded in length and time, first come, first served; beyond that they
+  are refused (503 `overloaded`). A queue of size 0 means that nobody waits.
+* A request goes to an eligible target: one that its health checks find healthy and that
+  is not left out for its failures. The last such target is never left out for failures;
+  that takes health checks. When a request failed at all eligible targets, those that
+  are only left out for failures are its last resort.
+* Who asks is told at once when there is nobody to ask: 503 `circuit_open` when nothing
+  was tried (no target is healthy, or the circuit is open), 502 `upstream_connect` when
+  every target was tried and refused.
+* State is keyed by target and survives a reload. A connection is retired, which means
+  that it carries what it carries and is then closed, when a reload changes or removes
+  its target, and when the target's name no longer leads to its address.
 
-Opening needs a task; taking an idle connection does not.
+Opening needs a task; taking an idle connection does not. Eligibility is recomputed when
+something changes it, not for each request.
+
+Imperfect: a request waits for the connection that was opened for it even when another
+one becomes idle first.
 """
 
+from __future__ import annotations
+
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from gateway.policy.model import Reason
 from gateway.proxy.balance import choose_target
+from gateway.proxy.health import (
+    GATEWAY_ERRORS,
+    ActiveHealth,
+    CircuitBreaker,
+    CircuitState,
+    Ejection,
+)
+from gateway.proxy.prober import Prober
+from gateway.proxy.targets import Opener, describe_failure
 from gateway.proxy.upstream import UpstreamConnection
-from gateway.settings.model import Balance
+from gateway.settings.model import (
+    Balance,
+    CircuitBreakerSettings,
+    HealthCheckSettings,
+    OutlierSettings,
+)
+
+_log = logging.getLogger(__name__)
 
 IDLE_LIMIT_S = 30.0
 """How long an idle connection is kept: below the idle time-outs of most servers."""
-
-Opener = Callable[[Callable[[], UpstreamConnection]], Awaitable[object]]
-"""Open a connection for the protocol that the factory makes; raises OSError."""
 
 
 class Waiter(Protocol):
     """A request that wants a connection."""
 
     tried: frozenset[str]
-    """Keys of the targets that failed for it."""
+    """Keys of the targets that refused it a connection: not asked again."""
+    avoided: str
+    """The key of the target that broke off on it: asked again only when there is no other."""
     wait_deadline: float
     """Monotonic end of its time in the queue; 0 until it first waits."""
     wants_fresh: bool
     """A kept connection failed it: only a new one will do."""
+    is_once_only: bool
+    """It cannot be sent twice: a kept connection must look alive right before."""
 
     def start(self, connection: UpstreamConnection) -> None:
         """Use the connection."""
 
-    def no_connection(self, reason: Reason, detail: str) -> None:
+    def must_wait(self) -> None:
+        """Note that a connection will come later: the pool keeps the time until then."""
+
+    def no_connection(self, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
         """Give up."""
 
     def connect_took(self, seconds: float) -> None:
@@ -52,16 +87,43 @@ class Waiter(Protocol):
 
 
 class TargetState:
-    """One target and its connections."""
+    """One target, its connections, and what is known of its health."""
 
-    __slots__ = ("active", "idle", "key", "open")
+    __slots__ = (
+        "active",
+        "connections",
+        "ejection",
+        "health",
+        "idle",
+        "is_watched",
+        "key",
+        "names_version",
+        "next_check_at",
+        "opener",
+    )
 
     def __init__(self, key: str, opener: Opener) -> None:
         self.key = key
         """As in settings and metrics, e.g. `http://127.0.0.1:9001`."""
-        self.open = opener
+        self.opener = opener
         self.active = 0
+        self.connections: set[UpstreamConnection] = set()
+        """All that stand, idle ones too."""
         self.idle: list[UpstreamConnection] = []
+        self.health = ActiveHealth()
+        self.ejection = Ejection()
+        self.is_watched = False
+        """A good answer is news: it forgives a failure, or the circuit breaker counts it."""
+        self.next_check_at = 0.0
+        self.names_version = 0
+
+    def retire(self) -> None:
+        """Close what is idle now, and the rest when it has done what it does."""
+        for connection in self.connections:
+            connection.is_retired = True
+        for connection in self.idle:
+            connection.close()
+        self.idle.clear()
 
 
 class UpstreamPool:
@@ -71,80 +133,173 @@ class UpstreamPool:
         self.name = name
         self._stopwatch = stopwatch
         self._targets: list[TargetState] = []
+        self._eligible: list[TargetState] = []
         self._balance = Balance.LEAST_CONNECTIONS
         self._connect_timeout_s = 2.0
         self._max_connections = 0
         self._queue_size = 0
         self._queue_timeout_s = 0.0
+        self._outlier = OutlierSettings()
+        self._breaker: CircuitBreaker | None = None
+        self._prober: Prober | None = None
         self._turn = 0
         self._total = 0
         self._waiters: deque[Waiter] = deque()
         self._opening: set[asyncio.Task[None]] = set()
+        self._removed = False
 
     def configure(
         self,
-        targets: dict[str, Opener],
+        openers: Mapping[str, Opener],
         *,
         balance: Balance,
         connect_timeout_s: float,
         max_connections: int,
         queue_size: int,
         queue_timeout_s: float,
+        outlier: OutlierSettings = OutlierSettings(),  # noqa: B008 (frozen)
+        circuit_breaker: CircuitBreakerSettings | None = None,
+        health_check: HealthCheckSettings | None = None,
+        host: str | None = None,
     ) -> None:
-        """Take over new settings; connections to targets that stay are kept."""
+        """Take over new settings; targets that stay keep their connections and their health.
+
+        Args:
+            openers: The way to each target, by its key.
+            balance: How one of several is chosen.
+            connect_timeout_s: Until a connection stands.
+            max_connections: To all targets together; 0 = unlimited.
+            queue_size: How many requests may wait; 0 = none.
+            queue_timeout_s: How long one of them may.
+            outlier: When a target is left out for its failures.
+            circuit_breaker: When the upstream is not asked at all; None = never.
+            health_check: How targets are checked; None = not at all.
+            host: The Host value of a health check; None = the target's own.
+        """
         known = {target.key: target for target in self._targets}
         self._targets = []
-        for key, opener in targets.items():
-            target = known.pop(key, None) or TargetState(key, opener)
-            target.open = opener
+        for key, opener in openers.items():
+            target = known.pop(key, None)
+            if target is None:
+                target = TargetState(key, opener)
+            elif target.opener.identity != opener.identity:
+                target.retire()
+                target.opener = opener
             self._targets.append(target)
         for removed in known.values():
-            for connection in removed.idle:
-                connection.close()
-            removed.idle.clear()
+            removed.retire()
         self._balance = balance
         self._connect_timeout_s = connect_timeout_s
         self._max_connections = max_connections
         self._queue_size = queue_size
         self._queue_timeout_s = queue_timeout_s
+        self._outlier = outlier
+        if circuit_breaker is None:
+            self._breaker = None
+        elif self._breaker is None or self._breaker.settings != circuit_breaker:
+            self._breaker = CircuitBreaker(circuit_breaker)
+        if health_check is None:
+            if self._prober is not None:
+                self._prober.close()
+                self._prober = None
+            for target in self._targets:
+                target.health.forget()
+        elif self._prober is None:
+            self._prober = Prober(health_check, host, report=self._checked)
+        else:
+            self._prober.configure(health_check, host)
+        for target in self._targets:
+            target.is_watched = self._breaker is not None or not target.ejection.is_spotless
+        self._find_eligible()
+        self._serve_waiting()
+
+    # --- giving connections
 
     def acquire(self, waiter: Waiter) -> None:
         """Give `waiter` a connection, now or as soon as there is one, or say that there is none."""
-        if self._waiters:
+        if self._breaker is not None and not self._may_ask(self._breaker, waiter):
+            return
+        if self._waiters or not self._serve(waiter):
             self._enqueue(waiter)
-        else:
-            self._serve(waiter)
+
+    def _may_ask(self, breaker: CircuitBreaker, waiter: Waiter) -> bool:
+        now = self._stopwatch()
+        if breaker.permits(now):
+            return True
+        waiter.no_connection(
+            Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", breaker.retry_after_s(now)
+        )
+        return False
 
     def _serve(self, waiter: Waiter) -> bool:
-        """Start `waiter` or begin to open a connection for it; enqueue it when all are taken."""
-        targets = self._targets
-        if waiter.tried:
-            targets = [target for target in targets if target.key not in waiter.tried]
+        """Start `waiter`, begin to open a connection for it, or refuse it; False when it must wait."""
+        targets = self._eligible
+        if waiter.tried or waiter.avoided:
+            targets = self._untried(waiter)
         if not targets:
-            waiter.no_connection(Reason.UPSTREAM_CONNECT, "no target accepts connections")
+            self._refuse(waiter)
             return True
         self._turn += 1
         target = targets[choose_target(targets, self._balance, self._turn)]
-        if target.idle and not waiter.wants_fresh:
-            connection = target.idle.pop()
-            target.active += 1
-            waiter.start(connection)
-            return True
-        if self._max_connections and self._total >= self._max_connections and not self._make_room():
-            self._enqueue(waiter)
+        if not waiter.wants_fresh:
+            if target.idle and self._start_on_idle(target, waiter):
+                return True
+            if self._is_full:
+                # Rather another target's idle connection than to close it for a new one.
+                for other in targets:
+                    if other.idle and self._start_on_idle(other, waiter):
+                        return True
+        if self._is_full and not self._make_room():
             return False
         self._total += 1
         target.active += 1
         task = asyncio.get_running_loop().create_task(self._open(target, waiter))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
+        waiter.must_wait()
         return True
 
+    @property
+    def _is_full(self) -> bool:
+        return bool(self._max_connections) and self._total >= self._max_connections
+
+    def _untried(self, waiter: Waiter) -> list[TargetState]:
+        """Return the targets for a request that failed before, the best class of them."""
+        left = [target for target in self._eligible if target.key not in waiter.tried]
+        if not left:
+            left = [
+                target
+                for target in self._targets
+                if target.health.is_healthy and target.key not in waiter.tried
+            ]
+        return [target for target in left if target.key != waiter.avoided] or left
+
+    def _refuse(self, waiter: Waiter) -> None:
+        if waiter.tried or waiter.avoided:
+            waiter.no_connection(Reason.UPSTREAM_CONNECT, "no target accepts connections")
+        else:
+            retry_after_s = 1.0 if self._prober is None else self._prober.settings.interval_s
+            waiter.no_connection(Reason.CIRCUIT_OPEN, "no target is healthy", retry_after_s)
+
+    def _start_on_idle(self, target: TargetState, waiter: Waiter) -> bool:
+        """Start `waiter` on the idle connection that was used last, if one is still good."""
+        while target.idle:
+            connection = target.idle.pop()
+            if waiter.is_once_only and connection.looks_closed:
+                connection.close()
+                continue
+            target.active += 1
+            waiter.start(connection)
+            return True
+        return False
+
     def _make_room(self) -> bool:
-        """Close an idle connection to another target; return whether there was one."""
+        """Close an idle connection to make room for a new one; return whether there was one."""
         for target in self._targets:
             if target.idle:
-                target.idle.pop(0).close()
+                connection = target.idle.pop(0)
+                self._uncount(connection)
+                connection.close()
                 return True
         return False
 
@@ -155,6 +310,7 @@ class UpstreamPool:
         if not waiter.wait_deadline:
             waiter.wait_deadline = self._stopwatch() + self._queue_timeout_s
         self._waiters.append(waiter)
+        waiter.must_wait()
 
     async def _open(self, target: TargetState, waiter: Waiter) -> None:
         begun = self._stopwatch()
@@ -163,92 +319,211 @@ class UpstreamPool:
         def factory() -> UpstreamConnection:
             nonlocal connection
             connection = UpstreamConnection(self, target)
+            connection.is_retired = self._removed
             return connection
 
+        opener = target.opener
         try:
             async with asyncio.timeout(self._connect_timeout_s or None):
-                await target.open(factory)
-        except OSError as error:  # TimeoutError is one
-            target.active -= 1
-            if connection is None or not connection.counted:
-                self._total -= 1
-            else:
-                connection.close()
-            waiter.tried |= {target.key}
-            detail = "connecting timed out" if isinstance(error, TimeoutError) else "connecting failed"
-            self._retry(waiter, detail)
-            return
-        assert connection is not None
-        waiter.connect_took(self._stopwatch() - begun)
-        if connection.is_closed:
-            target.active -= 1
-            waiter.tried |= {target.key}
-            self._retry(waiter, "the connection was closed at once")
+                await opener.open(factory)
+        except Exception as error:
+            # The rescue point of opening: whatever happened, the request gets its answer.
+            if not isinstance(error, OSError):  # TimeoutError is one
+                _log.exception("opening a connection failed inside the gateway")
+            detail = describe_failure(error)
         else:
-            waiter.start(connection)
-
-    def _retry(self, waiter: Waiter, detail: str) -> None:
-        if any(target.key not in waiter.tried for target in self._targets):
-            self._serve(waiter)
+            assert connection is not None
+            if not connection.is_closed:
+                if target.opener is not opener or target not in self._targets:
+                    connection.is_retired = True
+                waiter.connect_took(self._stopwatch() - begun)
+                waiter.start(connection)
+                return
+            detail = "the connection was closed at once"
+        target.active -= 1
+        if connection is None or not connection.is_counted:
+            if connection is None or not connection.is_closed:
+                self._total -= 1  # it never stood; one that stood is uncounted when it is lost
         else:
+            connection.close()
+        self.failed(target, detail)
+        waiter.tried |= {target.key}
+        if not self._untried(waiter):
             waiter.no_connection(Reason.UPSTREAM_CONNECT, detail)
+        elif not self._serve(waiter):
+            self._enqueue(waiter)
         self._serve_waiting()
 
     def forget_waiter(self, waiter: Waiter) -> None:
         """Drop a waiting request whose caller is gone."""
-        if waiter in self._waiters:
+        if self._waiters and waiter in self._waiters:
             self._waiters.remove(waiter)
+
+    # --- taking connections back
+
+    def stands(self, connection: UpstreamConnection) -> None:
+        """Note that a connection stands now."""
+        connection.target.connections.add(connection)
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection at the clean end of a message."""
         target = connection.target
         target.active -= 1
-        if target not in self._targets:
+        if connection.is_retired:
             connection.close()
-        elif self._waiters and target.key not in self._waiters[0].tried and not self._waiters[0].wants_fresh:
-            target.active += 1
-            self._waiters.popleft().start(connection)
-        else:
-            connection.idle_since = self._stopwatch()
-            target.idle.append(connection)
+            return
+        connection.idle_since = self._stopwatch()
+        target.idle.append(connection)
+        if self._waiters:
+            self._serve_waiting()
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Note that a connection in use will not come back; it closes itself."""
         connection.target.active -= 1
 
-    def lost(self, connection: UpstreamConnection) -> None:
-        """Note that a connection is closed."""
-        self._total -= 1
+    def drop_idle(self, connection: UpstreamConnection) -> None:
+        """Note that an idle connection is about to close: nobody may be given it any more."""
         if connection in connection.target.idle:
             connection.target.idle.remove(connection)
-        self._serve_waiting()
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Note that a connection is closed."""
+        connection.target.connections.discard(connection)
+        self.drop_idle(connection)
+        self._uncount(connection)
+        if self._waiters:
+            self._serve_waiting()
+
+    def _uncount(self, connection: UpstreamConnection) -> None:
+        if connection.is_counted:
+            connection.is_counted = False
+            self._total -= 1
 
     def _serve_waiting(self) -> None:
+        """Serve those who wait, in their order, as far as there are connections."""
         while self._waiters:
-            has_idle = any(target.idle for target in self._targets)
-            if not has_idle and self._max_connections and self._total >= self._max_connections:
-                return
             waiter = self._waiters.popleft()
             if not self._serve(waiter):
-                self._waiters.rotate(1)  # it stays the first in line
+                self._waiters.appendleft(waiter)
                 return
 
+    # --- judging targets
+
+    def answered(self, target: TargetState, status: int) -> None:
+        """Take the status of an answer; called when the target is watched or the status is 5xx."""
+        if status in GATEWAY_ERRORS:
+            self.failed(target, f"answered {status}")
+            return
+        if not target.ejection.is_spotless:
+            target.ejection.succeeded()
+        target.is_watched = self._breaker is not None or not target.ejection.is_spotless
+        if self._breaker is not None:
+            self._count_attempt(self._breaker, succeeded=True)
+
+    def failed(self, target: TargetState, detail: str) -> None:
+        """Count a failure of a target: it did not accept, broke off, was silent, or said so itself."""
+        if self._breaker is not None:
+            self._count_attempt(self._breaker, succeeded=False)
+        target.is_watched = True
+        if target.ejection.failed(self._outlier) and self._has_other(target):
+            ejection_s = target.ejection.begin(self._outlier, self._stopwatch())
+            _log.warning(
+                "upstream %s: %s is left out for %.0f s after failures, the last: %s",
+                self.name,
+                target.key,
+                ejection_s,
+                detail,
+            )
+            self._find_eligible()
+
+    def _has_other(self, target: TargetState) -> bool:
+        return any(other is not target for other in self._eligible)
+
+    def _count_attempt(self, breaker: CircuitBreaker, *, succeeded: bool) -> None:
+        now = self._stopwatch()
+        if not breaker.record(succeeded, now):
+            return
+        _log.warning("upstream %s: the circuit is %s", self.name, breaker.state)
+        if breaker.state is CircuitState.OPEN:
+            retry_after_s = breaker.retry_after_s(now)
+            waiting, self._waiters = self._waiters, deque()
+            for waiter in waiting:
+                waiter.no_connection(
+                    Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", retry_after_s
+                )
+
+    def _checked(self, target: TargetState, passed: bool, detail: str) -> None:
+        """Take the outcome of a health check."""
+        prober = self._prober
+        if prober is None or not target.health.checked(passed, prober.settings):
+            return
+        _log.warning(
+            "upstream %s: %s is %s: %s", self.name, target.key, "healthy" if passed else "unhealthy", detail
+        )
+        self._find_eligible()
+        self._serve_waiting()
+
+    def _find_eligible(self) -> None:
+        healthy = [target for target in self._targets if target.health.is_healthy]
+        self._eligible = [target for target in healthy if not target.ejection.is_ejected] or healthy
+
+    # --- time
+
     def sweep(self, monotonic_now: float) -> None:
-        """Refuse who has waited too long; close connections that have been idle too long."""
+        """Act on what is due: who has waited too long, what has been idle or left out long enough."""
         while self._waiters and self._waiters[0].wait_deadline <= monotonic_now:
             self._waiters.popleft().no_connection(Reason.OVERLOADED, "waited too long for a connection")
+        returned = False
         for target in self._targets:
             while target.idle and target.idle[0].idle_since + IDLE_LIMIT_S <= monotonic_now:
                 target.idle.pop(0).close()
+            if target.ejection.end_when_due(monotonic_now):
+                _log.info("upstream %s: %s is tried again", self.name, target.key)
+                returned = True
+            if target.opener.names is not None and target.connections:
+                self._follow_names(target, monotonic_now)
+        if returned:
+            self._find_eligible()
+        while self._max_connections and self._total > self._max_connections and self._make_room():
+            pass  # a reload lowered the limit
+        if self._prober is not None:
+            self._prober.sweep(self._targets, monotonic_now)
+
+    def _follow_names(self, target: TargetState, monotonic_now: float) -> None:
+        """Retire connections to addresses that the target's name no longer has."""
+        names = target.opener.names
+        assert names is not None
+        names.refresh(monotonic_now)
+        if names.version == target.names_version:
+            return
+        target.names_version = names.version
+        hosts = names.hosts
+        for connection in target.connections:
+            if connection.peer_host not in hosts:
+                connection.is_retired = True
+        for connection in [idle for idle in target.idle if idle.is_retired]:
+            target.idle.remove(connection)
+            connection.close()
+
+    def remove(self) -> None:
+        """Finish what is going on and keep nothing: the upstream is gone from the configuration."""
+        self._removed = True
+        if self._prober is not None:
+            self._prober.close()
+            self._prober = None
+        for target in self._targets:
+            target.retire()
+        waiting, self._waiters = self._waiters, deque()
+        for waiter in waiting:
+            waiter.no_connection(Reason.OVERLOADED, "the upstream was removed")
 
     def close(self) -> None:
-        """Close what is idle and stop opening."""
+        """Close what is idle and stop opening: the process ends."""
+        self.remove()
         for task in self._opening:
             task.cancel()
-        for target in self._targets:
-            for connection in target.idle:
-                connection.close()
-            target.idle.clear()
+
+    # --- what operators are told
 
     @property
     def gauges(self) -> dict[str, int]:
@@ -258,3 +533,13 @@ class UpstreamPool:
             "active": sum(target.active for target in self._targets),
             "waiting": len(self._waiters),
         }
+
+    def targets_in_use(self) -> Iterator[tuple[str, bool]]:
+        """Yield each target's key and whether requests are sent to it."""
+        for target in self._targets:
+            yield target.key, target in self._eligible
+
+    @property
+    def circuit_state(self) -> CircuitState | None:
+        """Return whether the upstream is asked, or None without a circuit breaker."""
+        return None if self._breaker is None else self._breaker.state

@@ -14,7 +14,8 @@ Sources: RFC 9110 7.6.1, 7.6.3, 9.2.2, 10.1.1, 15.2; RFC 9112 6 and 9.3.1.
 
 from __future__ import annotations
 
-from math import inf
+from dataclasses import replace
+from math import ceil, inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,11 @@ class Relay:
     attempts = 0
     tried: frozenset[str] = frozenset()
     wait_deadline = 0.0
+    avoided = ""
+    retries = 0
+    """How often it was sent again, other than for the end of a kept connection."""
     wants_fresh = False
+    is_once_only = False
     response_started = False
     limit_lines = b""
     """RateLimit fields for the answer, where the route has a limit."""
@@ -119,6 +124,8 @@ class Relay:
             not has_body or (head.block.content_length or inf) <= REPLAY_LIMIT_BYTES
         ):
             self._replay = []
+        else:
+            self.is_once_only = True
 
     # --- the request: from downstream to upstream
 
@@ -448,26 +455,39 @@ class Relay:
         """Note how long opening a connection for this request took."""
         self._connect_s = seconds
 
-    def no_connection(self, reason: Reason, detail: str) -> None:
-        """Refuse: there is no connection to be had."""
+    def must_wait(self) -> None:
+        """Let no deadline of ours run: the pool bounds the time until there is a connection."""
         if self._downstream.relay is self:
-            self.refuse(reason, detail)
+            self._downstream.deadline = inf
+
+    def no_connection(self, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
+        """Refuse: there is no connection to be had."""
+        if self._downstream.relay is not self:
+            return
+        refusal = refusal_for(Decision(reason, self.location.route))
+        if reason is Reason.CIRCUIT_OPEN:
+            retry_after = str(max(ceil(retry_after_s), 1)).encode("ascii")
+            refusal = replace(refusal, fields=((b"Retry-After", retry_after),))
+        self.refuse(reason, detail, refusal)
 
     def closed_before_head(self, *, began: bool) -> None:
         """The upstream closed before its answer's head was whole.
 
         A connection that was kept alive may have been closed by the upstream just as the
         request went out: an idempotent request is then sent once more on a new one, and
-        that does not count as a retry.
+        that does not count as a retry. Where there are several targets, it goes to another.
         """
         connection = self._connection
         self._connection = None
         assert connection is not None
         assert self._plan is not None
-        was_kept = connection.requests > 1
         may_repeat = self._replay is not None and self.body_sent and not began and not self.response_started
-        if may_repeat and ((was_kept and not self.wants_fresh) or self.attempts <= self._plan.retries):
+        if connection.requests == 1 or self.wants_fresh:
+            may_repeat = may_repeat and self.retries < self._plan.retries
+            self.retries += 1
+        if may_repeat:
             self.wants_fresh = True
+            self.avoided = connection.target.key
             self._pending = tuple(self._replay or ())
             self.begin()
             return
@@ -492,6 +512,8 @@ class Relay:
         connection = self._connection
         if connection is not None:
             connection.abandon()
+            if reason is Reason.UPSTREAM_TIMEOUT:
+                connection.pool.failed(connection.target, detail)
         self.broken(reason, detail)
 
     def refuse(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:

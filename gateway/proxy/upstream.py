@@ -17,6 +17,7 @@ Sources: RFC 9112 6.3, 9.3; RFC 9110 15.2 (1xx).
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedReader, ChunkError
@@ -46,9 +47,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_remaining",
         "_reusable",
         "_transport",
-        "counted",
         "idle_since",
         "is_closed",
+        "is_counted",
+        "is_paused",
+        "is_retired",
         "pool",
         "requests",
         "target",
@@ -61,7 +64,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.requests = 0
         """Requests sent on it: more than one means that it was kept alive."""
         self.is_closed = False
-        self.counted = False
+        self.is_counted = False
+        """It is one of those that `max_connections` limits."""
+        self.is_paused = False
+        self.is_retired = False
+        """It will carry no further request."""
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._relay: Relay | None = None
         self._mode = _AWAIT_HEAD
@@ -76,7 +83,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
-        self.counted = True
+        self.is_counted = True
+        self.pool.stands(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request in flight, if any, that no more will come."""
@@ -94,6 +102,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
             self._relay.tunnel.upstream_ended()
             return not self.is_closed
+        if self._relay is None:
+            self.pool.drop_idle(self)
         return False
 
     def pause_writing(self) -> None:
@@ -110,6 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Take bytes of an answer."""
         relay = self._relay
         if relay is None:
+            self.pool.drop_idle(self)
             self.close()  # nobody asked: never keep it for the next request
             return
         mode = self._mode
@@ -151,11 +162,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more until the caller takes what is there."""
+        self.is_paused = True
         if not self.is_closed and self._relay is not None:  # never one that goes back to the pool
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on."""
+        self.is_paused = False
         if not self.is_closed:
             self._transport.resume_reading()
 
@@ -168,8 +181,25 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once; a peer that does not read cannot hold it open."""
+        self.is_retired = True
         if not self.is_closed and self._transport is not None:
             self._transport.abort()
+
+    @property
+    def looks_closed(self) -> bool:
+        """Return whether an idle connection has something to read: its end, or bytes nobody asked for."""
+        sock = None if self.is_closed else self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    @property
+    def peer_host(self) -> str:
+        """Return the target's address, or nothing when it has none."""
+        peername = self._transport.get_extra_info("peername")
+        return peername[0] if isinstance(peername, tuple) else ""
 
     @property
     def write_buffer_bytes(self) -> int:
@@ -213,6 +243,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _begin_body(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
         self._reusable = head.reusable
+        if self.target.is_watched or head.status >= 500:
+            self.pool.answered(self.target, head.status)
         length = body_length(head, request_method=relay.method)
         if length is not None:
             excess = len(data) - length
@@ -264,6 +296,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _leave(self, *, clean: bool) -> None:
         if clean and not self.is_closed:
+            if self.is_paused:
+                self.resume_reading()  # the caller's slowness is not the next one's
             self.pool.release(self)
         else:
             self.pool.discard(self)
@@ -277,12 +311,17 @@ class UpstreamConnection(asyncio.Protocol):
             relay.body_ended(b"")
             relay.finished()
         elif self._mode == _AWAIT_HEAD:
-            relay.closed_before_head(began=bool(self._held) or self._interim_count > 0)
+            began = bool(self._held) or self._interim_count > 0
+            if began or self.requests == 1:  # else it may have been closed for having been idle
+                self.pool.failed(self.target, "closed before the answer's head")
+            relay.closed_before_head(began=began)
         else:
+            self.pool.failed(self.target, "broke off an answer")
             relay.broken(Reason.UPSTREAM_RESET, "the answer ended before its end")
 
     def _fail(self, relay: Relay, detail: str) -> None:
         self._relay = None
         self.pool.discard(self)
         self.close()
+        self.pool.failed(self.target, detail)
         relay.broken(Reason.UPSTREAM_PROTOCOL, detail)

@@ -17,8 +17,10 @@ from gateway.settings.model import (
     AdminSettings,
     AuthorizationSettings,
     Balance,
+    CircuitBreakerSettings,
     ClientSettings,
     Forwarded,
+    HealthCheckSettings,
     IssuerSettings,
     KeySettings,
     LimitBy,
@@ -27,6 +29,7 @@ from gateway.settings.model import (
     LogSettings,
     MetricsSettings,
     Mode,
+    OutlierSettings,
     PolicyTest,
     Rate,
     RateLimitSettings,
@@ -34,8 +37,11 @@ from gateway.settings.model import (
     RewriteSettings,
     RouteSettings,
     StateSettings,
+    TargetSettings,
     TcpAddress,
+    UnixTargetSettings,
     UpstreamSettings,
+    UpstreamTlsSettings,
 )
 from gateway.settings.problems import LATER, SpellingError
 from gateway.settings.scalars import resolve_plain
@@ -101,10 +107,46 @@ class StateText(Text):
         return super().read(node, reading)
 
 
+def place_target(
+    directory: Path, target: TargetSettings | UnixTargetSettings
+) -> TargetSettings | UnixTargetSettings:
+    """Return a target, the path of a unix socket relative to `directory`."""
+    return UnixTargetSettings(directory / target.path) if isinstance(target, UnixTargetSettings) else target
+
+
+def make_upstream_tls(values: Values, node: Node, reading: Reading) -> UpstreamTlsSettings:
+    """Return how `https://` targets are verified."""
+    if "key_file" in values and "certificate_file" not in values:
+        reading.error(node, "the key is required", "its certificate", below="certificate_file")
+    return UpstreamTlsSettings(**values)
+
+
+def make_health_check(values: Values, node: Node, reading: Reading) -> HealthCheckSettings:
+    """Return how targets are asked whether they are well."""
+    values.setdefault("path", "/")
+    return HealthCheckSettings(**values)
+
+
+def make_outlier(values: Values, node: Node, reading: Reading) -> OutlierSettings:
+    """Return when a target is left out."""
+    return OutlierSettings(**values)
+
+
+def make_circuit_breaker(values: Values, node: Node, reading: Reading) -> CircuitBreakerSettings:
+    """Return when an upstream is not asked."""
+    return CircuitBreakerSettings(**values)
+
+
 def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSettings:
     """Return one upstream; it has no targets when none was readable."""
     queue = values.pop("queue", {})
     values.setdefault("targets", ())
+    if (
+        "tls" in values
+        and values["targets"]
+        and not any(isinstance(target, TargetSettings) and target.tls for target in values["targets"])
+    ):
+        reading.warn(node, "tls has no effect: no target is https://")
     if "balance" in values:
         values["balance"] = Balance(values["balance"])
     if "forwarded" in values:

@@ -22,6 +22,7 @@ from gateway.settings.kinds import (
     MapOf,
     OneOrMore,
     Quantity,
+    Ratio,
     SecretText,
     Section,
     Text,
@@ -33,6 +34,7 @@ from gateway.settings.texts import (
     choose_from,
     parse_address,
     parse_admin_host,
+    parse_check_path,
     parse_claim_name,
     parse_client_id,
     parse_file_text,
@@ -49,6 +51,7 @@ from gateway.settings.texts import (
     parse_path_template,
     parse_protocol,
     parse_scope,
+    parse_server_name,
     parse_target,
     parse_variable,
 )
@@ -56,6 +59,7 @@ from gateway.settings.texts import (
 _YEAR = 365 * 86400
 _TIMEOUT = Quantity("duration", parse_duration, 0.001, _YEAR, "from 1ms to 365d; it cannot be unlimited")
 _TIMEOUT_OR_NONE = Quantity("duration", parse_duration, 0, _YEAR, "up to 365d; 0 is unlimited")
+_INTERVAL = Quantity("duration", parse_duration, 0.25, 86400, "from 250ms to 1d")
 _LIFETIME = Quantity("duration", parse_duration, 1, _YEAR, "whole seconds, from 1s to 365d", whole=True)
 _BODY_SIZE = Quantity("size", parse_size, 0, 2**50, "up to 1024TiB; 0 is unlimited")
 _HEADER_SIZE = Quantity("size", parse_size, 1024, 2**20, "from 1KiB to 1MiB")
@@ -199,11 +203,92 @@ QUEUE = Section(
     "queue",
     (
         Field(
-            "size", _COUNT_OR_NONE, "How many requests may wait for a free connection.", "1024", "queue_size"
+            "size",
+            _COUNT_OR_NONE,
+            "How many requests may wait for a free connection. 0: none.",
+            "1024",
+            "queue_size",
         ),
         Field("timeout", _TIMEOUT, "How long one of them may wait.", "1s", "queue_timeout_s"),
     ),
     build.keep_values,
+)
+
+UPSTREAM_TLS = Section(
+    "TLS setting",
+    (
+        Field(
+            "ca_file",
+            _FILE,
+            "The certificate authorities (PEM) that are trusted, and no others. Null: those of the system.",
+            "null",
+        ),
+        Field(
+            "server_name",
+            Text("name", parse_server_name),
+            "The name that is asked for and that the certificate must hold. Null: the target's host.",
+            "null",
+        ),
+        Field(
+            "certificate_file",
+            _FILE,
+            "The certificate (PEM, with its chain) that is shown to targets which ask for one.",
+            "null",
+        ),
+        Field(
+            "key_file",
+            _FILE,
+            "Its private key (PEM, unencrypted). Null: in `certificate_file`, too.",
+            "null",
+        ),
+    ),
+    build.make_upstream_tls,
+)
+
+HEALTH_CHECK = Section(
+    "health check",
+    (
+        Field("path", Text("path", parse_check_path), "What is asked for.", required=True),
+        Field("interval", _INTERVAL, "How often, give or take a tenth.", "5s", "interval_s"),
+        Field("timeout", _TIMEOUT, "How long an answer may take, connecting included.", "2s", "timeout_s"),
+        Field("unhealthy_after", Whole(1, 1000), "Failures in a row that make a target unhealthy.", "3"),
+        Field("healthy_after", Whole(1, 1000), "Good answers in a row that make it healthy again.", "1"),
+    ),
+    build.make_health_check,
+)
+
+OUTLIER = Section(
+    "outlier",
+    (
+        Field(
+            "consecutive_failures",
+            Whole(0, 1000),
+            "Failures in a row of one target. 0: it is never left out.",
+            "5",
+        ),
+        Field(
+            "ejection",
+            _TIMEOUT,
+            "How long it is left out: twice as long each time that it fails again upon its return, up to ten "
+            "times.",
+            "30s",
+            "ejection_s",
+        ),
+    ),
+    build.make_outlier,
+)
+
+CIRCUIT_BREAKER = Section(
+    "circuit breaker",
+    (
+        Field("failure_ratio", Ratio(), "The share of failures that opens the circuit.", "0.5"),
+        Field("window", _TIMEOUT, "The time that is looked at.", "10s", "window_s"),
+        Field("minimum", Whole(1, 1_000_000), "Fewer requests in the window open nothing.", "20"),
+        Field(
+            "open", _TIMEOUT, "How long nothing is sent; then one request at a time tries.", "5s", "open_s"
+        ),
+    ),
+    build.make_circuit_breaker,
 )
 
 UPSTREAM = Section(
@@ -213,12 +298,12 @@ UPSTREAM = Section(
             "targets",
             ListOf(
                 "list of addresses",
-                Text("address", parse_target),
+                Text("address", parse_target, build.place_target),
                 1,
                 hint="name at least one http://host:port",
             ),
-            "The addresses of the resource service: `http://host:port`, one or more. `https://` and "
-            "`unix:` are not available in this version.",
+            "The addresses of the resource service, one or more: `http://host:port`, `https://host:port` or "
+            "`unix:PATH` (a socket, relative to this file).",
             required=True,
         ),
         Field(
@@ -282,10 +367,32 @@ UPSTREAM = Section(
             "idempotent, unanswered and small.",
             "1",
         ),
-        _later("tls", "Certificates towards `https://` targets."),
-        _later("health_check", "Ask each target regularly whether it is well."),
-        _later("outlier", "Leave out a target that fails again and again."),
-        _later("circuit_breaker", "Stop asking an upstream that fails too often."),
+        Field(
+            "tls",
+            UPSTREAM_TLS,
+            "How `https://` targets are verified, and what is shown to them. Certificate and name are always "
+            "verified. The files are read again by every reload, and watched.",
+        ),
+        Field(
+            "health_check",
+            HEALTH_CHECK,
+            "Ask each target regularly, on a connection of its own, whether it is well: 2xx and 3xx are. "
+            "While no target is, the answer is 503 `circuit_open`. Null: targets are not asked.",
+            "null",
+        ),
+        Field(
+            "outlier",
+            OUTLIER,
+            "Leave out a target that fails again and again: no connection, an answer that is broken off, "
+            "malformed or late, or 502, 503, 504. The last one left is never left out.",
+        ),
+        Field(
+            "circuit_breaker",
+            CIRCUIT_BREAKER,
+            "Stop asking an upstream that fails too often (by the same signs): the answer is 503 "
+            "`circuit_open` at once. Null: never.",
+            "null",
+        ),
     ),
     build.make_upstream,
 )

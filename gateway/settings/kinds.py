@@ -159,6 +159,21 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """A share of a whole: above 0, up to 1."""
+
+    label: str = "ratio"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the share."""
+        value = resolve_plain(node.text) if isinstance(node, ScalarNode) and node.plain else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            reading.error(node, f"expected a ratio, found {found(node)}", "a number above 0, up to 1: 0.5")
+            return UNREAD
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Quantity:
     """A duration or size: text with a unit, or a bare number where the parser takes one."""
 

@@ -14,7 +14,9 @@ from gateway.settings.fields import LIMITS
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
+    CircuitBreakerSettings,
     ClientSettings,
+    HealthCheckSettings,
     Mode,
     PlainSecret,
     PolicyTest,
@@ -26,6 +28,7 @@ from gateway.settings.model import (
     Settings,
     Sha256Secret,
     UpstreamSettings,
+    UpstreamTlsSettings,
 )
 from gateway.settings.quantities import format_duration, format_size
 from gateway.settings.scalars import resolve_plain
@@ -128,6 +131,49 @@ def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
         "max_connections": upstream.max_connections,
         "queue": {"size": upstream.queue_size, "timeout": format_duration(upstream.queue_timeout_s)},
         "retries": upstream.retries,
+        **_upstream_tls(upstream),
+        "health_check": _health_check(upstream.health_check),
+        "outlier": {
+            "consecutive_failures": upstream.outlier.consecutive_failures,
+            "ejection": format_duration(upstream.outlier.ejection_s),
+        },
+        "circuit_breaker": _circuit_breaker(upstream.circuit_breaker),
+    }
+
+
+def _upstream_tls(upstream: UpstreamSettings) -> dict[str, Any]:
+    tls = upstream.tls
+    if tls == UpstreamTlsSettings():
+        return {}
+    paths = {
+        "ca_file": tls.ca_file,
+        "certificate_file": tls.certificate_file,
+        "key_file": tls.key_file,
+    }
+    shown = {key: None if path is None else str(path) for key, path in paths.items()}
+    return {"tls": {**shown, "server_name": tls.server_name}}
+
+
+def _health_check(check: HealthCheckSettings | None) -> dict[str, Any] | None:
+    if check is None:
+        return None
+    return {
+        "path": check.path,
+        "interval": format_duration(check.interval_s),
+        "timeout": format_duration(check.timeout_s),
+        "unhealthy_after": check.unhealthy_after,
+        "healthy_after": check.healthy_after,
+    }
+
+
+def _circuit_breaker(breaker: CircuitBreakerSettings | None) -> dict[str, Any] | None:
+    if breaker is None:
+        return None
+    return {
+        "failure_ratio": breaker.failure_ratio,
+        "window": format_duration(breaker.window_s),
+        "minimum": breaker.minimum,
+        "open": format_duration(breaker.open_s),
     }
 
 

@@ -1,11 +1,12 @@
 """Show which texts are accepted, each refused one beside a twin that is not."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gateway.settings import texts
-from gateway.settings.model import TargetSettings, TcpAddress
+from gateway.settings.model import TargetSettings, TcpAddress, UnixTargetSettings
 from gateway.settings.problems import SpellingError
 
 ACCEPTED = [
@@ -21,6 +22,11 @@ ACCEPTED = [
     (texts.parse_target, "http://10.0.0.1", TargetSettings("10.0.0.1", 80)),
     (texts.parse_target, "http://country-service:9001/", TargetSettings("country-service", 9001)),
     (texts.parse_target, "http://[fd00::1]:9001", TargetSettings("fd00::1", 9001)),
+    (texts.parse_target, "https://country", TargetSettings("country", 443, tls=True)),
+    (texts.parse_target, "https://country:8443", TargetSettings("country", 8443, tls=True)),
+    (texts.parse_target, "unix:/run/x.sock", UnixTargetSettings(Path("/run/x.sock"))),
+    (texts.parse_server_name, "Service.internal.", "Service.internal"),
+    (texts.parse_check_path, "/healthz?full=1", "/healthz?full=1"),
     (texts.parse_host_pattern, "API.Example.com", "api.example.com"),
     (texts.parse_host_pattern, "*.example.com", "*.example.com"),
     (texts.parse_host_value, "api.example.com:8443", "api.example.com:8443"),
@@ -70,9 +76,13 @@ REFUSED = [
         texts.parse_target,
         [
             "country:9001",
-            "https://country",
-            "unix:/run/x",
+            "ftp://country",
+            "unix:",
+            "unix:/a\n",
             "http://",
+            "https://",
+            "https://a/b",
+            "https://a:0",
             "http://a/b",
             "http://a?b",
             "http://u@a",
@@ -82,6 +92,8 @@ REFUSED = [
             "http://a:99999",
         ],
     ),
+    (texts.parse_server_name, ["", "a:80", "*.a", "a b", "a/b"]),
+    (texts.parse_check_path, ["", "healthz", "/a b", "/a#b", "/a\r\nX: y", "/ä", "http://a/"]),
     (texts.parse_host_pattern, ["", "*", "*.com", "a.*.com", "api.example.com:80", "*.1.2.3.4", "a/b"]),
     (
         texts.parse_issuer_url,
