@@ -157,6 +157,7 @@ class ContentWatch:
         self._paths: tuple[Path, ...] = ()
         self._stats: tuple[FileStat, ...] = ()
         self._content = ""
+        self._missed = False
 
     async def look(self) -> None:
         """Remember what the watched files hold now, before they are read."""
@@ -169,11 +170,20 @@ class ContentWatch:
         content = await asyncio.to_thread(content_fingerprint, paths)
         self._paths, self._stats, self._content = paths, stats, content
 
+    async def begin(self) -> None:
+        """Look for the first time at files that were read already; what changed since is not lost."""
+        await self._look()
+        stats = await asyncio.to_thread(stat_fingerprint, self._paths)
+        self._missed = any(each.changed_ns >= (self._since - CLOCK_TICK_S) * 1e9 for each in stats)
+
     async def watch(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
         """Look again and again, on a thread, until cancelled."""
         while True:
             if tuple(self._watched()) != self._paths:
-                await self._watch_others()
+                await self.begin()
+            if self._missed:
+                self._missed = False
+                await self._reload()
             await asyncio.sleep(interval_s)
             stats = await asyncio.to_thread(stat_fingerprint, self._paths)
             if stats == self._stats:
@@ -182,13 +192,6 @@ class ContentWatch:
             if content == self._content:
                 self._stats = stats
                 continue
-            await self._reload()
-
-    async def _watch_others(self) -> None:
-        """Begin with paths that were not looked at before they were read; what changed since counts."""
-        await self._look()
-        stats = await asyncio.to_thread(stat_fingerprint, self._paths)
-        if any(each.changed_ns >= (self._since - CLOCK_TICK_S) * 1e9 for each in stats):
             await self._reload()
 
 

@@ -59,10 +59,8 @@ def watched(tmp_path):
 async def reloads(watched):
     # Later than the time stamps of the files by more than the watch's allowance for clocks.
     watch = Reloads([watched / "a.yaml", watched], since=time.time() + 1)
+    await watch.watch.begin()
     task = asyncio.create_task(watch.watch.watch(interval_s=INTERVAL_S))
-    async with asyncio.timeout(10):
-        while not watch.watch._content:  # noqa: ASYNC110 - the watch tells nobody that it has begun
-            await asyncio.sleep(INTERVAL_S)
     yield watch
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
