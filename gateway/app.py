@@ -149,6 +149,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             return result
 
         watch = ContentWatch(lambda: live.watched, reload, since=now)
+        await watch.begin()
         started = perf_counter()
         exposition = Exposition(metrics)
         admin = await _open_admin(
