@@ -36,6 +36,7 @@ DETAILS: dict[Reason, str] = {
     Reason.BAD_PATH: "The path is ambiguous or malformed.",
     Reason.RATE_LIMITED: "Too many requests; try again later.",
     Reason.OVERLOADED: "Too much is going on; try again soon.",
+    Reason.CIRCUIT_OPEN: "The service behind this gateway is not well and is not asked for the moment.",
     Reason.DRAINING: "This gateway is shutting down; try again.",
     Reason.KEYS_UNAVAILABLE: "Tokens cannot be verified at the moment.",
     Reason.UPSTREAM_CONNECT: "The service behind this gateway cannot be reached.",
