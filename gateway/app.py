@@ -59,6 +59,7 @@ from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
+from gateway.proxy.health import CircuitState
 from gateway.settings.model import ListenerSettings, LogSettings, Settings
 from gateway.settings.problems import SettingsError
 from gateway.state.interface import StateStore, StateUnavailableError
@@ -500,6 +501,12 @@ def _gauges(gate: Gate, live: Live, state: RuntimeState) -> Iterable[GaugeSample
     for name, pool in gate.pools.items():
         for pool_state, count in pool.gauges.items():
             yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)
+        if name != ISSUER:
+            for target, in_use in pool.targets_in_use():
+                yield GaugeSample(families.UPSTREAM_HEALTHY, (name, target), int(in_use))
+        for circuit_state in CircuitState if pool.circuit_state else ():
+            is_it = circuit_state is pool.circuit_state
+            yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
     main, probation, _ = state.cache.sizes
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
     for key in live.snapshot.keys.keys:

@@ -215,6 +215,12 @@ UPSTREAM_POOL = _gauge(
     "upstream",
     "state",
 )
+UPSTREAM_HEALTHY = _gauge(
+    "sidegate_upstream_healthy", "1 while requests are sent to the target.", "upstream", "target"
+)
+UPSTREAM_CIRCUIT = _gauge(
+    "sidegate_upstream_circuit_state", "1 for the state of the circuit breaker.", "upstream", "state"
+)
 TOKEN_CACHE_ENTRIES = _gauge("sidegate_token_cache_entries", "Verified tokens held in memory.")
 SIGNING_KEY_INFO = _gauge(
     "sidegate_signing_key_info", "The keys of the key directory.", "kid", "alg", "state"
