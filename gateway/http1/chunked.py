@@ -115,7 +115,7 @@ class ChunkedReader:
             return position + 2
         end = data.find(b"\r\n\r\n", position)
         if end < 0:
-            if len(data) - position > TRAILER_LIMIT_BYTES:
+            if len(data) - position > TRAILER_LIMIT_BYTES + 3:  # but for the last byte of the end
                 raise ChunkError("the trailer section is too long")
             self._held = data[position:]
             return -1

@@ -31,7 +31,8 @@ CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\x
 MAX_FORWARDS = re.compile(rb"[0-9]{1,9}")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+    # W3C Trace Context: nothing may follow in version 00, anything in later ones; ff is none.
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 HOST = re.compile(
     # RFC 3986 3.2.2 and 3.2.3: an IPv6 literal in brackets or a registered name or IPv4, then a port.
@@ -40,9 +41,9 @@ HOST = re.compile(
 ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#@]*)(/[^?]*)?(\?.*)?")
 
 METHODS = frozenset(
-    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE "
-    b"MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE "
-    b"PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE UPDATE".split()
+    b"ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE "
+    b"NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE "
+    b"UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
 """The methods that are forwarded; CONNECT and TRACE are not (RFC 9110 9.3.6, 9.3.8)."""
 

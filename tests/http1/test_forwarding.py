@@ -1,0 +1,176 @@
+"""Show what is removed from a caller's fields, by name and however the name is spelled."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http1.forwarding import (
+    RULES_PER_BLOCK,
+    ForwardingRules,
+    forwardable_fields,
+    forwarded_element,
+    identity_fields,
+    join_forwarded_for,
+    may_forward,
+)
+from gateway.http1.request import FieldBlock, read_fields
+
+
+def rules(
+    *,
+    keep: frozenset[bytes] = frozenset(),
+    token: bool = False,
+    host: bytes | None = None,
+    x: bool = False,
+    trusted: bool = False,
+) -> ForwardingRules:
+    return ForwardingRules(
+        keep_headers=keep, forward_token=token, host=host, forwarded_x=x, trusted_peer=trusted
+    )
+
+
+def block_of(lines: bytes) -> FieldBlock:
+    block = read_fields(b"Host: a\r\n" + lines + b"\r\n", max_fields=100)
+    assert isinstance(block, FieldBlock)
+    return block
+
+
+def passed(lines: bytes, with_rules: ForwardingRules) -> bytes:
+    """Return what passes of these lines, without the Host line."""
+    return forwardable_fields(block_of(lines), with_rules).removeprefix(b"Host: a\r\n")
+
+
+SEPARATORS = st.text("-_.~!#$%&'*+^`|", min_size=1, max_size=2)
+
+
+@given(
+    st.sampled_from([("x", "auth"), ("x", "sidegate")]),
+    SEPARATORS | st.just(""),
+    SEPARATORS,
+    SEPARATORS | st.just(""),
+    st.from_regex(r"[a-z0-9]{0,8}", fullmatch=True),
+    st.booleans(),
+    st.data(),
+)
+def test_no_spelling_of_an_identity_field_passes(
+    parts: tuple[str, str],
+    before: str,
+    between: str,
+    behind: str,
+    rest: str,
+    trusted: bool,
+    data: st.DataObject,
+) -> None:
+    name = before + between.join(parts) + (behind + rest if behind else "")
+    spelled = "".join(data.draw(st.sampled_from([c.lower(), c.upper()])) for c in name).encode()
+    everything = rules(keep=frozenset({spelled.lower()}), token=True, x=True, trusted=trusted)
+    assert passed(spelled + b": forged\r\n", everything).startswith(b"X-Forwarded-Host") or not passed(
+        spelled + b": forged\r\n", everything
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "kept", "trusted"),
+    [
+        # (by default, when named in keep_headers, from a trusted peer)
+        (b"accept", True, True, True),
+        (b"x-authority", True, True, True),
+        (b"x-authenticated-user", True, True, True),
+        (b"x-custom", True, True, True),
+        (b"x_custom", False, True, False),
+        (b"connection", False, False, False),
+        (b"te", False, False, False),
+        (b"transfer-encoding", False, False, False),
+        (b"proxy-authorization", False, False, False),
+        (b"x-forwarded-for", False, True, True),
+        (b"x-forwarded-prefix", False, True, True),
+        (b"x_forwarded_for", False, True, False),
+        (b"x-forwarded_for", False, True, False),
+        (b"x.forwarded.for", False, True, False),
+        (b"forwarded", False, True, True),
+        (b"x-http-method-override", False, True, False),
+        (b"x_http_method_override", False, True, False),
+        (b"x-original-url", False, True, False),
+        (b"x.original.url", False, True, False),
+        (b"x-auth-client-id", False, False, False),
+        (b"x-auth", False, False, False),
+    ],
+)
+def test_names(name: bytes, passes: bool, kept: bool, trusted: bool) -> None:
+    assert may_forward(name, rules()) is passes
+    assert may_forward(name, rules(keep=frozenset({name}))) is kept
+    assert may_forward(name, rules(trusted=True)) is trusted
+
+
+@pytest.mark.parametrize(
+    ("lines", "with_rules", "expected"),
+    [
+        (b"Authorization: x\r\n", rules(), b""),
+        (b"Authorization: x\r\n", rules(token=True), b"Authorization: x\r\n"),
+        (b"aUTHORIZATION: x\r\n", rules(keep=frozenset({b"authorization"})), b""),
+        (b"Connection: authorization\r\nAuthorization: x\r\n", rules(token=True), b""),
+        (b"A: 1\r\nConnection: a\r\n", rules(), b""),
+        (b"Content-Length: 3\r\n", rules(keep=frozenset({b"content-length"})), b""),
+        (b"X-Request-Id: x\r\ntraceparent: x\r\n", rules(), b""),
+        (b"", rules(x=True), b"X-Forwarded-Host: a\r\n"),
+        (b"X-Forwarded-Host: b\r\n", rules(x=True), b"X-Forwarded-Host: a\r\n"),
+        (b"X-Forwarded-Host: b\r\n", rules(x=True, trusted=True), b"X-Forwarded-Host: b\r\n"),
+        (b"X-Forwarded-For: 9\r\n", rules(trusted=True), b"X-Forwarded-For: 9\r\n"),
+        (b"X-Forwarded-For: 9\r\n", rules(x=True, trusted=True), b"X-Forwarded-Host: a\r\n"),
+    ],
+)
+def test_fields(lines: bytes, with_rules: ForwardingRules, expected: bytes) -> None:
+    assert passed(lines, with_rules) == expected
+
+
+def test_the_result_is_remembered_by_rules_and_bounded() -> None:
+    block = block_of(b"A: 1\r\n")
+    ours = rules()
+    first = forwardable_fields(block, ours)
+    assert forwardable_fields(block, ours) is first
+    for number in range(100):
+        assert forwardable_fields(block, rules(host=b"h%d" % number)) == b"Host: h%d\r\nA: 1\r\n" % number
+        assert len(block.forwardable) <= RULES_PER_BLOCK
+    assert forwardable_fields(block, ours) == first
+
+
+OWN = b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (b"", OWN),
+        (b"X-Forwarded-For: 9\r\n", OWN.replace(b"10.0", b"9, 10.0")),
+        (b"X-Forwarded-For: 9, 8\r\nX-Forwarded-For: 7\r\n", OWN.replace(b"10.0", b"9, 8, 7, 10.0")),
+        (b"X-Forwarded-For:\r\n", OWN),
+        (b"X-Forwarded-For: 9\r\nConnection: x-forwarded-for\r\n", OWN),
+        (b"X-Forwarded-Proto: https\r\n", b"X-Forwarded-For: 10.0.0.1\r\n"),
+        (b"X-Forwarded-Proto: https\r\nConnection: x-forwarded-proto\r\n", OWN),
+    ],
+)
+def test_entries_of_a_trusted_peer_come_before_ours(lines: bytes, expected: bytes) -> None:
+    assert join_forwarded_for(OWN, block_of(lines), rules(x=True, trusted=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("10.0.0.1", b"for=10.0.0.1;proto=http"),
+        ("::1", b'for="[::1]";proto=http'),
+        ("", b"for=unknown;proto=http"),
+    ],
+)
+def test_forwarded_elements(peer: str, expected: bytes) -> None:
+    assert forwarded_element(peer, "http") == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "line"),
+    [("a b", b"X-Auth-Scope: a b\r\n"), (None, b"X-Auth-Scope: \r\n"), ("é", b""), ("a\r\nX: 1", b"")],
+)
+def test_identity_fields(scope: str | None, line: bytes) -> None:
+    lines = identity_fields(client_id="c 1", subject="s", audience="https://a.example/x", scope=scope)
+    assert lines == (
+        b"X-Auth-Client-Id: c 1\r\nX-Auth-Subject: s\r\nX-Auth-Audience: https://a.example/x\r\n" + line
+    )

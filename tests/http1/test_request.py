@@ -1,0 +1,302 @@
+"""Hold the request reader to tables of heads, and to llhttp and its memo."""
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http1.grammar import METHODS
+from gateway.http1.request import (
+    MEMO_BLOCK_BYTES,
+    BadRequest,
+    FieldBlock,
+    RequestHead,
+    RequestReader,
+    is_authority,
+    read_fields,
+)
+
+
+def head_of(lines: bytes, *, line: bytes = b"GET /x HTTP/1.1") -> RequestHead | BadRequest:
+    return RequestReader(max_fields=100).read(line + b"\r\n" + lines + b"\r\n")
+
+
+def accepted(lines: bytes, *, line: bytes = b"GET /x HTTP/1.1") -> RequestHead:
+    head = head_of(lines, line=line)
+    assert isinstance(head, RequestHead), head
+    return head
+
+
+def block_of(lines: bytes) -> FieldBlock:
+    return accepted(b"Host: a\r\n" + lines).block
+
+
+LINES = [
+    (b"GET /x HTTP/1.1", ("GET", b"/x", 1)),
+    (b"GET /x HTTP/1.0", ("GET", b"/x", 0)),
+    (b"GET /x?a=%zz&b=[]{}|^` HTTP/1.1", ("GET", b"/x?a=%zz&b=[]{}|^`", 1)),
+    (b"GET http://a/x HTTP/1.1", ("GET", b"http://a/x", 1)),
+    (b"OPTIONS * HTTP/1.1", ("OPTIONS", b"*", 1)),
+    (b"M-SEARCH / HTTP/1.1", ("M-SEARCH", b"/", 1)),
+    (b"QUERY / HTTP/1.1", ("QUERY", b"/", 1)),
+    (b"GET " + b"/" * 20_000 + b" HTTP/1.1", ("GET", b"/" * 20_000, 1)),
+]
+
+
+@pytest.mark.parametrize(("line", "parts"), LINES, ids=lambda value: repr(value)[:40])
+def test_request_lines(line: bytes, parts: tuple[str, bytes, int]) -> None:
+    head = accepted(b"Host: a\r\n", line=line)
+    assert (head.method, head.target, head.minor_version) == parts
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_that_is_forwarded_is_known_to_llhttp(method: bytes) -> None:
+    httptools.HttpRequestParser(object()).feed_data(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert accepted(b"Host: a\r\n", line=method + b" / HTTP/1.1").method == method.decode()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"CONNECT a:1 HTTP/1.1", 501),
+        (b"TRACE / HTTP/1.1", 501),
+        (b"FOO / HTTP/1.1", 501),
+        (b"Get / HTTP/1.1", 501),
+        (b"X" * 33 + b" / HTTP/1.1", 400),
+        (b"GET / HTTP/1.2", 505),
+        (b"GET / HTTP/2.0", 505),
+        (b"GET /# HTTP/2.0", 505),
+        (b"GET /# HTTP/1.1", 400),
+        (b"GET / HTTP/1.1 ", 400),
+        (b"GET / HTTP/1.11", 400),
+        (b"GET  / HTTP/1.1", 400),
+        (b"GET /\x80 HTTP/1.1", 400),
+        (b"GET /", 400),
+        (b"GET", 400),
+        (b"", 400),
+    ],
+)
+def test_refused_request_lines(line: bytes, status: int) -> None:
+    head = head_of(b"Host: a\r\n", line=line)
+    assert isinstance(head, BadRequest)
+    assert (head.status, head.reason) == (status, "bad_framing")
+    assert head.detail.isascii()
+
+
+FRAMING = [
+    (b"", (None, False)),
+    (b"Content-Length: 0\r\n", (0, False)),
+    (b"content-length:7\r\n", (7, False)),
+    (b"Content-Length: \t 7 \t\r\n", (7, False)),
+    (b"Content-Length: 007\r\n", (7, False)),
+    (b"Content-Length: 999999999999999999\r\n", (999999999999999999, False)),
+    (b"Transfer-Encoding: chunked\r\n", (None, True)),
+    (b"TRANSFER-ENCODING:  CHUNKED \r\n", (None, True)),
+    (b"Content-Length: 1000000000000000000\r\n", 400),
+    (b"Content-Length: 18446744073709551617\r\n", 400),
+    (b"Content-Length: 1, 1\r\n", 400),
+    (b"Content-Length: 1\r\nContent-Length: 1\r\n", 400),
+    (b"Content-Length: 1 1\r\n", 400),
+    (b"Content-Length: 1;\r\n", 400),
+    (b"Content-Length:\r\n", 400),
+    (b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
+    (b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", 400),
+    (b"Transfer-Encoding: gzip, chunked\r\n", 501),
+    (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+    (b"Transfer-Encoding: chunked;q=1\r\n", (501, 400)),
+    (b"Transfer-Encoding: chunked,\r\n", (501, 400)),
+    (b"Transfer-Encoding: , chunked\r\n", (501, 400)),
+    (b"Transfer-Encoding: \x0bchunked\r\n", 400),
+    (b"Transfer_Encoding: chunked\r\n", (None, False)),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), FRAMING)
+def test_framing(lines: bytes, expected: object) -> None:
+    head = head_of(b"Host: a\r\n" + lines, line=b"POST / HTTP/1.1")
+    if isinstance(head, BadRequest):
+        assert head.status in (expected if isinstance(expected, tuple) else (expected,))
+    else:
+        assert (head.block.content_length, head.block.chunked) == expected
+
+
+def test_a_coding_does_not_exist_in_http_1_0() -> None:
+    reader = RequestReader(max_fields=100)
+    lines = b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for line, kind in ((b"1.1", RequestHead), (b"1.0", BadRequest), (b"1.1", RequestHead)):
+        assert isinstance(reader.read(b"POST / HTTP/%b\r\n" % line + lines), kind)
+
+
+def test_only_http_1_0_may_do_without_host() -> None:
+    reader = RequestReader(max_fields=100)
+    for line, kind in ((b"1.0", RequestHead), (b"1.1", BadRequest), (b"1.0", RequestHead)):
+        assert isinstance(reader.read(b"GET / HTTP/%b\r\nX: 1\r\n\r\n" % line), kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted_"),
+    [
+        (b"a", True),
+        (b"a.example:80", True),
+        (b"a_b.example", True),
+        (b"a.example.", True),
+        (b"127.0.0.1:65535", True),
+        (b"[::1]", True),
+        (b"[::1]:80", True),
+        (b"[::ffff:1.2.3.4]:80", True),
+        (b"", False),
+        (b":80", False),
+        (b"a:", False),
+        (b"a:65536", False),
+        (b"a:000080", False),
+        (b"a:80:80", False),
+        (b"a:8x", False),
+        (b"::1", False),
+        (b"[::1", False),
+        (b"[::1]x", False),
+        (b"[::1]:", False),
+        (b"a b", False),
+        (b"a,b", False),
+        (b"a/b", False),
+        (b"a@b", False),
+        (b"a?b", False),
+        (b"a#b", False),
+        (b"a%41", False),
+        (b"\xc3\xa9", False),
+        (b"x" * 256, False),
+    ],
+)
+def test_authorities(value: bytes, accepted_: bool) -> None:
+    assert is_authority(value) == accepted_
+    assert isinstance(head_of(b"Host: " + value + b"\r\n"), RequestHead) == accepted_
+
+
+def test_what_a_block_says() -> None:
+    block = block_of(
+        b"CONNECTION: Close, , x-A\r\nConnection:keep-alive\r\nAuthorization: Bearer a\r\n"
+        b"authorization: b\r\nExpect: 100-Continue\r\nX-Request-Id: id-1\r\nVia: 1.1 a\r\nVia: 1.0 b\r\nX: \xff \r\n"
+    )
+    assert block.fields[-1] == (b"x", b"X", b"\xff")
+    assert block.connection_options == {b"close", b"x-a", b"keep-alive"}
+    assert (block.close, block.keep_alive) == (True, True)
+    assert (block.authorization, block.authorization_count) == (b"Bearer a", 2)
+    assert (block.expect_continue, block.expect_unknown) == (True, False)
+    assert block.request_id == b"id-1"
+    assert block.via == (b"1.1 a", b"1.0 b")
+
+
+@pytest.mark.parametrize("value", [b"tea", b"100-continue, tea", b"100-continue;q", b""])
+def test_unknown_expectations(value: bytes) -> None:
+    assert block_of(b"Expect: " + value + b"\r\n").expect_unknown
+
+
+GOOD_TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([GOOD_TRACE], GOOD_TRACE),
+        ([b"cc" + GOOD_TRACE[2:] + b"-more"], b"cc" + GOOD_TRACE[2:] + b"-more"),
+        ([GOOD_TRACE, GOOD_TRACE], None),
+        ([GOOD_TRACE + b"-more"], None),
+        ([b"ff" + GOOD_TRACE[2:]], None),
+        ([GOOD_TRACE[:-3]], None),
+        ([GOOD_TRACE.replace(b"b7ad6b7169203331", b"0" * 16)], None),
+    ],
+)
+def test_trace_contexts(lines: list[bytes], kept: bytes | None) -> None:
+    block = block_of(b"".join(b"traceparent: %b\r\n" % line for line in lines))
+    assert block.traceparent == kept
+
+
+def test_two_request_ids_are_none() -> None:
+    assert block_of(b"X-Request-Id: a\r\nX-Request-Id: b\r\n").request_id is None
+
+
+def test_the_number_of_fields_is_limited() -> None:
+    for count, status in ((9, None), (10, 431)):
+        head = RequestReader(max_fields=10).read(
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * count + b"\r\n"
+        )
+        assert (head.status if isinstance(head, BadRequest) else None) == status
+    head = RequestReader(max_fields=0).read(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5000 + b"\r\n")
+    assert isinstance(head, RequestHead)
+
+
+# --- the memo, and llhttp
+
+
+FIELD_TEXT = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [b"X", b"Host", b"Content-Length", b"Transfer-Encoding", b"Connection", b"X_y", b"", b"a b"]
+        ),
+        st.sampled_from([b": ", b":", b" : ", b""]),
+        st.sampled_from([b"1", b"a", b"chunked", b"close", b"\x80", b"\x00", b"1, 1", b"", b"a:1"]),
+        st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\n ", b"\r"]),
+    ).map(b"".join),
+    max_size=5,
+).map(b"".join)
+
+
+@given(FIELD_TEXT | st.binary(max_size=60), st.sampled_from([b"1.0", b"1.1"]))
+def test_a_hit_of_the_memo_is_what_a_miss_would_be(lines: bytes, version: bytes) -> None:
+    head = b"POST /x HTTP/%b\r\nHost: a\r\n%b\r\n\r\n" % (version, lines)
+    head = head[: head.find(b"\r\n\r\n") + 4]
+    used = RequestReader(max_fields=100)
+    used.read(head)
+    again, anew = used.read(head), RequestReader(max_fields=100).read(head)
+    if isinstance(anew, RequestHead) and isinstance(again, RequestHead):
+        assert again.block.fields == anew.block.fields
+        assert (again.method, again.target, again.minor_version) == (
+            anew.method,
+            anew.target,
+            anew.minor_version,
+        )
+        assert (again.block.content_length, again.block.chunked) == (
+            anew.block.content_length,
+            anew.block.chunked,
+        )
+    else:
+        assert again == anew
+
+
+class Oracle:
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.strip(b" \t")))
+
+
+@given(FIELD_TEXT | st.binary(max_size=60))
+def test_what_is_accepted_llhttp_reads_alike(lines: bytes) -> None:
+    """Whole and byte by byte: our reader only ever refuses more."""
+    lines += b"\r\n"
+    block = read_fields(lines, max_fields=100)
+    if isinstance(block, FieldBlock):
+        oracle = Oracle()
+        parser = httptools.HttpRequestParser(oracle)
+        try:
+            for byte in b"POST / HTTP/1.1\r\n" + lines:
+                parser.feed_data(bytes([byte]))
+        except httptools.HttpParserUpgrade:
+            pass
+        assert [(lower, value) for lower, _, value in block.fields] == oracle.fields
+
+
+@given(st.binary(max_size=200))
+def test_no_input_raises(head: bytes) -> None:
+    RequestReader(max_fields=100).read(head)
+    RequestReader(max_fields=100).read(head + b"\r\n\r\n")
+
+
+def test_a_block_is_shared_by_equal_fields_and_large_ones_are_not_kept() -> None:
+    reader = RequestReader(max_fields=100)
+    small = b"Host: a\r\n\r\n"
+    large = b"Host: a\r\nX: " + b"x" * MEMO_BLOCK_BYTES + b"\r\n\r\n"
+    for lines, shared in ((small, True), (large, False)):
+        heads = [reader.read(line + lines) for line in (b"GET /a HTTP/1.1\r\n", b"PUT /b HTTP/1.0\r\n")]
+        blocks = [head.block for head in heads if isinstance(head, RequestHead)]
+        assert (blocks[0] is blocks[1]) == shared
