@@ -7,7 +7,7 @@ which a pipelined next request depends on; `tests/http1/test_chunked.py` holds b
 against each other.
 
 Extensions are read over, bounded and dropped (RFC 9112 7.1.1). Trailers are bounded,
-held to the field pattern and dropped (RFC 9110 6.5.1 allows it).
+held to the field pattern and kept apart: `gateway.http1.forwarding` says which of them pass.
 
 Sources: RFC 9112 7.1.
 """
@@ -33,7 +33,7 @@ class ChunkedReader:
     Feed bytes until `done`; what is left over after the end stays in `rest`.
     """
 
-    __slots__ = ("_extension_bytes", "_held", "_in_trailers", "_remaining", "done", "rest")
+    __slots__ = ("_extension_bytes", "_held", "_in_trailers", "_remaining", "done", "rest", "trailers")
 
     def __init__(self) -> None:
         self._held = b""
@@ -44,6 +44,8 @@ class ChunkedReader:
         self._in_trailers = False
         self.done = False
         self.rest = b""
+        self.trailers = b""
+        """The trailer lines, each with its CRLF, once `done`."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pieces of body data in `data`, none of them empty.
@@ -122,7 +124,13 @@ class ChunkedReader:
         if end - position > TRAILER_LIMIT_BYTES or not grammar.FIELD_LINES.fullmatch(data, position, end + 4):
             raise ChunkError("the trailer section is malformed")
         self.done = True
+        self.trailers = data[position : end + 2]
         return end + 4
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    """Return the end of a chunked body with these trailer lines, which may be none."""
+    return b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK
 
 
 def chunk(data: bytes) -> bytes:

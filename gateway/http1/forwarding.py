@@ -39,7 +39,26 @@ _OVERRIDES = frozenset(
 )
 """Fields with which some frameworks let a caller change method or path after it was judged."""
 
-_REPLACED = frozenset({b"host", b"content-length", b"x-request-id", b"traceparent", b"authorization"})
+_NEVER_TRAILERS = frozenset(
+    {
+        b"host",
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"www-authenticate",
+        b"expect",
+        b"max-forwards",
+        b"range",
+        b"cache-control",
+        b"via",
+        b"x-request-id",
+        b"traceparent",
+        b"sidegate-reason",
+    }
+)
+_REPLACED = frozenset(
+    {b"host", b"max-forwards", b"content-length", b"x-request-id", b"traceparent", b"authorization"}
+)
 """Fields that are written anew, or decided upon, for each request."""
 
 
@@ -118,6 +137,29 @@ def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
     if rules.forwarded_x and b"x-forwarded-host" not in names and block.host is not None:
         lines.append(b"X-Forwarded-Host: %b\r\n" % block.host)
     return b"".join(lines)
+
+
+def forwardable_trailers(trailers: bytes, rules: ForwardingRules | None) -> bytes:
+    """Return those of the trailer lines that may pass (RFC 9110 6.5.1).
+
+    A trailer can never be what a head decides: framing, routing, authentication,
+    forwarding or identity fields in a trailer section are dropped.
+
+    Args:
+        trailers: Lines that `gateway.http1.chunked` accepted.
+        rules: Of the upstream for a request's trailers, None for an answer's.
+    """
+    passing = []
+    for line in trailers.splitlines(keepends=True):
+        name = line.partition(b":")[0].lower()
+        if name in HOP_BY_HOP or name in _NEVER_TRAILERS or name.startswith(b"content-"):
+            continue
+        if rules is not None and not may_forward(name, rules):
+            continue
+        if spelled_alike(name).startswith((b"x-forwarded", b"forwarded")):
+            continue
+        passing.append(line)
+    return b"".join(passing)
 
 
 def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRules) -> bytes:

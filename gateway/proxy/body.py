@@ -13,6 +13,9 @@ class CountedBody:
 
     __slots__ = ("done", "remaining", "rest")
 
+    trailers = b""
+    """A counted body has none."""
+
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.done = length == 0
@@ -56,6 +59,11 @@ class LimitedChunkedBody:
     def done(self) -> bool:
         """Whether the last chunk and the trailers were read."""
         return self._reader.done
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer lines, once done."""
+        return self._reader.trailers
 
     @property
     def rest(self) -> bytes:

@@ -399,6 +399,10 @@ class DownstreamConnection(asyncio.Protocol):
         verdict = snapshot.enforcer.check(location, block, now, peer)
         if not verdict.permits:
             return location, query, verdict, None, gate.refuse_verdict(verdict)
+        if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):
+            # RFC 9110 7.6.2: the last one who may see it answers it.
+            used_up = Refusal(200, Reason.OK, "Max-Forwards is used up: this gateway answers itself.")
+            return location, query, verdict, None, used_up
         route = location.route
         assert route is not None
         return location, query, verdict, snapshot.plans[route.upstream], None
@@ -432,7 +436,7 @@ class DownstreamConnection(asyncio.Protocol):
         if relay is not None:
             if not body.done:
                 self.deadline = _after(self.gate.limits.body_idle_timeout_s)
-            relay.take_body(pieces, last=body.done)
+            relay.take_body(pieces, last=body.done, trailers=body.trailers)
         elif body.done:
             self.deadline = _after(self.gate.limits.keep_alive_timeout_s)
         return body.rest

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Location, Verdict
-from gateway.http1.chunked import LAST_CHUNK, chunk
+from gateway.http1.chunked import LAST_CHUNK, chunk, last_chunk
 from gateway.http1.forwarding import (
     RULES_PER_BLOCK,
     ForwardingRules,
     forwardable_fields,
+    forwardable_trailers,
     forwarded_element,
     join_forwarded_for,
 )
@@ -129,7 +130,7 @@ class Relay:
 
     # --- the request: from downstream to upstream
 
-    def take_body(self, pieces: list[bytes], *, last: bool) -> None:
+    def take_body(self, pieces: list[bytes], *, last: bool, trailers: bytes = b"") -> None:
         """Take body data of the request, in the order it arrived, and whether it was the last."""
         if not pieces and not last:
             return
@@ -138,7 +139,7 @@ class Relay:
         if self._head.block.chunked:
             pieces = [chunk(piece) for piece in pieces]
             if last:
-                pieces.append(LAST_CHUNK)
+                pieces.append(last_chunk(self._passing_trailers(trailers) if trailers else b""))
         connection = self._connection
         if self._replay is not None:
             self._replay.extend(pieces)
@@ -150,6 +151,12 @@ class Relay:
             self.body_sent = True
             if connection is not None:
                 self._await_answer(perf_counter())
+
+    def _passing_trailers(self, trailers: bytes) -> bytes:
+        plan = self._plan
+        assert plan is not None
+        rules = plan.trusted_rules if self._downstream.is_trusted else plan.rules
+        return forwardable_trailers(trailers, rules)
 
     def begin(self) -> None:
         """Ask for a connection to the upstream."""
@@ -353,11 +360,15 @@ class Relay:
         self._downstream.write(chunk(data) if self._response_chunked else data)
         self._downstream.answering(self.idle_timeout_s)
 
-    def body_ended(self, data: bytes) -> None:
+    def body_ended(self, data: bytes, trailers: bytes = b"") -> None:
         """Send on the last body data of the answer, which may be empty."""
         self.response_bytes += len(data)
         if self._response_chunked:
-            data = chunk(data) + LAST_CHUNK if data else LAST_CHUNK
+            passing = b""
+            if trailers and self._head.block.takes_trailers:
+                passing = forwardable_trailers(trailers, None)
+            ending = last_chunk(passing)
+            data = chunk(data) + ending if data else ending
         if data:
             self._downstream.write(data)
 

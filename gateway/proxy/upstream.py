@@ -282,15 +282,15 @@ class UpstreamConnection(asyncio.Protocol):
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if chunks.done:
             self._chunks = None
-            self._end(relay, body, clean=not chunks.rest)
+            self._end(relay, body, clean=not chunks.rest, trailers=chunks.trailers)
         elif body:
             relay.body_received(body)
 
-    def _end(self, relay: Relay, data: bytes, *, clean: bool) -> None:
+    def _end(self, relay: Relay, data: bytes, *, clean: bool, trailers: bytes = b"") -> None:
         """End the answer where its framing says it ends."""
         self._relay = None
         clean = clean and self._reusable
-        relay.body_ended(data)
+        relay.body_ended(data, trailers)
         self._leave(clean=clean and relay.body_sent)
         relay.finished()
 
