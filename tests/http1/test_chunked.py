@@ -79,8 +79,8 @@ ACCEPTED = [
     (b"5\r\n\r\n\r\n\r\r\n0\r\n\r\n", b"\r\n\r\n\r"),
     (b"5\r\nhello\r\n0\r\nA: 1\r\nB:\r\n\r\n", b"hello"),
 ]
-SPACED = [b"1; a", b"1 ;a", b"1 ", b"1\t", b"1; a = b"]
-"""RFC 9112 7.1.1: white space around extensions is bad and read over. llhttp refuses it."""
+LENIENT = [b"1; a", b"1 ;a", b"1 ", b"1\t", b"1; a = b", b"1;", b"1;=", b"1;a=", b'1;"', b"1;\x80"]
+"""What is in an extension is not looked at, but for control bytes: it ends here. llhttp refuses these."""
 REFUSED = [
     b"\r\n",
     b"g\r\n",
@@ -121,8 +121,8 @@ def test_accepted_at_every_cut(data: bytes, body: bytes, behind: bytes) -> None:
         assert read([whole[:cut], whole[cut:]]) == (body, behind)
 
 
-@pytest.mark.parametrize("line", SPACED)
-def test_white_space_around_extensions(line: bytes) -> None:
+@pytest.mark.parametrize("line", LENIENT)
+def test_extensions_are_read_over(line: bytes) -> None:
     assert read([line + b"\r\nx\r\n0\r\n\r\n"]) == (b"x", b"")
 
 
@@ -157,7 +157,7 @@ SIZES = st.integers(0, 40).map(lambda size: b"%x" % size) | st.sampled_from(
         b"fffffffffffffff",
     ]
 )
-EXTENSIONS = st.sampled_from([b"", b"", b"", b";a", b";a=b", b';a="b\\"c"', b";\x80", b";", b";=", b';"'])
+EXTENSIONS = st.sampled_from([b"", b"", b"", b";a", b";a=b", b';a="b\\"c"', b";a;b", b";\x00", b";\x7f"])
 ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b""])
 TRAILERS = st.sampled_from(
     [b"", b"", b"A: 1\r\n", b"A:\r\nB: \x80\r\n", b"A : 1\r\n", b"A: 1\n", b" A: 1\r\n", b": 1\r\n"]

@@ -174,7 +174,8 @@ def test_authorities(value: bytes, accepted_: bool) -> None:
 def test_what_a_block_says() -> None:
     block = block_of(
         b"CONNECTION: Close, , x-A\r\nConnection:keep-alive\r\nAuthorization: Bearer a\r\n"
-        b"authorization: b\r\nExpect: 100-Continue\r\nX-Request-Id: id-1\r\nVia: 1.1 a\r\nVia: 1.0 b\r\nX: \xff \r\n"
+        b"authorization: b\r\nExpect: 100-Continue\r\nX-Request-Id: id-1\r\nVia: 1.1 a\r\nVia: 1.0 b\r\n"
+        b"X: \xff \r\n"
     )
     assert block.fields[-1] == (b"x", b"X", b"\xff")
     assert block.connection_options == {b"close", b"x-a", b"keep-alive"}
