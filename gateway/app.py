@@ -10,10 +10,11 @@ import gc
 import logging
 import os
 import platform
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from time import perf_counter
@@ -58,10 +59,19 @@ from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
+from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.health import CircuitState
-from gateway.settings.model import ListenerSettings, LogSettings, Settings
-from gateway.settings.problems import SettingsError
+from gateway.proxy.listener import Listener, open_sockets, socket_files
+from gateway.settings.model import (
+    ClientCertificate,
+    ListenerSettings,
+    LogSettings,
+    Settings,
+    TcpAddress,
+    UnixAddress,
+)
+from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.state.interface import StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
 from gateway.state.sqlite import open_sqlite
@@ -71,7 +81,6 @@ from gateway.version import VERSION
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 4096
 READY_CHECK_TIMEOUT_S = 2.0
 
 
@@ -83,9 +92,9 @@ class StartError(Exception):
 class Running:
     """What is known of a process once it serves."""
 
-    addresses: tuple[tuple[str, int], ...]
-    """Of the listeners, in the order of the settings."""
-    admin_address: tuple[str, int]
+    addresses: tuple[str, ...]
+    """Of the listeners, in the order of the settings; a port chosen by the system is in them."""
+    admin_address: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,11 +142,12 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         recorder = _open_recorder(stack, settings.logs, metrics)
         plane = await open_data_plane(stack, path, snapshot, metrics=metrics, record=recorder.record)
         gate, live, state, store = plane.gate, plane.live, plane.state, plane.store
-        metrics.gauges = lambda: _gauges(gate, live, state)
         metrics.config_loaded(settings.content_hash, now)
         metrics.keep_routes(_route_names(settings))
 
-        servers, infos = await open_listeners(stack, gate, settings.listeners)
+        listeners = open_listeners(stack, gate, settings.listeners)
+        endpoints = [listener.tls for listener in listeners if listener.tls is not None]
+        metrics.gauges = lambda: _gauges(gate, live, state, listeners)
         loop = asyncio.get_running_loop()
         lag = LoopLag(loop, lambda seconds: _note_lag(gate, metrics, seconds))
         lag.start()
@@ -145,12 +155,23 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         async def reload() -> ReloadResult:
             await watch.look()
-            result = await live.reload()
+            await reload_certificates()
+            result = _with_refusals(await live.reload(), live, endpoints)
             _report_reload(result, live, metrics)
             return result
 
         watch = ContentWatch(lambda: live.watched, reload, since=now)
         await watch.begin()
+
+        async def reload_certificates() -> None:
+            await certificate_watch.look()
+            for endpoint in endpoints:
+                await endpoint.reload()
+
+        # Apart from the configuration: a pair that somebody is just writing must not keep a
+        # policy from taking effect, and a new certificate need not compile ten thousand routes.
+        certificate_files = tuple(file for endpoint in endpoints for file in endpoint.files)
+        certificate_watch = ContentWatch(lambda: certificate_files, reload_certificates, since=now)
         started = perf_counter()
         exposition = Exposition(metrics)
         admin = await _open_admin(
@@ -158,13 +179,13 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             AdminContext(
                 settings=lambda: live.snapshot.settings.admin,
                 ready_checks=lambda: _ready_checks(gate, live, store),
-                status=lambda: _status(gate, live, infos, uptime_s=perf_counter() - started),
+                status=lambda: _status(gate, live, listeners, uptime_s=perf_counter() - started),
                 reload=lambda: _reload_for_admin(reload, live),
                 render_metrics=lambda accept: _render(exposition, metrics, gate, state.counts, accept),
             ),
             settings,
         )
-        addresses = tuple(_bound(server) for server in servers)
+        addresses = tuple(_bound(listener.sockets[0]) for listener in listeners)
         running = Running(addresses, admin)
 
         signals = Signals(loop)
@@ -174,6 +195,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             loop.create_task(_sweep(gate, state)),
             loop.create_task(reload_on_signal(signals, reload)),
             loop.create_task(watch.watch()),
+            loop.create_task(certificate_watch.watch()),
         ]
         stack.push_async_callback(_cancel, tasks)
 
@@ -182,20 +204,21 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        for (host, port), info in zip(addresses, infos, strict=True):
-            _log.info("listening on %s:%d for %s", host, port, " and ".join(_served(info)))
-        _log.info("admin listening on %s:%d", *admin)
+        for address, listener in zip(addresses, listeners, strict=True):
+            listener.start()
+            _log.info("listening on %s for %s", address, " and ".join(_served(listener.info)))
+        _log.info("admin listening on %s", admin)
         notify_systemd("READY=1")
 
         await _until_stopped(signals, beside, running)
 
         notify_systemd("STOPPING=1")
         _log.info("draining: %d connections", len(gate.connections))
-        for server in servers:
-            server.close()
+        for listener in listeners:
+            listener.close()
         gate.drain()
         timeout_s = live.snapshot.settings.drain_timeout_s
-        drained = await wait_drained(lambda: not gate.connections, signals, timeout_s)
+        drained = await wait_drained(lambda: not gate.connections and not gate.arriving, signals, timeout_s)
         if drained:
             _log.info("stopped")
         else:
@@ -337,45 +360,51 @@ async def open_data_plane(
     return DataPlane(gate, live(), state, store)
 
 
-async def open_listeners(
-    stack: contextlib.AsyncExitStack, gate: Gate, listeners: tuple[ListenerSettings, ...]
-) -> tuple[list[asyncio.Server], list[ListenerInfo]]:
-    """Return the listening servers and what connections are told of them, in the settings' order.
+def open_listeners(
+    stack: contextlib.AsyncExitStack, gate: Gate, settings: tuple[ListenerSettings, ...]
+) -> list[Listener]:
+    """Return the listeners in the settings' order; they are bound, and accept once they are started.
 
     Raises:
-        StartError: An address cannot be listened on.
+        StartError: An address cannot be listened on, or a certificate cannot be used.
     """
-    servers, infos = [], []
-    loop = asyncio.get_running_loop()
-    for listener in listeners:
-        serves = SERVES_ISSUER * listener.serves_issuer + SERVES_GATE * listener.serves_gate
-        info = ListenerInfo(str(listener.address), serves)
+    listeners = []
+    for item in settings:
+        name = str(item.address)
         try:
-            server = await loop.create_server(
-                _acceptor(gate, info), listener.address.host, listener.address.port, backlog=BACKLOG
-            )
+            tls = None if item.tls is None else TlsEndpoint(name, item.tls)
+        except CertificateError as error:
+            raise StartError(f"listeners: {name}: tls.{error.key}: the file {error}") from error
+        try:
+            sockets = open_sockets(item.address)
         except OSError as error:
-            raise StartError(f"listeners: cannot listen on {listener.address}: {_why(error)}") from error
-        stack.callback(server.close)
-        servers.append(server)
-        infos.append(info)
-    return servers, infos
+            raise StartError(f"listeners: cannot listen on {name}: {_why(error)}") from error
+        info = ListenerInfo(
+            name,
+            SERVES_ISSUER * item.serves_issuer + SERVES_GATE * item.serves_gate,
+            scheme="http" if tls is None else "https",
+            in_steps=tls is not None or item.proxy_protocol,
+            asks_certificate=(
+                item.tls is not None and item.tls.client_certificate is not ClientCertificate.OFF
+            ),
+        )
+        listener = Listener(gate, info, sockets, tls=tls, proxy_protocol=item.proxy_protocol)
+        stack.callback(listener.abort)
+        listeners.append(listener)
+    return listeners
 
 
-def _acceptor(gate: Gate, info: ListenerInfo) -> Callable[[], asyncio.Protocol]:
-    return lambda: gate.accept(info)
-
-
-async def _open_admin(
-    stack: contextlib.AsyncExitStack, context: AdminContext, settings: Settings
-) -> tuple[str, int]:
+async def _open_admin(stack: contextlib.AsyncExitStack, context: AdminContext, settings: Settings) -> str:
     try:
-        runner = await start_admin(context, settings.admin.address)
+        sockets = open_sockets(settings.admin.address)
     except OSError as error:
         raise StartError(f"admin: cannot listen on {settings.admin.address}: {_why(error)}") from error
+    address = _bound(sockets[0])
+    for file in socket_files(sockets):
+        stack.callback(file.remove)
+    runner = await start_admin(context, sockets)
     stack.push_async_callback(runner.cleanup)
-    host, port = runner.addresses[0][:2]
-    return host, port
+    return address
 
 
 def _why(error: OSError) -> str:
@@ -385,15 +414,21 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno)
 
 
-def _bound(server: asyncio.Server) -> tuple[str, int]:
-    host, port = server.sockets[0].getsockname()[:2]
-    return host, port
+def _bound(listening: socket.socket) -> str:
+    """Return where a socket listens, in the words of the settings."""
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return str(UnixAddress(Path(name)))
+    host, port = name[:2]
+    return str(TcpAddress(host, port))
 
 
 def _peer_finder(gate: Gate) -> Callable[[web.Request], PeerInfo]:
     def peer_of(request: web.Request) -> PeerInfo:
         caller = gate.caller(request.headers.get("X-Sidegate-Connection", ""))
-        return PeerInfo("", "http") if caller is None else PeerInfo(caller.address, caller.scheme)
+        if caller is None:
+            return PeerInfo("", "http")
+        return PeerInfo(caller.address, caller.scheme, caller.certificate)
 
     return peer_of
 
@@ -414,6 +449,19 @@ def _report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
         (_log.warning if result.applied else _log.error)("%s", problem)
     if not result.applied:
         _log.error("the configuration was not reloaded: the former one stays in effect")
+
+
+def _with_refusals(result: ReloadResult, live: Live, endpoints: Iterable[TlsEndpoint]) -> ReloadResult:
+    """Return the result of a reload with a warning for each listener that keeps its former certificate."""
+    path = str(live.snapshot.configuration.path)
+    refusals = tuple(
+        Problem(
+            path, 1, 1, "listeners", f"{endpoint.listener}: {endpoint.refusal}", severity=Severity.WARNING
+        )
+        for endpoint in endpoints
+        if endpoint.refusal
+    )
+    return replace(result, problems=(*result.problems, *refusals)) if refusals else result
 
 
 async def _reload_for_admin(reload: Callable[[], Awaitable[ReloadResult]], live: Live) -> ReloadOutcome:
@@ -438,7 +486,9 @@ async def _ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[st
     }
 
 
-def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: float) -> Mapping[str, object]:
+def _status(
+    gate: Gate, live: Live, listeners: Iterable[Listener], *, uptime_s: float
+) -> Mapping[str, object]:
     snapshot = live.snapshot
     settings = snapshot.settings
     last = live.last_reload
@@ -461,7 +511,10 @@ def _status(gate: Gate, live: Live, infos: list[ListenerInfo], *, uptime_s: floa
             "at": live.last_reload_at,
             "problems": [problem.as_object() for problem in last.problems],
         },
-        "listeners": [{"address": info.name, "serves": _served(info)} for info in infos],
+        "listeners": [
+            {"address": listener.info.name, "serves": _served(listener.info), "scheme": listener.info.scheme}
+            for listener in listeners
+        ],
         "counts": {
             "clients": len(settings.clients),
             "authorizations": len(settings.authorizations),
@@ -493,9 +546,13 @@ def _render(
     return exposition.render(accept)
 
 
-def _gauges(gate: Gate, live: Live, state: RuntimeState) -> Iterable[GaugeSample]:
-    for (listener, connection_state), count in gate.connections_by_state().items():
-        yield GaugeSample(families.CONNECTIONS, (listener, connection_state), count)
+def _gauges(
+    gate: Gate, live: Live, state: RuntimeState, listeners: Iterable[Listener]
+) -> Iterable[GaugeSample]:
+    for listener in listeners:
+        yield from _listener_samples(listener)
+    for (listener_name, connection_state), count in gate.connections_by_state().items():
+        yield GaugeSample(families.CONNECTIONS, (listener_name, connection_state), count)
     for route, count in gate.in_flight_by_route().items():
         yield GaugeSample(families.IN_FLIGHT, (route,), count)
     for name, pool in gate.pools.items():
@@ -514,3 +571,14 @@ def _gauges(gate: Gate, live: Live, state: RuntimeState) -> Iterable[GaugeSample
     yield GaugeSample(families.RULES, (), len(live.snapshot.settings.routes))
     yield GaugeSample(families.CLIENTS, (), len(live.snapshot.settings.clients))
     yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))
+
+
+def _listener_samples(listener: Listener) -> Iterable[GaugeSample]:
+    name = listener.info.name
+    yield GaugeSample(families.ACCEPT_PAUSES, (name,), listener.pauses)
+    for reason, count in listener.refused.items():
+        yield GaugeSample(families.CONNECTIONS_REFUSED, (name, reason), count)
+    if listener.tls is not None:
+        certificate = listener.tls.current
+        yield GaugeSample(families.TLS_NOT_AFTER, (name, certificate.name), certificate.not_after)
+        yield GaugeSample(families.TLS_CURRENT, (name,), float(not listener.tls.refusal))

@@ -39,12 +39,13 @@ from gateway.policy.model import Reason
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
 from gateway.policy.rate_limits import RateLimits
 from gateway.policy.table import RouteTable
+from gateway.proxy.certificates import CertificateError, find_doubt, load_certificate
 from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, configure_pool, plan_upstream
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.targets import TlsFileError, UpstreamTls, read_upstream_tls
 from gateway.settings.checks import Finding, check_file_limit
 from gateway.settings.load import load
-from gateway.settings.model import Settings, TargetSettings
+from gateway.settings.model import ClientCertificate, Settings, TargetSettings
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, load_keys
@@ -71,20 +72,24 @@ class Configuration:
     """By the names of the upstreams that have `https://` targets."""
 
 
-def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) -> Configuration:
+def load_configuration(
+    path: Path, *, environ: Mapping[str, str], now: float, with_certificates: bool = True
+) -> Configuration:
     """Return the configuration at `path`, compiled.
+
+    Args:
+        path: The main file.
+        environ: The environment.
+        now: Epoch seconds, by which `until` and certificates are judged.
+        with_certificates: Whether the files of the listeners are tried, too. Not for a reload:
+            these have their own (`gateway.proxy.certificates`), so that a pair that somebody is
+            just writing does not keep a policy from taking effect.
 
     Raises:
         SettingsError: With every problem that was found, those of the route table included.
     """
     compiled: list[CompiledRoutes] = []
     upstream_tls: dict[str, UpstreamTls] = {}
-
-    def check_routes(settings: Settings) -> Iterable[Finding]:
-        shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
-        reserved = issuer_paths(settings) if shares else frozenset[str]()
-        compiled.append(compile_routes(settings.routes, reserved_paths=reserved))
-        return map(_route_finding, compiled[0].problems)
 
     def check_further(settings: Settings) -> Iterable[Finding]:
         yield from check_routes(settings)
@@ -97,6 +102,14 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
                     steps = ("upstreams", name, "tls", error.key)
                     yield Finding(None, steps, error.message, quoted=True)
 
+    def check_routes(settings: Settings) -> Iterable[Finding]:
+        shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
+        reserved = issuer_paths(settings) if shares else frozenset[str]()
+        compiled.append(compile_routes(settings.routes, reserved_paths=reserved))
+        yield from map(_route_finding, compiled[0].problems)
+        if with_certificates:
+            yield from _certificate_findings(settings, now)
+
     try:
         loaded = load(path, environ=environ, now=now, further_checks=check_further)
     except SettingsError:
@@ -108,6 +121,25 @@ def load_configuration(path: Path, *, environ: Mapping[str, str], now: float) ->
     tls_files = tuple(file for name in upstream_tls for file in settings.upstreams[name].tls.files)
     settings = replace(settings, watched=tuple(dict.fromkeys((*settings.watched, *tls_files))))
     return Configuration(path, settings, compiled[0].table, registry, loaded.warnings, upstream_tls)
+
+
+def _certificate_findings(settings: Settings, now: float) -> Iterable[Finding]:
+    """Yield what is wrong or doubtful with the files of the listeners."""
+    for index, listener in enumerate(settings.listeners):
+        tls = listener.tls
+        if tls is None or Path() in (tls.certificate_file, tls.key_file):
+            continue  # a path that is missing is said already
+        if tls.client_ca_file is None:
+            tls = replace(tls, client_certificate=ClientCertificate.OFF)
+        steps = ("listeners", index, "tls")
+        try:
+            doubt = find_doubt(load_certificate(tls), now=now)
+        except CertificateError as error:
+            yield Finding(None, (*steps, error.key), str(error), quoted=True)
+        else:
+            if doubt:
+                place = (*steps, "certificate_file")
+                yield Finding(None, place, doubt, "replace it", Severity.WARNING, quoted=True)
 
 
 def _hard_file_limit() -> int:
@@ -326,7 +358,9 @@ class Live:
         """
         now = time.time()
         try:
-            configuration = load_configuration(self._path, environ=os.environ, now=now)
+            configuration = load_configuration(
+                self._path, environ=os.environ, now=now, with_certificates=False
+            )
             failed = policy_test_problems(run_configured_tests(configuration, now=now), self._path)
             if failed:
                 return SettingsError(failed, watched=configuration.settings.watched)

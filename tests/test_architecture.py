@@ -53,7 +53,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "state": frozenset(),
     "settings": frozenset({"yaml"}),
     "observe": frozenset({"prometheus_client", "msgspec", "uvloop"}),
-    "proxy": frozenset({"aiohappyeyeballs", "msgspec", "uvloop"}),
+    "proxy": frozenset({"aiohappyeyeballs", "cryptography", "msgspec", "uvloop"}),
     "issuer": frozenset({"aiohttp", "msgspec", "multidict"}),
     "admin": frozenset({"aiohttp", "msgspec", "multidict"}),
     "demo": frozenset({"aiohttp", "msgspec"}),

@@ -9,7 +9,8 @@ RFC 6750 3 (WWW-Authenticate), CSP Level 3.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -19,7 +20,6 @@ from aiohttp.typedefs import Middleware
 from gateway.admin.context import AdminContext
 from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
 from gateway.admin.token_file import TokenFile, TokenFileError
-from gateway.settings.model import TcpAddress
 
 BODY_LIMIT_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -57,23 +57,17 @@ def build_admin(context: AdminContext) -> web.Application:
     return app
 
 
-async def start_admin(context: AdminContext, address: TcpAddress) -> web.AppRunner:
-    """Listen on `address` and return the runner; its `addresses` tell a port chosen by the system.
+async def start_admin(context: AdminContext, sockets: Iterable[socket.socket]) -> web.AppRunner:
+    """Serve on listening sockets and return the runner, whose `cleanup()` closes them.
 
-    The caller ends it with `cleanup()`, after the drain: probes ask until the end.
-
-    Raises:
-        OSError: when the address cannot be bound.
+    The caller calls that after the drain: probes ask until the end.
     """
     runner = web.AppRunner(
         build_admin(context), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S
     )
     await runner.setup()
-    try:
-        await web.TCPSite(runner, address.host, address.port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
+    for listening in sockets:
+        await web.SockSite(runner, listening).start()
     return runner
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import click
 import yaml
 
 from gateway.cli.failure import CommandError
+from gateway.settings.build import place_address
 from gateway.settings.environment import Environment
-from gateway.settings.model import AdminSettings
+from gateway.settings.model import AdminSettings, ListenAddress, UnixAddress
 from gateway.settings.problems import SpellingError
 from gateway.settings.texts import parse_address
 
@@ -81,7 +83,8 @@ def read_admin(path: Path) -> AdminSettings:
     admin = AdminSettings()
     if texts["address"]:
         try:
-            admin = replace(admin, address=parse_address(texts["address"]))
+            address = place_address(path.absolute().parent, parse_address(texts["address"]))
+            admin = replace(admin, address=address)
         except SpellingError:
             return _read_whole(path)
     if texts["token_file"] not in ("", "null", "~"):
@@ -100,20 +103,39 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such a 
 
 
 def _ask(admin: AdminSettings, method: str, target: str, *, timeout_s: float) -> tuple[int, bytes]:
-    address = admin.address
     headers = {"Content-Type": "application/json"} if method == "POST" else {}
-    host = _WILDCARDS.get(address.host, address.host)
     if admin.token_file is not None:
         headers["Authorization"] = f"Bearer {admin.token_file.read_text(encoding='ascii').strip()}"
-    connection = http.client.HTTPConnection(host, address.port, timeout=timeout_s)
+    connection = _connection(admin.address, timeout_s)
     try:
         connection.request(method, target, body=b"{}" if method == "POST" else None, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise CommandError(f"the admin listener at {address} does not answer: {error}") from error
+        raise CommandError(f"the admin listener at {admin.address} does not answer: {error}") from error
     finally:
         connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket, to a host that is always this one."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _connection(address: ListenAddress, timeout_s: float) -> http.client.HTTPConnection:
+    if isinstance(address, UnixAddress):
+        return _UnixConnection(address.path, timeout_s)
+    host = _WILDCARDS.get(address.host, address.host)
+    return http.client.HTTPConnection(host, address.port, timeout=timeout_s)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class PeerInfo:
     address: str
     scheme: str
     """http or https: how the caller reached us, a trusted hop in front included."""
+    certificate: bytes | None = None
+    """The client certificate, verified on the caller's own connection to us, in DER."""
 
 
 class IssuerObserver(Protocol):

@@ -209,6 +209,28 @@ IN_FLIGHT = _gauge("sidegate_http_requests_in_flight", "Requests being worked on
 CONNECTIONS = _gauge(
     "sidegate_connections", "Downstream connections: active, idle or upgraded.", "listener", "state"
 )
+CONNECTIONS_REFUSED = _counter(
+    "sidegate_connections_refused",
+    "Connections that were closed before they could send a request.",
+    "listener",
+    "reason",
+)
+ACCEPT_PAUSES = _counter(
+    "sidegate_accept_pauses",
+    "How often accepting paused because descriptors or memory ran out.",
+    "listener",
+)
+TLS_NOT_AFTER = _gauge(
+    "sidegate_tls_certificate_not_after_timestamp_seconds",
+    "When the certificate in use expires.",
+    "listener",
+    "name",
+)
+TLS_CURRENT = _gauge(
+    "sidegate_tls_certificate_last_reload_successful",
+    "1 when the certificate in use is what its files say, 0 when they cannot be used.",
+    "listener",
+)
 UPSTREAM_POOL = _gauge(
     "sidegate_upstream_pool_connections",
     "Upstream connections: idle or active, and requests waiting for one.",

@@ -43,6 +43,8 @@ from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.proxy.gate import Gate, ListenerInfo, UpstreamPlan
 
 WRITE_HIGH_WATER_BYTES = 320 * 1024
@@ -52,6 +54,8 @@ DISCARD_LIMIT_BYTES = 64 * 1024
 """A refused request's announced body up to this size is read over to keep the connection."""
 LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
 LEAVE_LIMIT_S = 2.0
+DRAIN_GRACE_S = 1.0
+"""When we drain, a connection that was accepted last gets this long to say what it came for."""
 
 SHORT_HEAD_BYTES = 256
 """Up to this size an incomplete head is looked at whole each time something is added to it."""
@@ -81,6 +85,8 @@ class DownstreamConnection(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
+        "_arrived",
+        "_asks_peer",
         "_begun_head",
         "_body",
         "_dropped_bytes",
@@ -93,6 +99,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_reading",
         "_transport",
         "_written_backlog",
+        "client_certificate",
         "deadline",
         "forwarded_x_lines",
         "gate",
@@ -104,14 +111,27 @@ class DownstreamConnection(asyncio.Protocol):
         "requests",
     )
 
-    def __init__(self, gate: Gate, listener: ListenerInfo) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        listener: ListenerInfo,
+        peer: str | None = None,
+        *,
+        believes: bool = True,
+        arrived: Callable[[], None] | None = None,
+    ) -> None:
+        """See `Gate.accept`."""
         self.gate = gate
+        self._arrived = arrived
         self._listener = listener
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self.peer = ""
+        self.peer = peer or ""
+        self._asks_peer = peer is None
+        self.client_certificate: bytes | None = None
+        """The certificate that the caller proved to hold and that our authorities signed, in DER."""
         self.peer_group = ""
         """Under which limits per peer count it."""
-        self.is_trusted = False
+        self.is_trusted = believes
         """The peer is one of `trusted_proxies`."""
         self.forwarded_x_lines = b""
         """Our X-Forwarded-For line and X-Forwarded-Proto."""
@@ -166,14 +186,21 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, unless there are too many connections already."""
         self._transport = cast(asyncio.Transport, transport)
-        peername = transport.get_extra_info("peername")
-        self.peer = peername[0] if isinstance(peername, tuple) else ""
+        if self._arrived is not None:
+            self._arrived()
+            self._arrived = None
+        if self._asks_peer:
+            peername = transport.get_extra_info("peername")
+            self.peer = peername[0] if isinstance(peername, tuple) else ""
         gate = self.gate
-        self.is_trusted = gate.is_trusted(self.peer)
+        self.is_trusted = self.is_trusted and gate.is_trusted(self.peer)
+        if self._listener.asks_certificate:
+            tls = transport.get_extra_info("ssl_object")
+            self.client_certificate = tls.getpeercert(binary_form=True)
         self.forwarded_x_lines = gate.forwarded_x_lines(self.peer, self.scheme)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_LOW_WATER_BYTES)
         self.peer_group = peer_group(self.peer)
-        self.deadline = _after(gate.limits.keep_alive_timeout_s)
+        self.deadline = _after(DRAIN_GRACE_S if gate.draining else gate.limits.keep_alive_timeout_s)
         admitted = gate.enter(self)
         if admitted is None:
             self.abort()
@@ -202,7 +229,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._body is not None and not self._body.done:
             self.abort()
             return False
-        return True
+        return self._transport.can_write_eof()  # TLS as it is done here ends both ways at once
 
     def pause_writing(self) -> None:
         """The caller does not take the answer: stop the source of it."""
@@ -566,7 +593,9 @@ class DownstreamConnection(asyncio.Protocol):
     def issuer_reference(self) -> bytes:
         """Return the name under which the issuer can ask who is behind this connection."""
         if not self._issuer_reference:
-            self._issuer_reference = self.gate.new_issuer_reference(self.peer, self.scheme)
+            self._issuer_reference = self.gate.new_issuer_reference(
+                self.peer, self.scheme, self.client_certificate
+            )
         return self._issuer_reference
 
     # --- called by the gate

@@ -55,6 +55,10 @@ class ListenerInfo:
     serves: int
     """`SERVES_ISSUER`, `SERVES_GATE` (of `gateway.enforce.enforcer`), or both added."""
     scheme: str = "http"
+    in_steps: bool = False
+    """A PROXY header or a handshake comes before a connection is the gate's."""
+    asks_certificate: bool = False
+    """Callers may or must show a certificate, which the handshake has verified."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +95,8 @@ class Caller:
 
     address: str
     scheme: str
+    certificate: bytes | None = None
+    """The verified client certificate in DER."""
 
 
 @dataclass(eq=False)
@@ -103,6 +109,8 @@ class Gate:
     """Set by `swap`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)
     connections: set[DownstreamConnection] = field(default_factory=set)
+    arriving: int = 0
+    """Connections that listeners accepted and that are not ours yet: handshakes go on."""
     admission: Admission = field(default_factory=Admission)
     shed_share: float = 0.0
     """Of new requests to routes, how many are refused because the loop runs late."""
@@ -149,9 +157,23 @@ class Gate:
 
     # --- connections
 
-    def accept(self, listener: ListenerInfo) -> DownstreamConnection:
-        """Return the protocol for a connection that came in through `listener`."""
-        return DownstreamConnection(self, listener)
+    def accept(
+        self,
+        listener: ListenerInfo,
+        peer: str | None = None,
+        *,
+        believes: bool = True,
+        arrived: Callable[[], None] | None = None,
+    ) -> DownstreamConnection:
+        """Return the protocol for a connection that came in through `listener`.
+
+        Args:
+            listener: What it must know of where it came in.
+            peer: The caller's address; None to take it from the transport.
+            believes: Whether its forwarding fields are believed, if the peer is a trusted proxy.
+            arrived: Called when the transport is there, before the connection is counted.
+        """
+        return DownstreamConnection(self, listener, peer, believes=believes, arrived=arrived)
 
     def enter(self, connection: DownstreamConnection) -> Reason | None:
         """Count a new connection; return OK, why it must go, or None when it is to be cut unheard.
@@ -161,7 +183,7 @@ class Gate:
         limits = self.limits
         self.connections.add(connection)
         of_peer = self.admission.enter(connection.peer_group)
-        excess = len(self.connections) - limits.connections
+        excess = len(self.connections) + self.arriving - limits.connections
         if limits.connections and excess > 0:
             return Reason.OVERLOADED if excess <= LINGERING else None
         excess = of_peer - limits.connections_per_peer
@@ -282,10 +304,10 @@ class Gate:
             return Refusal(400, Reason.BAD_FRAMING, "A request to switch protocols cannot have a body.")
         return None
 
-    def new_issuer_reference(self, peer: str, scheme: str) -> bytes:
+    def new_issuer_reference(self, peer: str, scheme: str, certificate: bytes | None) -> bytes:
         """Return a random name under which `caller` finds the connection's peer."""
         reference = secrets.token_hex(16).encode("ascii")
-        self._callers[reference] = Caller(peer, scheme)
+        self._callers[reference] = Caller(peer, scheme, certificate)
         return reference
 
     def forget_issuer_reference(self, reference: bytes) -> None:

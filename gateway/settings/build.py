@@ -18,6 +18,7 @@ from gateway.settings.model import (
     AuthorizationSettings,
     Balance,
     CircuitBreakerSettings,
+    ClientCertificate,
     ClientSettings,
     Forwarded,
     HealthCheckSettings,
@@ -25,6 +26,7 @@ from gateway.settings.model import (
     KeySettings,
     LimitBy,
     LimitSettings,
+    ListenAddress,
     ListenerSettings,
     LogSettings,
     MetricsSettings,
@@ -39,6 +41,8 @@ from gateway.settings.model import (
     StateSettings,
     TargetSettings,
     TcpAddress,
+    TlsSettings,
+    UnixAddress,
     UnixTargetSettings,
     UpstreamSettings,
     UpstreamTlsSettings,
@@ -59,7 +63,27 @@ def make_listener(values: Values, node: Node, reading: Reading) -> ListenerSetti
     """Return one listener; the address is empty when it could not be read."""
     serves = values.get("serves", ("issuer", "gate"))
     address = values.get("address", TcpAddress("", 0))
-    return ListenerSettings(address, serves_issuer="issuer" in serves, serves_gate="gate" in serves)
+    return ListenerSettings(
+        address,
+        serves_issuer="issuer" in serves,
+        serves_gate="gate" in serves,
+        tls=values.get("tls"),
+        proxy_protocol=values.get("proxy_protocol", False),
+    )
+
+
+def make_tls(values: Values, node: Node, reading: Reading) -> TlsSettings:
+    """Return the server's side of TLS; a file that was not readable as a path is empty."""
+    if "client_certificate" in values:
+        values["client_certificate"] = ClientCertificate(values["client_certificate"])
+    values.setdefault("certificate_file", Path())
+    values.setdefault("key_file", Path())
+    return TlsSettings(**values)
+
+
+def place_address(directory: Path, address: ListenAddress) -> ListenAddress:
+    """Return an address to listen on, a unix socket's path relative to `directory`."""
+    return UnixAddress(directory / address.path) if isinstance(address, UnixAddress) else address
 
 
 def make_admin(values: Values, node: Node, reading: Reading) -> AdminSettings:

@@ -16,13 +16,16 @@ from urllib.parse import urlsplit
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
+    ClientCertificate,
     ClientSettings,
+    ListenAddress,
     Mode,
     Origin,
     PolicyTest,
     RouteSettings,
     Settings,
     TcpAddress,
+    UnixAddress,
 )
 from gateway.settings.problems import Severity, suggest
 from gateway.settings.texts import is_loopback
@@ -34,6 +37,8 @@ Where a list of texts was reached, a text means the item that reads so."""
 _MOST_SUGGESTIONS = 50
 _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
+LONGEST_SOCKET_PATH_BYTES = 107
+"""What fits into the system's address of a unix socket (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,9 @@ class Finding:
 def check_process(settings: Settings) -> Iterator[Finding]:
     """Yield what is wrong with listeners, admin and issuer."""
     yield from _check_addresses(settings)
-    if not is_loopback(settings.admin.address.host) and settings.admin.token_file is None:
+    yield from _check_listeners(settings)
+    admin = settings.admin.address
+    if isinstance(admin, TcpAddress) and not is_loopback(admin.host) and settings.admin.token_file is None:
         yield Finding(
             None,
             ("admin", "address"),
@@ -123,7 +130,7 @@ class _Hints:
 
 def _check_addresses(settings: Settings) -> Iterator[Finding]:
     """Two sockets cannot listen on one address; a wildcard takes the port from every address."""
-    taken: list[TcpAddress] = []
+    taken: list[ListenAddress] = []
     for index, listener in enumerate(settings.listeners):
         address = listener.address
         if any(_collide(address, other) for other in taken):
@@ -145,7 +152,56 @@ def _check_addresses(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _collide(one: TcpAddress, other: TcpAddress) -> bool:
+def _check_listeners(settings: Settings) -> Iterator[Finding]:
+    """Yield sockets that cannot be bound, and PROXY headers and certificates that cannot be checked."""
+    named: list[tuple[tuple[Step, ...], ListenAddress]] = [
+        (("listeners", index, "address"), listener.address)
+        for index, listener in enumerate(settings.listeners)
+    ]
+    for steps, address in (*named, (("admin", "address"), settings.admin.address)):
+        if isinstance(address, UnixAddress) and len(str(address.path).encode()) > LONGEST_SOCKET_PATH_BYTES:
+            yield Finding(
+                None,
+                steps,
+                "the path of the socket is too long",
+                f"at most {LONGEST_SOCKET_PATH_BYTES} bytes",
+            )
+    for index, listener in enumerate(settings.listeners):
+        steps = ("listeners", index)
+        if (
+            listener.proxy_protocol
+            and isinstance(listener.address, TcpAddress)
+            and not settings.trusted_proxies
+        ):
+            yield Finding(
+                None,
+                (*steps, "proxy_protocol"),
+                "no peer may send PROXY headers, so every connection would be closed",
+                "name the senders in trusted_proxies",
+            )
+        tls = listener.tls
+        if tls is None:
+            continue
+        asks = tls.client_certificate is not ClientCertificate.OFF
+        if asks and tls.client_ca_file is None:
+            yield Finding(
+                None,
+                (*steps, "tls", "client_certificate"),
+                "client certificates are asked for and client_ca_file does not say who signs them",
+                "set client_ca_file",
+            )
+        elif not asks and tls.client_ca_file is not None:
+            yield Finding(
+                None,
+                (*steps, "tls", "client_ca_file"),
+                "client certificates are not asked for, so this file has no effect",
+                "set client_certificate to optional or required, or leave the file out",
+            )
+
+
+def _collide(one: ListenAddress, other: ListenAddress) -> bool:
+    if not isinstance(one, TcpAddress) or not isinstance(other, TcpAddress):
+        return one == other
     if one.port != other.port or one.port == 0 or not one.host or not other.host:
         return False
     return one.host == other.host or _is_wildcard(one.host) or _is_wildcard(other.host)

@@ -85,14 +85,45 @@ def _later(key: str, doc: str, default: str | None = None, kind: Kind = Json("va
 
 # --- the process: gateway.yaml only ---------------------------------------------
 
+_ADDRESS = Text("address", parse_address, build.place_address)
+
+SERVER_TLS = Section(
+    "TLS",
+    (
+        Field(
+            "certificate_file",
+            _FILE,
+            "PEM file with the certificate and the chain behind it. This and the two other files are "
+            "read again when they change; until they fit together the former ones stay in use.",
+            required=True,
+        ),
+        Field("key_file", _FILE, "PEM file with the private key, not encrypted.", required=True),
+        Field(
+            "client_certificate",
+            _one_of("off", "optional", "required"),
+            "Whether callers are asked for a certificate. `optional`: one that is sent must be valid; "
+            "`required`: no connection without one.",
+            '"off"',
+        ),
+        Field(
+            "client_ca_file",
+            _FILE,
+            "PEM file with the authorities that may have signed callers' certificates. Needed unless "
+            "`client_certificate` is `off`.",
+            "null",
+        ),
+    ),
+    build.make_tls,
+)
+
 LISTENER = Section(
     "listener",
     (
         Field(
             "address",
-            Text("address", parse_address),
-            'Where to listen: `host:port`, IPv6 in brackets (`"[::1]:8080"`, quoted). Port 0 lets the '
-            "system choose.",
+            _ADDRESS,
+            'Where to listen: `host:port`, IPv6 in brackets (`"[::1]:8080"`, quoted), or `unix:PATH`, made '
+            "with mode 0660. Port 0 lets the system choose.",
             required=True,
         ),
         Field(
@@ -102,8 +133,19 @@ LISTENER = Section(
             "routes.",
             "[issuer, gate]",
         ),
-        _later("proxy_protocol", "Read the caller's address from a PROXY protocol header.", "false", _FLAG),
-        _later("tls", "Certificate and key of this listener, and what it asks of client certificates."),
+        Field(
+            "proxy_protocol",
+            _FLAG,
+            "Each connection begins with a PROXY protocol header (v1 or v2) that names the caller. Only "
+            "peers in `trusted_proxies`, and those that may open the unix socket, are let in.",
+            "false",
+        ),
+        Field(
+            "tls",
+            SERVER_TLS,
+            "Certificate and key of this listener, and what it asks of client certificates.",
+            "null",
+        ),
     ),
     build.make_listener,
 )
@@ -113,8 +155,9 @@ ADMIN = Section(
     (
         Field(
             "address",
-            Text("address", parse_address),
-            "Where metrics, health and the admin API answer. Keep it on loopback, or set `token_file`.",
+            _ADDRESS,
+            "Where metrics, health and the admin API answer: `host:port` or `unix:PATH`. Keep it on "
+            "loopback or a unix socket, or set `token_file`.",
             "127.0.0.1:9090",
         ),
         Field(
@@ -126,7 +169,8 @@ ADMIN = Section(
         Field(
             "token_file",
             _FILE,
-            "A file with the bearer token of the admin API. Demanded as soon as `address` is not loopback.",
+            "A file with the bearer token of the admin API. Demanded as soon as `address` is neither "
+            "loopback nor a unix socket.",
             "null",
         ),
     ),

@@ -46,6 +46,15 @@ class LimitBy(StrEnum):
     ROUTE = "route"
 
 
+class ClientCertificate(StrEnum):
+    """What a listener asks of a caller's certificate."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    """A certificate that is sent must be valid; none need be sent."""
+    REQUIRED = "required"
+
+
 class Forwarded(StrEnum):
     """Which forwarding fields are added towards the upstream."""
 
@@ -77,15 +86,42 @@ class TcpAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A unix socket to listen on, by the path of its file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+ListenAddress = TcpAddress | UnixAddress
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The server's side of TLS on one listener. The files are read again whenever they change."""
+
+    certificate_file: Path
+    """PEM: the certificate, then the chain up to the root, which may be left out."""
+    key_file: Path
+    client_certificate: ClientCertificate = ClientCertificate.OFF
+    client_ca_file: Path | None = None
+    """PEM: who may have signed callers' certificates. Set when these are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    address: TcpAddress
+    address: ListenAddress
     serves_issuer: bool = True
     serves_gate: bool = True
+    tls: TlsSettings | None = None
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
-    address: TcpAddress = TcpAddress("127.0.0.1", 9090)
+    address: ListenAddress = TcpAddress("127.0.0.1", 9090)
     hosts: tuple[str, ...] = ()
     token_file: Path | None = None
 
@@ -224,7 +260,6 @@ class UpstreamSettings:
     health_check: HealthCheckSettings | None = None
     outlier: OutlierSettings = OutlierSettings()
     circuit_breaker: CircuitBreakerSettings | None = None
-    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

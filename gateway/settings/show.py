@@ -27,6 +27,7 @@ from gateway.settings.model import (
     Secret,
     Settings,
     Sha256Secret,
+    TlsSettings,
     UpstreamSettings,
     UpstreamTlsSettings,
 )
@@ -78,6 +79,8 @@ def _settings(settings: Settings) -> dict[str, Any]:
                     *(["issuer"] if listener.serves_issuer else []),
                     *(["gate"] if listener.serves_gate else []),
                 ],
+                "proxy_protocol": listener.proxy_protocol,
+                "tls": None if listener.tls is None else _server_tls(listener.tls),
             }
             for listener in settings.listeners
         ],
@@ -114,6 +117,16 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "tests": [_test(test) for test in settings.tests],
     }
     return shown
+
+
+def _server_tls(tls: TlsSettings) -> dict[str, Any]:
+    ca_file = tls.client_ca_file
+    return {
+        "certificate_file": str(tls.certificate_file),
+        "key_file": str(tls.key_file),
+        "client_certificate": str(tls.client_certificate),
+        "client_ca_file": None if ca_file is None else str(ca_file),
+    }
 
 
 def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.settings.model import TargetSettings, TcpAddress, UnixTargetSettings
+from gateway.settings.model import ListenAddress, TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings
 from gateway.settings.problems import LATER, SpellingError
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
@@ -133,14 +133,15 @@ def parse_file_text(text: str) -> str:
     return text
 
 
-def parse_address(text: str) -> TcpAddress:
-    """Return an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`."""
+def parse_address(text: str) -> ListenAddress:
+    """Return an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `unix:PATH`."""
     if text.startswith("unix:"):
-        raise SpellingError(LATER, "host:port, e.g. 127.0.0.1:8080")
+        return UnixAddress(Path(parse_file_text(text.removeprefix("unix:"))))
     host, port = _split_authority(text)
     if port is None:
         raise SpellingError(
-            "is not host:port", "e.g. 127.0.0.1:8080 or [::1]:8080; 0.0.0.0:8080 for all addresses"
+            "is not host:port or unix:PATH",
+            "e.g. 127.0.0.1:8080 or [::1]:8080; 0.0.0.0:8080 for all addresses",
         )
     return TcpAddress(host, port)
 

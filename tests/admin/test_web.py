@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, UnixConnector
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -16,7 +17,7 @@ from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
 from gateway.admin.web import BODY_LIMIT_BYTES, build_admin, start_admin
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.metrics import Metrics
-from gateway.settings.model import AdminSettings, MetricsSettings, TcpAddress
+from gateway.settings.model import AdminSettings, MetricsSettings
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM = {"file": "policies/a.yaml", "line": 3, "column": 5, "message": "unknown key"}
@@ -326,13 +327,27 @@ async def test_an_error_in_a_page_shows_no_internals(
     assert "internal words" in caplog.text
 
 
-async def test_starting_on_a_port_and_failing_on_a_taken_one(process: Process) -> None:
-    runner = await start_admin(process.context(), TcpAddress("127.0.0.1", 0))
+async def test_starting_on_a_socket(process: Process) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    runner = await start_admin(process.context(), [listening])
     try:
         host, port = runner.addresses[0][:2]
         async with ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as answer:
             assert json.loads(await answer.read()) == {"status": "ok"}
-        with pytest.raises(OSError):
-            await start_admin(process.context(), TcpAddress("127.0.0.1", port))
+    finally:
+        await runner.cleanup()
+
+
+async def test_starting_on_a_unix_socket(process: Process, tmp_path: Path) -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(tmp_path / "admin.sock"))
+    listening.listen()
+    runner = await start_admin(process.context(), [listening])
+    try:
+        async with (
+            ClientSession(connector=UnixConnector(str(tmp_path / "admin.sock"))) as session,
+            session.get("http://localhost/healthz") as answer,
+        ):
+            assert json.loads(await answer.read()) == {"status": "ok"}
     finally:
         await runner.cleanup()

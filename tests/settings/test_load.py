@@ -238,7 +238,7 @@ def test_keys_of_later_versions_are_errors(path: tuple[str, ...], problems_of: P
 
 
 def test_every_key_of_a_later_version_is_known() -> None:
-    assert len(UNAVAILABLE) == 21
+    assert len(UNAVAILABLE) == 19
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,6 @@ def test_every_key_of_a_later_version_is_known() -> None:
     [
         ("state: redis://localhost", 'state: "redis://localhost" is not available in this version'),
         ("state: {url: 'memory:'}", "state: the mapping form is not available in this version"),
-        ("listeners: [{address: 'unix:/run/x'}]", '"unix:/run/x" is not available in this version'),
         ("clients: {a: {grants: [jwt-bearer]}}", '"jwt-bearer" is not available in this version'),
         (
             "clients: {a: {auth_methods: [private_key_jwt]}}",

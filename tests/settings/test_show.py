@@ -46,7 +46,13 @@ state: 'memory:'
 limits:
   {body_bytes: 0, header_bytes: 1000KiB, connections_per_peer: 9, loop_lag: 0,
    bad_tokens: {requests: 3, per: 1m}}
-listeners: [{address: '[::1]:8080', serves: [gate]}]
+listeners:
+  - {address: '[::1]:8080', serves: [gate]}
+  - address: unix:run/gate.sock
+    proxy_protocol: true
+    tls: {certificate_file: a.pem, key_file: a.key, client_certificate: "off"}
+  - address: '[::1]:8443'
+    tls: {certificate_file: a.pem, key_file: a.key, client_certificate: optional, client_ca_file: ca.pem}
 """.replace("upstream: 010", "upstream: '010'")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import texts
-from gateway.settings.model import TargetSettings, TcpAddress, UnixTargetSettings
+from gateway.settings.model import TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings
 from gateway.settings.problems import SpellingError
 
 ACCEPTED = [
@@ -19,6 +19,8 @@ ACCEPTED = [
     (texts.parse_address, "127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
     (texts.parse_address, "[::1]:0", TcpAddress("::1", 0)),
     (texts.parse_address, "localhost:65535", TcpAddress("localhost", 65535)),
+    (texts.parse_address, "unix:/run/a.sock", UnixAddress(Path("/run/a.sock"))),
+    (texts.parse_address, "unix:run/a.sock", UnixAddress(Path("run/a.sock"))),
     (texts.parse_target, "http://10.0.0.1", TargetSettings("10.0.0.1", 80)),
     (texts.parse_target, "http://country-service:9001/", TargetSettings("country-service", 9001)),
     (texts.parse_target, "http://[fd00::1]:9001", TargetSettings("fd00::1", 9001)),
@@ -62,7 +64,8 @@ REFUSED = [
             "::1:8080",
             "[::1]",
             "[127.0.0.1]:80",
-            "unix:/a",
+            "unix:",
+            "unix:/a\n",
             "300.1.1.1:80",
             "a b:80",
             "a:+80",

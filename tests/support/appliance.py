@@ -18,6 +18,7 @@ from gateway.live import build_snapshot, load_configuration
 from gateway.observe.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.proxy.gate import Gate
+from gateway.proxy.listener import Listener
 from gateway.settings.model import MetricsSettings
 from gateway.tokens.jwt import sign_compact
 from tests.support.caller import Answer, Caller, connected
@@ -95,6 +96,7 @@ class Appliance:
     ports: tuple[int, ...]
     exchanges: list[Exchange]
     """The record of every finished request, in order."""
+    listeners: list[Listener]
     _tokens: dict[tuple[str, str | None], bytes] = field(default_factory=dict)
 
     @property
@@ -194,10 +196,12 @@ async def running(
             metrics=Metrics(MetricsSettings(), issuer=ISSUER, version="0", uvloop_version="0"),
             record=exchanges.append,
         )
-        servers, _ = await open_listeners(stack, plane.gate, snapshot.settings.listeners)
-        yield Appliance(
-            plane, path, tuple(server.sockets[0].getsockname()[1] for server in servers), exchanges
-        )
+        listeners = open_listeners(stack, plane.gate, snapshot.settings.listeners)
+        for listener in listeners:
+            listener.start()
+        names = [listener.sockets[0].getsockname() for listener in listeners]
+        ports = tuple(0 if isinstance(name, str) else name[1] for name in names)
+        yield Appliance(plane, path, ports, exchanges, listeners)
     await until(lambda: not plane.gate.connections)
     await turns_of_the_loop()  # for the aborted connections to upstreams and to the issuer
 

@@ -1,0 +1,245 @@
+"""Make the TLS side of a listener from its files, and make it anew when they change.
+
+A context that is in use is never changed: a half-written pair would break every
+handshake, removed authorities would stay trusted, and a key of another type would
+stand beside the old one. A new context is built whole, tried in a handshake in memory,
+and only then takes the place of the old one; connections keep what they began with. A
+new context also has new ticket keys, so no session outlives the authorities that
+vouched for it.
+
+Reading files and trying handshakes blocks: `load_certificate` is called before the loop
+serves, or on a thread.
+
+Sources: RFC 8446, RFC 9325 3 and 4 (versions, ciphers, renegotiation, compression), RFC 7301
+(ALPN), Mozilla Server Side TLS 5.7, intermediate.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from gateway.settings.model import ClientCertificate, TlsSettings
+
+_log = logging.getLogger(__name__)
+
+CIPHERS = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for signature in ("ECDSA", "RSA")
+)
+"""For TLS 1.2; those of 1.3 are all fine."""
+EXPIRY_WARNING_S = 14 * 86400.0
+_LARGEST_FILE_BYTES = 1024 * 1024
+_MOST_HANDSHAKE_STEPS = 20
+
+
+class CertificateError(Exception):
+    """The files of a listener cannot be used: the text says why, `key` which setting names the file."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerCertificate:
+    """What new connections are served with."""
+
+    context: ssl.SSLContext
+    name: str
+    """The certificate's first name, for people and metrics."""
+    not_after: float
+    """Epoch seconds at which the first certificate of the chain that callers get expires."""
+    not_before: float
+
+
+def load_certificate(settings: TlsSettings) -> ServerCertificate:
+    """Return what the files say now, tried in a handshake.
+
+    Raises:
+        CertificateError: A file cannot be used, or they do not fit together.
+    """
+    chain = _read_certificates(settings.certificate_file, "certificate_file")
+    _read(settings.key_file, "key_file")
+    context = _new_context()
+    try:
+        context.load_cert_chain(settings.certificate_file, settings.key_file, password=_refuse_passphrase)
+    except (ssl.SSLError, ValueError, OSError) as error:
+        raise CertificateError("key_file", _why_no_pair(error)) from error
+    try:
+        _try_handshake(context)
+    except ssl.SSLError as error:
+        raise CertificateError(
+            "certificate_file", f"no handshake succeeds with it: {_words(error)}"
+        ) from error
+    if settings.client_certificate is not ClientCertificate.OFF:
+        _ask_for_certificates(context, settings)
+    return ServerCertificate(
+        context,
+        _name_of(chain[0]) or settings.certificate_file.name,
+        min(certificate.not_valid_after_utc.timestamp() for certificate in chain),
+        max(certificate.not_valid_before_utc.timestamp() for certificate in chain),
+    )
+
+
+def find_doubt(certificate: ServerCertificate, *, now: float) -> str:
+    """Return what an operator must know of a certificate that works, or an empty text."""
+    if certificate.not_before > now:
+        return "is not valid yet"
+    left_s = certificate.not_after - now
+    if left_s <= 0:
+        return "has expired"
+    if left_s < EXPIRY_WARNING_S:
+        return f"expires in {left_s / 86400:.1f} days"
+    return ""
+
+
+class TlsEndpoint:
+    """The current certificate of one listener, and whether it is what the files say.
+
+    Shell: `reload` reads files on a thread, and logs.
+    """
+
+    def __init__(self, listener: str, settings: TlsSettings) -> None:
+        """Load the certificate. Raises CertificateError."""
+        self.listener = listener
+        self._settings = settings
+        self._turn = asyncio.Lock()
+        self.current = load_certificate(settings)
+        self.refusal = ""
+        """Why the files as they are now are not in use; empty when they are."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files to watch."""
+        settings = self._settings
+        paths = (settings.certificate_file, settings.key_file, settings.client_ca_file)
+        return tuple(path for path in paths if path is not None)
+
+    async def reload(self) -> None:
+        """Use what the files say now for new connections, or keep the former and say why. Never raises."""
+        async with self._turn:
+            try:
+                self.current = await asyncio.to_thread(load_certificate, self._settings)
+            except CertificateError as error:
+                self.refusal = f"tls.{error.key}: the file {error}"
+                _log.error("%s: the former certificate stays in use: %s", self.listener, self.refusal)
+            except Exception:
+                # The one rescue point of a reload: whatever happens, the old certificate stays.
+                _log.exception("%s: the certificate could not be reloaded", self.listener)
+                self.refusal = "the reload failed inside the gateway; see the log"
+            else:
+                self.refusal = ""
+                doubt = find_doubt(self.current, now=time.time())
+                _log.info("%s: certificate %s is in use", self.listener, self.current.name)
+                if doubt:
+                    _log.warning("%s: certificate %s %s", self.listener, self.current.name, doubt)
+
+
+def _new_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
+    # All ciphers are strong: the caller knows better which of them its processor is quick at.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    path = settings.client_ca_file
+    if path is None:
+        raise CertificateError("client_ca_file", "is needed to check client certificates")
+    _read_certificates(path, "client_ca_file")
+    try:
+        context.load_verify_locations(cafile=path)
+    except (ssl.SSLError, OSError) as error:
+        raise CertificateError("client_ca_file", f"cannot be used: {_words(error)}") from error
+    required = settings.client_certificate is ClientCertificate.REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    # A resumed session is not verified again: without tickets a certificate that expires or
+    # loses its authority ends with the connections that it opened.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+
+
+def _try_handshake(server_context: ssl.SSLContext) -> None:
+    """Return when a client and `server_context` agree, both in memory. Raises ssl.SSLError."""
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    client_context.verify_mode = ssl.CERT_NONE  # it is tried whether the server can sign, not who trusts it
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    waiting = [
+        client_context.wrap_bio(to_client, to_server),
+        server_context.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(_MOST_HANDSHAKE_STEPS):
+        side = waiting.pop(0)
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            waiting.append(side)
+        if not waiting:
+            return
+    raise ssl.SSLError("the handshake does not end")
+
+
+def _read(path: Path, key: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise CertificateError(key, f"cannot be read: {error.strerror}") from error
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise CertificateError(key, "is too large to be a PEM file")
+    return content
+
+
+def _read_certificates(path: Path, key: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(path, key))
+    except ValueError as error:
+        raise CertificateError(key, "holds no PEM certificate, or one that is cut short") from error
+
+
+def _name_of(certificate: x509.Certificate) -> str:
+    """Return the first DNS name, IP address or common name; empty when there is none."""
+    return next(_names_of(certificate), "")
+
+
+def _names_of(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        pass
+    else:
+        yield from names.get_values_for_type(x509.DNSName)
+        yield from (str(address) for address in names.get_values_for_type(x509.IPAddress))
+    for attribute in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
+        yield str(attribute.value)
+
+
+def _refuse_passphrase() -> str:
+    raise ValueError("the key is encrypted")
+
+
+def _why_no_pair(error: Exception) -> str:
+    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+        return "is not the key of the certificate"
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return "is encrypted, which is not supported"
+    return f"cannot be used: {_words(error)}"
+
+
+def _words(error: Exception) -> str:
+    """Return OpenSSL's own reason in lower-case words; never a path or content."""
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "unknown reason"
+    return str(reason).replace("_", " ").lower()
