@@ -334,7 +334,9 @@ async def open_data_plane(
         return live_cell[0]
 
     def warm_cache(raw: bytes, token: AccessToken) -> None:
-        state.cache.put_issued(raw, VerifiedToken(token, live().snapshot.generation))
+        # Of no snapshot: the one it is first presented to looks whether key and issuer are its own,
+        # for a reload may have come between signing and here.
+        state.cache.put_issued(raw, VerifiedToken(token, generation=0))
 
     scrypt = ScryptWorker()
     stack.callback(scrypt.close)

@@ -34,6 +34,10 @@ from gateway.tokens.keys import KeyRing
 from gateway.tokens.revocations import Revocations
 
 LOCATION_MEMO_ENTRIES = 2048
+LONGEST_REMEMBERED_PATH_BYTES = 512
+"""Longer paths are looked up anew each time: the memo must not grow with what strangers send."""
+DECISIONS_PER_TOKEN = 64
+"""More are made anew: a caller with many tokens must not fill memory by using many routes."""
 HOST_MEMO_ENTRIES = 256
 BEARER_MEMO_ENTRIES = 1024
 
@@ -175,7 +179,8 @@ class Enforcer:
         location = self._locations.young.get(key) or self._locations.recall(key)
         if location is None:
             location = self._locate(method, path, host, serves)
-            self._locations.remember(key, location)
+            if len(path) <= LONGEST_REMEMBERED_PATH_BYTES:
+                self._locations.remember(key, location)
         return location
 
     def _locate(self, method: str, raw_path: bytes, host: bytes | None, serves: int) -> Location:
@@ -278,6 +283,8 @@ class Enforcer:
         decision = verified.decisions.get(route)
         if decision is None or (decision.valid_until is not None and now >= decision.valid_until):
             decision = decide(route, verified.token, grants=self._grants, now=now)
+            if len(verified.decisions) >= DECISIONS_PER_TOKEN:
+                verified.decisions.clear()
             verified.decisions[route] = decision
         return decision
 
