@@ -13,7 +13,8 @@ from aiohttp import web
 
 from gateway.clients.authenticate import ScryptChecker
 from gateway.issuer.snapshot import IssuerSnapshot
-from gateway.state.interface import StateStore
+from gateway.state.interface import ReplayGuard, StateStore
+from gateway.state.memory import MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.revocations import Revocations
 
@@ -88,4 +89,6 @@ class IssuerContext:
     on_issued: Callable[[bytes, AccessToken], None] = ignore_issued
     """Called with every new token before it is sent, to warm the verified-token cache."""
     observer: IssuerObserver = field(default_factory=SilentObserver)
+    replay: ReplayGuard = field(default_factory=MemoryReplayGuard)
+    """Remembers the assertions that were used."""
     peer_of: Callable[[web.Request], PeerInfo] = peer_of_socket

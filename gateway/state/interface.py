@@ -11,6 +11,21 @@ class StateUnavailableError(Exception):
     """The store cannot do what was asked; the message names it and what to look at."""
 
 
+class ReplayGuard(Protocol):
+    """Remembers what may be used once only. May raise `StateUnavailableError`: then nobody may pass."""
+
+    async def first_use(self, key: str, expires_at: int) -> bool:
+        """Return whether `key` was not used before, and remember it.
+
+        Of several callers with one key, in any process that shares the state, one alone
+        gets True; and it gets it only when the record is durable.
+
+        Args:
+            key: What is used: it names the kind, the issuer and the `jti`, and may be of any length.
+            expires_at: Epoch seconds from which on the key may be forgotten.
+        """
+
+
 class StateStore(Protocol):
     """Durable revocations. Every method may raise `StateUnavailableError`."""
 
