@@ -63,13 +63,13 @@ def test_every_detail_may_stand_in_an_error_description() -> None:
         ),
         (
             Reason.MISSING_SCOPE,
-            b'Bearer realm="countries", error="insufficient_scope", error_description="%b", scope="read write"'
+            b'Bearer realm="countries", error="insufficient_scope", error_description="%b", scope="r w"'
             % DETAILS[Reason.MISSING_SCOPE].encode(),
         ),
     ],
 )
 def test_challenges(reason: Reason, challenge: bytes) -> None:
-    refusal = refusal_for(Decision(reason, route(), needed_scopes=("read", "write")))
+    refusal = refusal_for(Decision(reason, route(), needed_scopes=("r", "w")))
     assert refusal.fields == ((b"WWW-Authenticate", challenge),)
 
 
