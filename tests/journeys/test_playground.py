@@ -20,32 +20,26 @@ WAIT_FOR_PORTS_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory):
-    """Hold the playground's ports among the tests that want them; skip when others have them."""
-    with (tmp_path_factory.getbasetemp().parent / "playground.lock").open("w") as lock:
+def printed(tmp_path_factory):
+    """Return what each block of the README printed; run once, whatever the number of test workers."""
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    seen = directory / "playground.json"
+    with (directory / "playground.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        deadline = time.monotonic() + WAIT_FOR_PORTS_S
-        while taken := [port for port in PORTS if _is_taken(port)]:
-            if time.monotonic() > deadline:
-                pytest.skip(f"others listen on {taken}")
-            time.sleep(0.05)
-        yield
+        if not seen.exists():
+            seen.write_text(json.dumps(_run_blocks(tmp_path_factory.mktemp("repository"))))
+    return json.loads(seen.read_text())
 
 
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-@pytest.fixture(scope="module")
-def printed(ports, tmp_path_factory):
-    """Return what each block of the README printed, while a copy of the playground ran."""
-    repository = tmp_path_factory.mktemp("repository")
+def _run_blocks(repository):
+    """Return what each block of the README prints while a copy of the playground runs in `repository`."""
+    deadline = time.monotonic() + WAIT_FOR_PORTS_S
+    while taken := [port for port in PORTS if _is_taken(port)]:
+        if time.monotonic() > deadline:
+            pytest.skip(f"others listen on {taken}")
+        time.sleep(0.05)
     playground = repository / "examples" / "playground"
     ignore = shutil.ignore_patterns("keys", "state", "__pycache__")
     shutil.copytree(ROOT / "examples" / "playground", playground, ignore=ignore)
@@ -78,11 +72,21 @@ def printed(ports, tmp_path_factory):
         )
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        yield dict(zip(commands, done.stdout.split(f"{mark}\n"), strict=False))
+        return dict(zip(commands, done.stdout.split(f"{mark}\n"), strict=False))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 def answers(printed, *words):

@@ -23,20 +23,34 @@ ROUTE = """\
 class Echo(asyncio.Protocol):
     """The quickest upstream there is: every request head gets the same answer."""
 
+    def __init__(self, transports):
+        self.transports = transports
+
     def connection_made(self, transport):
         self.transport = transport
+        self.transports.append(transport)
 
     def data_received(self, data):
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
         self.transport.write(answer * data.count(b"\r\n\r\n"))
 
 
-async def test_reloads_at_load_fail_no_request_and_take_effect(make, record_property):
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+@pytest.fixture
+async def echo():
+    """Return the port of the upstream."""
+    transports = []
+    server = await asyncio.get_running_loop().create_server(lambda: Echo(transports), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for transport in transports:
+        transport.abort()
+    await asyncio.sleep(0)  # transports close their sockets in the next turn of the loop
+
+
+async def test_reloads_at_load_fail_no_request_and_take_effect(make, echo, record_property):
     appliance = make()
-    port = server.sockets[0].getsockname()[1]
     main = appliance.main.read_text().split("upstreams:")[0]
-    appliance.main.write_text(f'{main}upstreams: {{country: {{targets: ["http://127.0.0.1:{port}"]}}}}\n')
+    appliance.main.write_text(f'{main}upstreams: {{country: {{targets: ["http://127.0.0.1:{echo}"]}}}}\n')
     policy = appliance.policy.read_text()
     await asyncio.to_thread(appliance.start)
     token = await asyncio.to_thread(appliance.token)
@@ -70,7 +84,6 @@ async def test_reloads_at_load_fail_no_request_and_take_effect(make, record_prop
     if FULL:
         assert seen["requests"] > 0.8 * RATE * seconds
         assert seen["longest_ms"] < LONGEST_WAIT_MS
-    server.close()
 
 
 BAD_ENDINGS = [
