@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT_BYTES = 16 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
+LINGER_S = 1.0
 JITTER = 0.1
 
 Report = Callable[["TargetState", bool, str], None]
@@ -87,9 +88,10 @@ class Prober:
             self._report(target, False, f"the health check failed: {reason}")
         else:
             self._report(target, 200 <= status < 400, f"the health check was answered {status}")
-            await conversation.ended(self.settings.timeout_s)
+            conversation.linger()
         finally:
-            conversation.abort()
+            if not conversation.lingers:
+                conversation.abort()
 
 
 class _NotHttpError(Exception):
@@ -102,7 +104,7 @@ class _Conversation(asyncio.Protocol):
     def __init__(self, request: bytes, responses: ResponseReader) -> None:
         loop = asyncio.get_running_loop()
         self.status: asyncio.Future[int] = loop.create_future()
-        self._closed: asyncio.Future[None] = loop.create_future()
+        self.lingers = False
         self._request = request
         self._responses = responses
         self._transport: asyncio.Transport | None = None
@@ -115,8 +117,6 @@ class _Conversation(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("the connection was closed before an answer")
-        if not self._closed.done():
-            self._closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self.status.done():
@@ -125,7 +125,7 @@ class _Conversation(asyncio.Protocol):
                 self.abort()
             return
         self._held += data
-        while (end := self._held.find(b"\r\n\r\n") + 4) >= 4:
+        while 4 <= (end := self._held.find(b"\r\n\r\n") + 4) <= HEAD_LIMIT_BYTES:
             head = self._responses.read(self._held[:end])
             self._held = self._held[end:]
             if isinstance(head, BadResponse):
@@ -142,9 +142,10 @@ class _Conversation(asyncio.Protocol):
             self.status.set_exception(_NotHttpError(detail))
             self.status.exception()  # seen: nobody waits for it when opening failed first
 
-    async def ended(self, timeout_s: float) -> None:
-        """Return when the target has closed the connection, or after `timeout_s`."""
-        await asyncio.wait({self._closed}, timeout=timeout_s)
+    def linger(self) -> None:
+        """Leave it to the target to close, for a while."""
+        self.lingers = True
+        asyncio.get_running_loop().call_later(LINGER_S, self.abort)
 
     def abort(self) -> None:
         """Close at once."""

@@ -7,9 +7,11 @@ reads requests from it, writes bytes to it, closes or resets it.
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from tests.support.waiting import PATIENCE_S
@@ -229,10 +231,16 @@ class Upstream:
         return len(self.connections), sum(len(connection.raw) for connection in self.connections)
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator["Upstream"]:
-        """Serve on a loopback port; a script that failed fails the test at the end."""
-        server = await asyncio.get_running_loop().create_server(lambda: Accepted(self), "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+    async def serving(
+        self, *, port: int = 0, tls: ssl.SSLContext | None = None, path: Path | None = None
+    ) -> AsyncIterator["Upstream"]:
+        """Serve on a loopback port, or on a socket at `path`; a script that failed fails the test."""
+        loop = asyncio.get_running_loop()
+        if path is not None:
+            server = await loop.create_unix_server(lambda: Accepted(self), str(path), ssl=tls)
+        else:
+            server = await loop.create_server(lambda: Accepted(self), "127.0.0.1", port, ssl=tls)
+            self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
