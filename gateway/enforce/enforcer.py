@@ -20,7 +20,8 @@ from gateway.enforce.bearer import bearer_token
 from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
-from gateway.http1.request import FieldBlock
+from gateway.http1.request import BadRequest, FieldBlock, RequestHead
+from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate_path
 from gateway.policy.hosts import normalise_host
@@ -36,7 +37,7 @@ from gateway.tokens.revocations import Revocations
 LOCATION_MEMO_ENTRIES = 2048
 LONGEST_REMEMBERED_PATH_BYTES = 512
 """Longer paths are looked up anew each time: the memo must not grow with what strangers send."""
-DECISIONS_PER_TOKEN = 64
+VERDICTS_PER_TOKEN = 64
 """More are made anew: a caller with many tokens must not fill memory by using many routes."""
 HOST_MEMO_ENTRIES = 256
 BEARER_MEMO_ENTRIES = 1024
@@ -67,7 +68,23 @@ class Location:
     """The route has a rate limit."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where one request head leads under one snapshot and on one kind of listener."""
+
+    generation: int
+    serves: int
+    location: Location
+    query: bytes
+    """With its question mark, or empty."""
+    problem: BadRequest | None = None
+    """Set when the target leads nowhere because of its form."""
+
+
+NO_LOCATION = Location(None, b"")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
     """The gate's answer to one request head. Only one that permits can open an upstream."""
 
@@ -77,6 +94,8 @@ class Verdict:
     permits: bool = False
     shadowed: bool = False
     """The route is in shadow mode: `decision` was recorded, not carried out."""
+    valid_until: float | None = None
+    """Epoch seconds from which it must be made anew for the same token; None = never."""
 
 
 @dataclass(slots=True)
@@ -166,6 +185,25 @@ class Enforcer:
         self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
         self._bearers: Memo[bytes, bytes | Reason] = Memo(BEARER_MEMO_ENTRIES)
 
+    def place(self, head: RequestHead, serves: int) -> Place:
+        """Return where `head` leads; remembered on the head itself while this snapshot lives.
+
+        Args:
+            head: A request head.
+            serves: The listener's duties.
+        """
+        known: Place | None = head.place
+        if known is not None and known.generation == self.generation and known.serves == serves:
+            return known
+        host = head.block.host
+        split = split_target(head.target, host)
+        if isinstance(split, BadRequest):
+            return Place(self.generation, serves, NO_LOCATION, b"", split)
+        path, query = split
+        location = self.locate(head.method, path, host, serves=serves)
+        place = head.place = Place(self.generation, serves, location, query)
+        return place
+
     def locate(self, method: str, path: bytes, host: bytes | None, *, serves: int) -> Location:
         """Return where a request leads.
 
@@ -226,25 +264,19 @@ class Enforcer:
         if route.access is _PUBLIC:
             return Verdict(decide(route, None, grants=self._grants, now=now), location, permits=True)
         raw = self._find_token(block)
-        verified: VerifiedToken | None = None
         if isinstance(raw, bytes):
             judged = self.verify(raw, now, peer)
-            if isinstance(judged, Reason):
-                decision = Decision(judged, route)
-            elif isinstance(judged, Exceeded):
-                decision = Decision(Reason.RATE_LIMITED, route, exceeded=judged)
-            else:
-                verified = judged
-                decision = self._decide(route, verified, now)
-        elif raw is _NO_TOKEN:
-            decision = decide(route, None, grants=self._grants, now=now)
-        else:
-            decision = Decision(raw, route)
-        if decision.permits:
-            return Verdict(decision, location, verified, True)
-        if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
-            return Verdict(decision, location, verified, permits=True, shadowed=True)
-        return Verdict(decision, location, verified)
+            if isinstance(judged, VerifiedToken):
+                verdict: Verdict | None = judged.verdicts.get(location)
+                if verdict is None or (verdict.valid_until is not None and now >= verdict.valid_until):
+                    verdict = self._decide(route, location, judged, now)
+                return verdict
+            if isinstance(judged, Exceeded):
+                return _verdict(Decision(Reason.RATE_LIMITED, route, exceeded=judged), route, location)
+            return _verdict(Decision(judged, route), route, location)
+        if raw is _NO_TOKEN:
+            return _verdict(decide(route, None, grants=self._grants, now=now), route, location)
+        return _verdict(Decision(raw, route), route, location)
 
     def judge_again(self, location: Location, verified: VerifiedToken | None, now: float) -> Decision:
         """Return the decision that a request which was let through would get now.
@@ -279,14 +311,14 @@ class Enforcer:
                 self._bearers.remember(authorization, raw)
         return raw
 
-    def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Decision:
-        decision = verified.decisions.get(route)
-        if decision is None or (decision.valid_until is not None and now >= decision.valid_until):
-            decision = decide(route, verified.token, grants=self._grants, now=now)
-            if len(verified.decisions) >= DECISIONS_PER_TOKEN:
-                verified.decisions.clear()
-            verified.decisions[route] = decision
-        return decision
+    def _decide(self, route: Route, location: Location, verified: VerifiedToken, now: float) -> Verdict:
+        """Return the verdict for a verified token, and remember it on the token."""
+        decision = decide(route, verified.token, grants=self._grants, now=now)
+        verdict = _verdict(decision, route, location, verified)
+        if len(verified.verdicts) >= VERDICTS_PER_TOKEN:
+            verified.verdicts.clear()
+        verified.verdicts[location] = verdict
+        return verdict
 
     def verify(self, raw: bytes, now: float, peer: str = "") -> VerifiedToken | Reason | Exceeded:
         """Return the verified token, or why it is not one now. Never raises on any input.
@@ -321,7 +353,7 @@ class Enforcer:
         ):
             self._cache.drop(raw)
             return False
-        entry.decisions.clear()
+        entry.verdicts.clear()
         entry.generation = self.generation
         return True
 
@@ -352,6 +384,17 @@ class Enforcer:
         entry = VerifiedToken(judged, self.generation)
         self._cache.put(raw, entry)
         return entry
+
+
+def _verdict(
+    decision: Decision, route: Route, location: Location, verified: VerifiedToken | None = None
+) -> Verdict:
+    """Return what becomes of a decision on this route: in shadow mode most refusals are only recorded."""
+    if decision.permits:
+        return Verdict(decision, location, verified, True, False, decision.valid_until)
+    if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
+        return Verdict(decision, location, verified, True, True, decision.valid_until)
+    return Verdict(decision, location, verified, False, False, decision.valid_until)
 
 
 _NEVER_SHADOWED = frozenset({Reason.KEYS_UNAVAILABLE, Reason.INTERNAL, Reason.BAD_PATH, Reason.RATE_LIMITED})

@@ -14,9 +14,10 @@ forgery again costs no further signature check.
 """
 
 from hashlib import blake2b
+from typing import Any
 
 from gateway.http1.forwarding import identity_fields
-from gateway.policy.model import Decision, Reason, Route
+from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken
 
 MAIN_ENTRIES = 8192
@@ -29,13 +30,14 @@ LONGEST_KEPT_BYTES = 4096
 class VerifiedToken:
     """One verified token, and what was decided for it under one snapshot."""
 
-    __slots__ = ("decisions", "generation", "identity", "token", "used")
+    __slots__ = ("generation", "identity", "token", "used", "verdicts")
 
     def __init__(self, token: AccessToken, generation: int) -> None:
         self.token = token
         self.generation = generation
-        """The snapshot under which the key was last seen in the ring and `decisions` were made."""
-        self.decisions: dict[Route, Decision] = {}
+        """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
+        self.verdicts: dict[object, Any] = {}
+        """The enforcer's verdicts under that snapshot, by location; bounded by the enforcer."""
         self.identity = identity_fields(
             client_id=token.client_id, subject=token.subject, audience=token.audience, scope=token.scope
         )

@@ -20,6 +20,7 @@ Sources: RFC 9112 2.2, 3, 5 and 6; RFC 9110 5.5, 7.2, 7.6.1, 10.1.1.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import httptools
 
@@ -27,6 +28,9 @@ from gateway.http1 import grammar
 from gateway.http1.memo import Memo
 
 MEMO_ENTRIES = 1024
+MEMO_HEADS = 4096
+"""Whole heads, for callers that repeat a request to the letter."""
+MEMO_HEAD_BYTES = 2048
 MEMO_BLOCK_BYTES = 4096
 """Larger field blocks are read anew each time: they are rare, and memory stays bounded."""
 
@@ -97,6 +101,8 @@ class RequestHead:
     """0 for HTTP/1.0, 1 for HTTP/1.1."""
     block: FieldBlock
     method_bytes: bytes
+    place: Any = None
+    """A place for `gateway.enforce.enforcer` to keep where this head leads under one snapshot."""
 
 
 class _FieldCollector:
@@ -119,17 +125,27 @@ class RequestReader:
         max_fields: How many field lines are accepted (431 beyond it); 0 = unlimited.
     """
 
-    __slots__ = ("_max_fields", "_memo")
+    __slots__ = ("_heads", "_max_fields", "_memo")
 
     def __init__(self, *, max_fields: int) -> None:
         self._max_fields = max_fields
         self._memo: Memo[bytes, FieldBlock] = Memo(MEMO_ENTRIES)
+        self._heads: Memo[bytes, RequestHead] = Memo(MEMO_HEADS)
 
     def read(self, head: bytes) -> RequestHead | BadRequest:
         """Return the head that `head` spells, up to and including its first CRLF CRLF.
 
-        Never raises on any input.
+        Never raises on any input. The head is shared with others of the same bytes.
         """
+        known = self._heads.young.get(head) or self._heads.recall(head)
+        if known is not None:
+            return known
+        read = self._read_anew(head)
+        if len(head) <= MEMO_HEAD_BYTES and not isinstance(read, BadRequest):
+            self._heads.remember(head, read)
+        return read
+
+    def _read_anew(self, head: bytes) -> RequestHead | BadRequest:
         line = grammar.REQUEST_LINE.match(head)
         if line is None:
             return _bad_request_line(head)

@@ -29,12 +29,11 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Location, Verdict
+from gateway.enforce.enforcer import NO_LOCATION, Location, Verdict
 from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
 from gateway.http1.forwarding import ForwardingRules
 from gateway.http1.request import BadRequest, RequestHead
-from gateway.http1.target import split_target
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason
 from gateway.policy.peers import peer_group
@@ -59,8 +58,6 @@ DRAIN_GRACE_S = 1.0
 
 SHORT_HEAD_BYTES = 256
 """Up to this size an incomplete head is looked at whole each time something is added to it."""
-
-_NO_LOCATION = Location(None, b"")
 
 # How much of a head is there: `_begun_head`.
 _HEAD_NOT_BEGUN = 0
@@ -409,12 +406,11 @@ class DownstreamConnection(asyncio.Protocol):
         if block.needs_care:
             refusal = gate.refuse_before_routing(head)
             if refusal is not None:
-                return _NO_LOCATION, b"", None, None, refusal
-        split = split_target(head.target, block.host)
-        if isinstance(split, BadRequest):
-            return _NO_LOCATION, b"", None, None, _bad(split)
-        path, query = split
-        location = snapshot.enforcer.locate(head.method, path, block.host, serves=self._listener.serves)
+                return NO_LOCATION, b"", None, None, refusal
+        place = snapshot.enforcer.place(head, self._listener.serves)
+        if place.problem is not None:
+            return NO_LOCATION, b"", None, None, _bad(place.problem)
+        location, query = place.location, place.query
         limit = gate.limits.body_bytes
         if limit and (block.content_length or 0) > limit:
             return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.route))

@@ -31,9 +31,8 @@ from gateway.http1.forwarding import (
     join_forwarded_for,
 )
 from gateway.http1.grammar import IDEMPOTENT_METHODS
-from gateway.http1.request import BadRequest, RequestHead
+from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
-from gateway.http1.target import split_target
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.policy.model import Decision, Reason
 from gateway.proxy.tunnel import Tunnel
@@ -433,12 +432,8 @@ class Relay:
 
     def judge_again(self, now: float) -> Decision | None:
         """Return the decision that ends the tunnel, or None while the request would still be let through."""
-        head = self._head
         enforcer = self.gate.snapshot.enforcer
-        split = split_target(head.target, head.block.host)
-        if isinstance(split, BadRequest):
-            return Decision(Reason.BAD_PATH)
-        location = enforcer.locate(head.method, split[0], head.block.host, serves=self._downstream.serves)
+        location = enforcer.place(self._head, self._downstream.serves).location
         verified = self.verdict.verified if self.verdict is not None else None
         decision = enforcer.judge_again(location, verified, now)
         route = location.route

@@ -7,7 +7,7 @@ import pytest
 from jwcrypto.jwk import JWK
 
 from gateway.enforce.enforcer import (
-    DECISIONS_PER_TOKEN,
+    VERDICTS_PER_TOKEN,
     LOCATION_MEMO_ENTRIES,
     LONGEST_REMEMBERED_PATH_BYTES,
     SERVES_GATE,
@@ -285,11 +285,11 @@ def test_strangers_cannot_fill_the_memos(process: Process) -> None:
 
 
 def test_a_caller_cannot_fill_memory_by_using_many_routes(process: Process) -> None:
-    count = DECISIONS_PER_TOKEN + 10
+    count = VERDICTS_PER_TOKEN + 10
     routes = tuple(RouteSettings(f"r{number}", f"/r{number}", "up", require=READ) for number in range(count))
     enforcer, token = process.enforcer(routes=(*ROUTES, *routes)), process.token()
     for number in range(count):
         verdict = ask(enforcer, token, path=b"/r%d" % number)
         assert verdict.permits
         assert verdict.verified is not None
-        assert len(verdict.verified.decisions) <= DECISIONS_PER_TOKEN
+        assert len(verdict.verified.verdicts) <= VERDICTS_PER_TOKEN
