@@ -288,7 +288,7 @@ def read_upstream_tls(settings: UpstreamTlsSettings) -> UpstreamTls:
         digest.update(content)
         try:
             context.load_verify_locations(cadata=content.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError) as error:
+        except (ssl.SSLError, ValueError) as error:  # ValueError: empty, or not ASCII
             raise TlsFileError("ca_file", "holds no certificates in PEM form") from error
     digest.update(b"\0")
     if settings.certificate_file is not None:

@@ -46,6 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_relay",
         "_remaining",
         "_reusable",
+        "_saw_end",
         "_transport",
         "idle_since",
         "is_closed",
@@ -76,6 +77,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._remaining = 0
         self._chunks: ChunkedReader | None = None
         self._reusable = False
+        self._saw_end = False
+        """The other side said that it is done; over TLS, by TLS's own word for it."""
         self._interim_count = 0
 
     # --- called by the event loop
@@ -102,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
             self._relay.tunnel.upstream_ended()
             return not self.is_closed
+        self._saw_end = True
         if self._relay is None:
             self.pool.drop_idle(self)
         return False
@@ -307,7 +311,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._mode == _TUNNEL:
             if relay.tunnel is not None:
                 relay.tunnel.end("" if clean else Reason.UPSTREAM_RESET.value, "")
-        elif self._mode == _UNTIL_CLOSE and clean:
+        elif self._mode == _UNTIL_CLOSE and clean and self._saw_end:
+            # RFC 9112 9.8: without a closure alert, anybody on the way may have ended it.
             relay.body_ended(b"")
             relay.finished()
         elif self._mode == _AWAIT_HEAD:

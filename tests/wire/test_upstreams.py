@@ -17,7 +17,7 @@ import pytest
 from gateway.proxy.health import CircuitState
 from tests.support import killable
 from tests.support.appliance import Appliance, configuration, running, write
-from tests.support.caller import ClosedError, assert_own
+from tests.support.caller import assert_own
 from tests.support.certificates import Authority
 from tests.support.upstream import OK, Accepted, Upstream, answering
 from tests.support.waiting import PATIENCE_S, turns_of_the_loop, until
@@ -518,24 +518,34 @@ async def test_a_client_certificate_is_shown_and_read_again_by_a_reload(
 async def test_a_body_without_length_is_whole_only_with_tls_own_end(
     tmp_path: Path, authority: Authority
 ) -> None:
-    """A cut of the TCP connection alone, which anybody on the way can make, must not look complete."""
+    """An end of the TCP connection alone, which anybody on the way can make, must not look complete."""
     cut = True
 
     async def script(connection: Accepted) -> None:
         await connection.request()
         connection.write(b"HTTP/1.1 200 OK\r\n\r\nhalf of it")
-        connection.reset() if cut else connection.close()
+        if not cut:
+            connection.close()
+            return
+        await asked.wait()
+        descriptor = connection.transport.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            sock.shutdown(socket.SHUT_WR)
 
+    asked = asyncio.Event()
     context = server_context(tmp_path, authority, "localhost")
-    async with Upstream(script).serving(tls=context) as upstream:
-        tls = trusting(tmp_path, authority)
-        async with serving(tmp_path, f"https://localhost:{upstream.port}", tls=tls) as appliance:
-            async with appliance.connect() as caller:
-                with contextlib.suppress(ClosedError):
-                    answer = await caller.ask(GET)
-                    assert answer.status == 502
-            cut = False
-            assert (await appliance.ask(GET)).body == b"half of it"
+    tls = trusting(tmp_path, authority)
+    async with (
+        Upstream(script).serving(tls=context) as upstream,
+        serving(tmp_path, f"https://localhost:{upstream.port}", tls=tls) as appliance,
+    ):
+        async with appliance.connect() as caller:
+            caller.send(GET)
+            await caller.reader.readuntil(b"half of it")
+            asked.set()
+            assert not (await caller.rest()).endswith(b"0\r\n\r\n")
+        cut = False
+        assert (await appliance.ask(GET)).body == b"half of it"
 
 
 # --- other ways

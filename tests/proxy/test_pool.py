@@ -1,0 +1,394 @@
+"""Show who gets which connection, in which order, and what happens to those that wait."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvloop
+from aiohappyeyeballs import AddrInfoType
+
+from gateway.policy.model import Reason
+from gateway.proxy.pool import IDLE_LIMIT_S, UpstreamPool
+from gateway.proxy.targets import NAME_TTL_S, Names, Opener, ProtocolFactory, SocketpairOpener, TcpOpener
+from gateway.proxy.upstream import UpstreamConnection
+from gateway.settings.model import Balance, OutlierSettings, TargetSettings
+from tests.support.waiting import turns_of_the_loop, until
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, object]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+class Service(asyncio.Protocol):
+    """The other end of a connection: it only takes it."""
+
+
+class DoorOpener:
+    """The way to a target that opens when the test says so."""
+
+    names: Names | None = None
+    authority = "localhost"
+
+    def __init__(self, identity: object = "door") -> None:
+        self.identity = identity
+        self.door = asyncio.Event()
+        self.door.set()
+        self.fails = False
+        self.opened = 0
+        self._inner = SocketpairOpener(Service)
+
+    async def open(self, factory: ProtocolFactory) -> None:
+        await self.door.wait()
+        if self.fails:
+            raise ConnectionRefusedError
+        self.opened += 1
+        await self._inner.open(factory)
+
+
+@dataclass(eq=False)
+class Request:
+    """A request that waits for its connection and remembers what it was told."""
+
+    name: str = ""
+    log: list[str] = field(default_factory=list)
+    tried: frozenset[str] = frozenset()
+    avoided: str = ""
+    wait_deadline: float = 0.0
+    wants_fresh: bool = False
+    is_once_only: bool = False
+    connection: UpstreamConnection | None = None
+    refused: Reason | None = None
+
+    def start(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        self.log.append(self.name)
+
+    def must_wait(self) -> None:
+        pass
+
+    def no_connection(self, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
+        self.refused = reason
+        self.log.append(f"-{self.name}")
+
+    def connect_took(self, seconds: float) -> None:
+        assert seconds >= 0
+
+    async def started(self) -> UpstreamConnection:
+        await until(lambda: self.connection or self.refused)
+        assert self.connection is not None, self.refused
+        return self.connection
+
+
+Make = Callable[..., UpstreamPool]
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def make(clock: Clock) -> AsyncIterator[Make]:
+    made: list[UpstreamPool] = []
+
+    def make_pool(*openers: Opener, **changes: Any) -> UpstreamPool:
+        pool = UpstreamPool("u", stopwatch=lambda: clock.now)
+        made.append(pool)
+        configure(pool, *openers, **changes)
+        return pool
+
+    yield make_pool
+    for pool in made:
+        pool.close()
+        for target in pool._targets:
+            for connection in list(target.connections):
+                connection.close()
+    await turns_of_the_loop()
+
+
+def configure(pool: UpstreamPool, *openers: Opener, **changes: Any) -> None:
+    settings: dict[str, Any] = {
+        "balance": Balance.ROUND_ROBIN,
+        "connect_timeout_s": 5.0,
+        "max_connections": 0,
+        "queue_size": 10,
+        "queue_timeout_s": 1.0,
+        **changes,
+    }
+    pool.configure({f"t{index}": opener for index, opener in enumerate(openers)}, **settings)
+
+
+async def start(pool: UpstreamPool, **wish: Any) -> UpstreamConnection:
+    request = Request(**wish)
+    pool.acquire(request)
+    return await request.started()
+
+
+async def test_who_came_first_is_served_first(make: Make) -> None:
+    pool = make(DoorOpener(), max_connections=1)
+    log: list[str] = []
+    first = await start(pool)
+    waiting = [Request(name, log) for name in "abcd"]
+    for request in waiting:
+        pool.acquire(request)
+    assert pool.gauges == {"idle": 0, "active": 1, "waiting": 4}
+    pool.forget_waiter(waiting[1])
+    pool.release(first)
+    for request in (waiting[0], waiting[2], waiting[3]):
+        pool.release(await request.started())
+    assert log == ["a", "c", "d"]
+    assert pool.gauges == {"idle": 1, "active": 0, "waiting": 0}
+
+
+async def test_nobody_overtakes_the_queue(make: Make) -> None:
+    pool = make(DoorOpener(), max_connections=1)
+    log: list[str] = []
+    first = await start(pool)
+    picky = Request("picky", log, wants_fresh=True)
+    pool.acquire(picky)
+    late = Request("late", log)
+    pool.acquire(late)
+    pool.release(first)  # of no use to the one who wants a new one: it makes room
+    pool.release(await picky.started())
+    await late.started()
+    assert log == ["picky", "late"]
+    assert first.is_closed
+
+
+async def test_a_queue_of_size_0_lets_nobody_wait(make: Make) -> None:
+    pool = make(DoorOpener(), max_connections=1, queue_size=0)
+    await start(pool)
+    request = Request()
+    pool.acquire(request)
+    assert request.refused is Reason.OVERLOADED
+
+
+async def test_a_full_queue_and_a_long_wait_are_refused(make: Make, clock: Clock) -> None:
+    pool = make(DoorOpener(), max_connections=1, queue_size=2)
+    await start(pool)
+    requests = [Request() for _ in range(3)]
+    for request in requests:
+        pool.acquire(request)
+    assert [request.refused for request in requests] == [None, None, Reason.OVERLOADED]
+    pool.sweep(clock.now + 0.999)
+    assert requests[0].refused is None
+    pool.sweep(clock.now + 1)
+    assert [request.refused for request in requests] == [Reason.OVERLOADED] * 3
+    assert pool.gauges["waiting"] == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+async def test_there_are_never_more_connections_than_allowed(make: Make, limit: int) -> None:
+    openers = DoorOpener(), DoorOpener()
+    pool = make(*openers, max_connections=limit, queue_size=100)
+    requests = [Request(wants_fresh=number % 3 == 0) for number in range(40)]
+    for request in requests:
+        pool.acquire(request)
+    for request in requests:
+        connection = await request.started()
+        standing = sum(not held.is_closed for held in {r.connection for r in requests if r.connection})
+        assert standing <= limit
+        pool.release(connection)
+        await turns_of_the_loop(3)
+
+
+async def test_a_full_pool_uses_what_is_idle_before_it_closes_it(make: Make) -> None:
+    openers = DoorOpener(), DoorOpener()
+    pool = make(*openers, max_connections=2)
+    first, second = await start(pool), await start(pool)
+    pool.release(first)
+    for _ in range(6):
+        assert await start(pool) is first
+        pool.release(first)
+    assert (openers[0].opened, openers[1].opened) == (1, 1)
+    assert not second.is_closed
+
+
+async def test_an_idle_target_makes_room_for_another(make: Make) -> None:
+    openers = DoorOpener(), DoorOpener()
+    pool = make(*openers, max_connections=1)
+    first = await start(pool)
+    pool.release(first)
+    request = Request(tried=frozenset({first.target.key}))
+    pool.acquire(request)
+    second = await request.started()
+    assert second.target is not first.target
+    assert first.is_closed
+
+
+async def test_each_target_is_tried_once(make: Make) -> None:
+    openers = DoorOpener(), DoorOpener(), DoorOpener()
+    openers[0].fails = openers[1].fails = True
+    pool = make(*openers)
+    for _ in range(6):
+        pool.release(await start(pool))
+    openers[2].fails = True
+    request = Request(wants_fresh=True)
+    pool.acquire(request)
+    await until(lambda: request.refused)
+    assert request.refused is Reason.UPSTREAM_CONNECT
+    assert len(request.tried) == 3
+    assert pool.gauges["active"] == 0
+
+
+async def test_who_was_broken_off_goes_elsewhere_when_there_is_elsewhere(make: Make) -> None:
+    pool = make(DoorOpener(), DoorOpener())
+    for _ in range(4):
+        assert (await start(pool, avoided="t0")).target.key == "t1"
+    alone = make(DoorOpener())
+    assert (await start(alone, avoided="t0")).target.key == "t0"
+
+
+async def test_failures_leave_a_target_out_but_never_the_last(make: Make, clock: Clock) -> None:
+    pool = make(DoorOpener(), DoorOpener(), outlier=OutlierSettings(2, 10))
+    held = {connection.target.key: connection.target for connection in [await start(pool), await start(pool)]}
+    for _ in range(2):
+        pool.failed(held["t0"], "test")
+    assert dict(pool.targets_in_use()) == {"t0": False, "t1": True}
+    for _ in range(5):
+        pool.failed(held["t1"], "test")
+    assert dict(pool.targets_in_use()) == {"t0": False, "t1": True}
+    pool.sweep(clock.now + 10)
+    assert dict(pool.targets_in_use()) == {"t0": True, "t1": True}
+    pool.answered(held["t0"], 200)
+    pool.failed(held["t0"], "test")
+    assert dict(pool.targets_in_use())["t0"]  # forgiven: it takes two again
+
+
+async def test_a_target_left_out_is_the_last_resort(make: Make) -> None:
+    openers = DoorOpener(), DoorOpener()
+    pool = make(*openers, outlier=OutlierSettings(1, 10))
+    held = [await start(pool), await start(pool)]
+    out = next(connection.target for connection in held if connection.target.key == "t0")
+    pool.failed(out, "test")
+    openers[1].fails = True
+    assert (await start(pool, wants_fresh=True)).target is out
+
+
+async def test_a_reload_keeps_what_stays_and_retires_what_changes(make: Make) -> None:
+    stays, changes, goes = DoorOpener("a"), DoorOpener("b"), DoorOpener("c")
+    pool = make(stays, changes, goes)
+    connections = {}
+    for _ in range(3):
+        connection = await start(pool)
+        connections[connection.target.key] = connection
+    configure(pool, DoorOpener("a"), DoorOpener("b2"))
+    assert [connections[key].is_retired for key in ("t0", "t1", "t2")] == [False, True, True]
+    for connection in connections.values():
+        pool.release(connection)
+    await turns_of_the_loop()
+    assert [connections[key].is_closed for key in ("t0", "t1", "t2")] == [False, True, True]
+    assert pool.gauges == {"idle": 1, "active": 0, "waiting": 0}
+
+
+async def test_a_connection_opened_across_a_reload_is_used_once(make: Make) -> None:
+    opener = DoorOpener("a")
+    opener.door.clear()
+    pool = make(opener)
+    request = Request()
+    pool.acquire(request)
+    await turns_of_the_loop()
+    configure(pool, DoorOpener("b"))
+    opener.door.set()
+    connection = await request.started()
+    assert connection.is_retired
+    pool.release(connection)
+    await until(lambda: connection.is_closed)
+
+
+async def test_a_removed_upstream_finishes_what_it_has(make: Make) -> None:
+    opener = DoorOpener()
+    pool = make(opener, max_connections=2)
+    busy = await start(pool)
+    opener.door.clear()
+    opening, waiting = Request(), Request()
+    pool.acquire(opening)
+    pool.acquire(waiting)
+    pool.remove()
+    assert waiting.refused is Reason.OVERLOADED
+    opener.door.set()
+    for connection in (busy, await opening.started()):
+        pool.release(connection)
+        await until(lambda: connection.is_closed)  # noqa: B023 - waited for at once
+    assert pool.gauges == {"idle": 0, "active": 0, "waiting": 0}
+
+
+async def test_a_lowered_limit_closes_what_is_idle(make: Make, clock: Clock) -> None:
+    opener = DoorOpener()
+    pool = make(opener)
+    for connection in [await start(pool) for _ in range(5)]:
+        pool.release(connection)
+    configure(pool, opener, max_connections=2)
+    pool.sweep(clock.now)
+    assert pool.gauges["idle"] == 2
+
+
+async def test_idle_connections_grow_old(make: Make, clock: Clock) -> None:
+    pool = make(DoorOpener())
+    first, second = await start(pool), await start(pool)
+    pool.release(first)
+    clock.now += 1
+    pool.release(second)
+    assert await start(pool) is second  # the one used last
+    pool.release(second)
+    pool.sweep(clock.now + IDLE_LIMIT_S - 1)
+    await until(lambda: first.is_closed)
+    assert not second.is_closed
+
+
+async def test_an_opening_that_fails_unexpectedly_is_answered(make: Make) -> None:
+    class Broken(DoorOpener):
+        async def open(self, factory: ProtocolFactory) -> None:
+            raise ValueError("inside")
+
+    pool = make(Broken())
+    request = Request()
+    pool.acquire(request)
+    await until(lambda: request.refused)
+    assert request.refused is Reason.UPSTREAM_CONNECT
+    assert pool.gauges["active"] == 0
+
+
+async def test_connecting_takes_a_bounded_time(make: Make) -> None:
+    opener = DoorOpener()
+    opener.door.clear()
+    pool = make(opener, connect_timeout_s=0.01)
+    request = Request()
+    pool.acquire(request)
+    await until(lambda: request.refused)
+    assert request.refused is Reason.UPSTREAM_CONNECT
+
+
+async def test_connections_to_an_address_that_the_name_lost_are_retired(make: Make, clock: Clock) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Service, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    addresses = ["127.0.0.1"]
+
+    async def ask(host: str, port: int) -> Sequence[AddrInfoType]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in addresses]
+
+    named = TcpOpener(TargetSettings("service.internal", port), None, stopwatch=lambda: clock.now, ask=ask)
+    pool = make(named)
+    busy, idle = await start(pool), await start(pool)
+    pool.release(idle)
+    pool.sweep(clock.now)
+    assert (busy.peer_host, busy.is_retired, idle.is_retired) == ("127.0.0.1", False, False)
+    addresses[:] = ["127.0.0.2"]
+    clock.now += NAME_TTL_S
+    pool.sweep(clock.now)  # asks
+    await turns_of_the_loop()
+    pool.sweep(clock.now)  # knows
+    await until(lambda: idle.is_closed)
+    assert not busy.is_closed
+    pool.release(busy)
+    await until(lambda: busy.is_closed)
+    server.close()
