@@ -6,7 +6,7 @@ one reason in `Sidegate-Reason`, and never quotes what the caller sent.
 Sources: RFC 9457; RFC 9110 6.6.1 (Date), 15.
 """
 
-import json
+import msgspec
 
 from gateway.enforce.challenge import Refusal
 from gateway.http1.grammar import STATUS_PHRASES
@@ -26,7 +26,7 @@ def refusal_bytes(
         version_0: The request was HTTP/1.0 and wants the connection kept.
     """
     phrase = STATUS_PHRASES.get(refusal.status, b"Refused")
-    body = json.dumps(
+    body = msgspec.json.encode(
         {
             "type": f"urn:sidegate:reason:{refusal.reason}",
             "title": phrase.decode("ascii"),
@@ -35,7 +35,7 @@ def refusal_bytes(
             "reason": refusal.reason,
             "request_id": request_id.decode("ascii"),
         }
-    ).encode("ascii")
+    )
     connection = b""
     if closes:
         connection = b"Connection: close\r\n"

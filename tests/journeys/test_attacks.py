@@ -1,0 +1,46 @@
+"""Hold what honest callers feel under attack to its bounds; full counts only (`make soak`).
+
+The bounds are for a machine with a core for the gate and one for everybody else.
+"""
+
+import os
+
+import pytest
+
+from benchmarks import attacks
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif("SIDEGATE_SOAK" not in os.environ, reason="full counts: make soak"),
+]
+
+
+def test_forged_tokens_leave_honest_callers_alone() -> None:
+    felt = attacks.forged_tokens(rounds=5)
+    for each in felt.rounds:
+        assert set(each["attacked"]["statuses"]) == {"200"}
+        assert each["attacked"]["unanswered"] == 0
+        assert set(each["attack"]["statuses"]) <= {"401", "429"}
+        assert each["attack"]["sent"] >= 0.9 * attacks.FORGED_RATE * 12
+    assert felt.attacked_p99_ms <= felt.bound_ms
+
+
+def test_slowloris_leaves_honest_callers_alone_and_is_closed_in_time() -> None:
+    felt = attacks.slowloris(rounds=5)
+    for each in felt.rounds:
+        assert set(each["attacked"]["statuses"]) == {"200"}
+        assert each["attack"]["closed"] == attacks.DRIPPERS
+        assert each["attack"]["longest_s"] <= attacks.HEADER_TIMEOUT_S + 1.0
+    assert felt.attacked_p99_ms <= felt.bound_ms
+
+
+def test_ten_times_the_rate_limit_passes_the_burst_and_then_the_limit() -> None:
+    found = attacks.rate_limit()
+    steady = attacks.LIMIT_RATE * attacks.LIMIT_SECONDS
+    assert found["passed"] - attacks.LIMIT_BURST == pytest.approx(steady, rel=0.05)
+    assert found["others"] == 0
+    assert found["refused"] > 8 * steady
+
+
+def test_ten_thousand_idle_connections_hold_little_memory() -> None:
+    assert attacks.idle_connections(10_000) < 8 * 1024
