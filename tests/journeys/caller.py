@@ -4,16 +4,15 @@ A process of its own, so that nothing of the test or of the upstream adds to wha
 
     python caller.py PORT TARGET TOKEN REQUESTS_PER_SECOND SECONDS
 
-Half of the rate goes over kept connections, one twentieth over connections made for one
-request each (a connection costs the kernel far more than a request), the rest over kept
-ones again. The summary is one JSON object on standard output.
+A tenth of the rate goes over connections made for one request each, the rest over kept ones. The
+summary is one JSON object on standard output.
 """
 
 import asyncio
 import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 import uvloop
@@ -62,7 +61,7 @@ class Tally:
         self.waits: list[tuple[float, float]] = []
         self.failures: list[str] = []
 
-    async def measure(self, request: Callable[[], "asyncio.Future[bytes]"]) -> None:
+    async def measure(self, request: Callable[[], Awaitable[bytes]]) -> None:
         begun = perf_counter()
         try:
             head = await request()
@@ -74,9 +73,7 @@ class Tally:
             self.failures.append(head.decode("latin-1"))
 
 
-async def pace(
-    tally: Tally, once: Callable[[], "asyncio.Future[bytes]"], interval_s: float, until: float
-) -> None:
+async def pace(tally: Tally, once: Callable[[], Awaitable[bytes]], interval_s: float, until: float) -> None:
     """Send at the interval; a late answer delays the following, none is left out."""
     due = perf_counter()
     while due < until:
