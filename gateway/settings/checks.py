@@ -26,6 +26,7 @@ from gateway.settings.model import (
     Settings,
     TcpAddress,
     UnixAddress,
+    UnixTargetSettings,
 )
 from gateway.settings.problems import Severity, suggest
 from gateway.settings.texts import is_loopback
@@ -60,6 +61,7 @@ def check_process(settings: Settings) -> Iterator[Finding]:
     """Yield what is wrong with listeners, admin and issuer."""
     yield from _check_addresses(settings)
     yield from _check_listeners(settings)
+    yield from _check_targets(settings)
     admin = settings.admin.address
     if isinstance(admin, TcpAddress) and not is_loopback(admin.host) and settings.admin.token_file is None:
         yield Finding(
@@ -150,6 +152,22 @@ def _check_addresses(settings: Settings) -> Iterator[Finding]:
             "the admin listener has the address of another listener",
             "give it its own port",
         )
+
+
+def _check_targets(settings: Settings) -> Iterator[Finding]:
+    """Yield unix sockets that cannot be connected to."""
+    for name, upstream in settings.upstreams.items():
+        for target in upstream.targets:
+            if (
+                isinstance(target, UnixTargetSettings)
+                and len(str(target.path).encode()) > LONGEST_SOCKET_PATH_BYTES
+            ):
+                yield Finding(
+                    None,
+                    ("upstreams", name, "targets"),
+                    "the path of the socket is too long",
+                    f"at most {LONGEST_SOCKET_PATH_BYTES} bytes",
+                )
 
 
 def _check_listeners(settings: Settings) -> Iterator[Finding]:

@@ -13,7 +13,10 @@ from gateway.settings.load import Loaded, load
 from gateway.settings.model import (
     REASONS_FOR_REFUSAL,
     Access,
+    CircuitBreakerSettings,
+    HealthCheckSettings,
     Origin,
+    OutlierSettings,
     PlainSecret,
     PolicyTest,
     RequireSettings,
@@ -21,6 +24,8 @@ from gateway.settings.model import (
     Settings,
     TargetSettings,
     TcpAddress,
+    UnixTargetSettings,
+    UpstreamTlsSettings,
 )
 from gateway.settings.problems import SettingsError
 
@@ -193,6 +198,32 @@ upstreams:
         5,
         1.0,
     )
+
+
+def test_an_upstream_that_has_it_all(load_text: Load, tmp_path: Path) -> None:
+    upstream = load_text("""
+upstreams:
+  u:
+    targets: ['https://service.internal', 'unix:service.sock']
+    tls: {ca_file: ca.pem, server_name: other.internal, certificate_file: /client.pem, key_file: client.key}
+    health_check: {path: /healthz}
+    outlier: {ejection: 1m}
+    circuit_breaker: {}
+""").settings.upstreams["u"]
+    assert upstream.targets == (
+        TargetSettings("service.internal", 443, tls=True),
+        UnixTargetSettings(tmp_path / "service.sock"),
+    )
+    assert [target.url for target in upstream.targets] == [
+        "https://service.internal",
+        f"unix:{tmp_path}/service.sock",
+    ]
+    assert upstream.tls == UpstreamTlsSettings(
+        tmp_path / "ca.pem", "other.internal", Path("/client.pem"), tmp_path / "client.key"
+    )
+    assert upstream.health_check == HealthCheckSettings("/healthz", 5, 2, 3, 1)
+    assert upstream.outlier == OutlierSettings(5, 60)
+    assert upstream.circuit_breaker == CircuitBreakerSettings(0.5, 10, 20, 5)
 
 
 def test_five_mistakes_are_five_problems_in_file_order(problems_of: Problems) -> None:

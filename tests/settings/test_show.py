@@ -42,6 +42,12 @@ upstreams:
     queue: {size: 0, timeout: 1ms}
     idle_timeout: 0
     forwarded: both
+  secure:
+    targets: ['https://[::1]:8443', 'unix:/run/service.sock']
+    tls: {ca_file: ca.pem, server_name: service.internal, certificate_file: client.pem}
+    health_check: {path: '/healthz?x=1', interval: 1500ms, unhealthy_after: 2}
+    outlier: {consecutive_failures: 0}
+    circuit_breaker: {failure_ratio: 0.25, open: 1m}
 state: 'memory:'
 limits:
   {body_bytes: 0, header_bytes: 1000KiB, connections_per_peer: 9, loop_lag: 0,
