@@ -139,20 +139,25 @@ def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
     return b"".join(lines)
 
 
-def forwardable_trailers(trailers: bytes, rules: ForwardingRules | None) -> bytes:
-    """Return those of the trailer lines that may pass (RFC 9110 6.5.1).
+def forwardable_trailers(
+    trailers: bytes, connection_options: frozenset[bytes], rules: ForwardingRules | None
+) -> bytes:
+    """Return those of the trailer lines that may pass (RFC 9110 6.5.1, 7.6.1).
 
     A trailer can never be what a head decides: framing, routing, authentication,
     forwarding or identity fields in a trailer section are dropped.
 
     Args:
         trailers: Lines that `gateway.http1.chunked` accepted.
+        connection_options: Lower-case names that the head's Connection lists: they end here too.
         rules: Of the upstream for a request's trailers, None for an answer's.
     """
     passing = []
     for line in trailers.splitlines(keepends=True):
         name = line.partition(b":")[0].lower()
-        if name in HOP_BY_HOP or name in _NEVER_TRAILERS or name.startswith(b"content-"):
+        if name in HOP_BY_HOP or name in _NEVER_TRAILERS or name in connection_options:
+            continue
+        if name.startswith(b"content-"):
             continue
         if rules is not None and not may_forward(name, rules):
             continue

@@ -75,7 +75,6 @@ _HOLD_UPSTREAM = 4
 """The upstream does not take the body."""
 _HOLD_WRITING = 8
 """The caller does not take answers."""
-_HOLD_ANY = 15
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -522,7 +521,7 @@ class DownstreamConnection(asyncio.Protocol):
         return (
             isinstance(body, CountedBody)
             and body.remaining <= DISCARD_LIMIT_BYTES
-            and not relay.expects_continue  # the caller may or may not send it now
+            and not relay.has_expectation  # the caller may or may not send it now
         )
 
     def answered(self, relay: Relay, monotonic_now: float) -> None:
@@ -633,6 +632,8 @@ class DownstreamConnection(asyncio.Protocol):
     def _refuse_request(self, relay: Relay, head: RequestHead, refusal: Refusal, rest: bytes) -> bytes:
         """Refuse one complete head; return the bytes behind its request."""
         self.relay = relay
+        if refusal.reason == Reason.BAD_FRAMING:
+            relay.keep_alive = False  # whose bytes come next is what two readers could disagree about
         if relay.has_body:
             length = head.block.content_length
             self._body = (
@@ -678,11 +679,13 @@ class DownstreamConnection(asyncio.Protocol):
             self.deadline = _after(self.gate.limits.body_idle_timeout_s)
         else:
             self.deadline = perf_counter() + LEAVE_LIMIT_S
+        unread = unread or self._body is not None or bool(self._held)
         self._held = b""
-        if (unread or self._body is not None) and not self._half_closed and self._transport.can_write_eof():
+        if unread and not self._half_closed and self._transport.can_write_eof():
             self._body = None
             self._transport.write_eof()
-            self._resume(_HOLD_ANY)
+            self._hold = 0
+            self._transport.resume_reading()  # whatever the reason was why it is paused
         else:
             self._transport.close()
 

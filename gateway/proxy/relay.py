@@ -79,6 +79,8 @@ class Relay:
     _ttfb_s = NOT_APPLICABLE
     _upstream_s = NOT_APPLICABLE
     _response_chunked = False
+    _response_options: frozenset[bytes] = frozenset()
+    """What Connection lists in the answer's head, where that matters: in an answer with trailers."""
     _protocol = b""
     """The protocol the upstream may switch to: one that caller and route both name."""
     tunnel: Tunnel | None = None
@@ -155,7 +157,7 @@ class Relay:
         plan = self._plan
         assert plan is not None
         rules = plan.trusted_rules if self._downstream.is_trusted else plan.rules
-        return forwardable_trailers(trailers, rules)
+        return forwardable_trailers(trailers, self._head.block.connection_options, rules)
 
     def begin(self) -> None:
         """Ask for a connection to the upstream."""
@@ -329,6 +331,7 @@ class Relay:
             pass
         elif self._head.minor_version == 1:
             self._response_chunked = True
+            self._response_options = head.connection_options
             framing = head.chunked_framed
             if body:
                 body = chunk(body)
@@ -365,7 +368,7 @@ class Relay:
         if self._response_chunked:
             passing = b""
             if trailers and self._head.block.takes_trailers:
-                passing = forwardable_trailers(trailers, None)
+                passing = forwardable_trailers(trailers, self._response_options, None)
             ending = last_chunk(passing)
             data = chunk(data) + ending if data else ending
         if data:
@@ -391,9 +394,9 @@ class Relay:
         return self._head.minor_version == 0
 
     @property
-    def expects_continue(self) -> bool:
-        """Return whether the caller waits for 100 before it sends the body."""
-        return self._head.block.expect_continue
+    def has_expectation(self) -> bool:
+        """Return whether the caller waits, for 100 or what it takes for that, before it sends the body."""
+        return self._head.block.expect_continue or self._head.block.expect_unknown
 
     # --- the tunnel
 
