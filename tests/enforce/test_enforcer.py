@@ -7,11 +7,11 @@ import pytest
 from jwcrypto.jwk import JWK
 
 from gateway.enforce.enforcer import (
-    VERDICTS_PER_TOKEN,
     LOCATION_MEMO_ENTRIES,
     LONGEST_REMEMBERED_PATH_BYTES,
     SERVES_GATE,
     SERVES_ISSUER,
+    VERDICTS_PER_TOKEN,
     Enforcer,
     Verdict,
 )
