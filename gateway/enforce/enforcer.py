@@ -15,12 +15,13 @@ Sources: RFC 6750 2 and 3, RFC 9068 4.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.enforce.bearer import bearer_token
 from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
-from gateway.http1.request import BadRequest, FieldBlock, RequestHead
+from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate_path
@@ -66,6 +67,18 @@ class Location:
     """The canonical path as text, or an empty text when there is none."""
     is_limited: bool = False
     """The route has a rate limit."""
+
+
+class Credentials(Protocol):
+    """What a caller presents: a `RequestHead`, or a `FieldBlock` that has it among its fields."""
+
+    @property
+    def authorization(self) -> bytes | None:
+        """Return the first Authorization value."""
+
+    @property
+    def authorization_count(self) -> int:
+        """Return how many Authorization fields there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,12 +262,12 @@ class Enforcer:
             self._hosts.remember(host, name)
         return name
 
-    def check(self, location: Location, block: FieldBlock, now: float, peer: str = "") -> Verdict:
+    def check(self, location: Location, credentials: Credentials, now: float, peer: str = "") -> Verdict:
         """Return the verdict for a request that leads to a route of the gate.
 
         Args:
             location: From `locate`; not the issuer's.
-            block: The request's fields.
+            credentials: The request's head, or any other holder of its Authorization.
             now: Wall-clock seconds since the epoch.
             peer: The caller's `gateway.policy.peers.peer_group`.
         """
@@ -263,7 +276,7 @@ class Enforcer:
             return Verdict(location.refusal or Decision(Reason.INTERNAL), location)
         if route.access is _PUBLIC:
             return Verdict(decide(route, None, grants=self._grants, now=now), location, permits=True)
-        raw = self._find_token(block)
+        raw = self._find_token(credentials)
         if isinstance(raw, bytes):
             judged = self.verify(raw, now, peer)
             if isinstance(judged, VerifiedToken):
@@ -297,13 +310,13 @@ class Enforcer:
             return Decision(Reason.REVOKED, route)
         return decide(route, token, grants=self._grants, now=now)
 
-    def _find_token(self, block: FieldBlock) -> bytes | Reason:
+    def _find_token(self, credentials: Credentials) -> bytes | Reason:
         """Return what `bearer_token` says of these fields; remembered, for callers repeat theirs."""
-        authorization = block.authorization
+        authorization = credentials.authorization
         if authorization is None:
             return _NO_TOKEN
-        if block.authorization_count > 1:
-            return bearer_token(authorization, block.authorization_count)
+        if credentials.authorization_count > 1:
+            return bearer_token(authorization, credentials.authorization_count)
         raw = self._bearers.young.get(authorization) or self._bearers.recall(authorization)
         if raw is None:
             raw = bearer_token(authorization, 1)

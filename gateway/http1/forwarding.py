@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.http1.grammar import HOP_BY_HOP
-from gateway.http1.request import FieldBlock
+from gateway.http1.request import FieldBlock, RequestHead
 
 RULES_PER_BLOCK = 8
 FORWARDED_FOR = b"X-Forwarded-For: "
@@ -117,6 +117,18 @@ def forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
             block.forwardable.clear()  # rules of snapshots that are gone
         known = block.forwardable[rules] = _forwardable_fields(block, rules)
     return known
+
+
+def own_authorization(head: RequestHead, rules: ForwardingRules) -> bytes:
+    """Return the Authorization line of a head that has it apart from its block, when it may pass."""
+    if (
+        not rules.forward_token
+        or not head.has_own_authorization
+        or head.authorization is None
+        or b"authorization" in head.block.connection_options
+    ):
+        return b""
+    return b"Authorization: %b\r\n" % head.authorization
 
 
 def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:

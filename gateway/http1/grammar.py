@@ -34,6 +34,15 @@ TRACEPARENT = re.compile(
     # W3C Trace Context: nothing may follow in version 00, anything in later ones; ff is none.
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+PERSONAL_LINES = re.compile(
+    # Well-formed lines of three fields that differ from request to request where all others are
+    # the same. Found behind a CRLF and followed by one, so each is a whole line.
+    rb"\r\n(?:"
+    rb"(?i:authorization):[ \t]*((?i:bearer) +[A-Za-z0-9\-._~+/]+=*)"
+    rb"|(?i:traceparent):[ \t]*(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
+    rb"|(?i:x-request-id):[ \t]*([A-Za-z0-9._-]{1,64})"
+    rb")[ \t]*(?=\r\n)"
+)
 HOST = re.compile(
     # RFC 3986 3.2.2 and 3.2.3: an IPv6 literal in brackets or a registered name or IPv4, then a port.
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~\-]{1,255})(?::[0-9]{1,5})?"

@@ -9,6 +9,10 @@ The theory of it:
   (httptools), always behind the same request line, and must also match one pattern
   of our own. So the result is a pure function of the field bytes, and callers that
   send the same fields again are answered from a `Memo`.
+* Three fields are new with each request of many callers: a token, a trace, an id. Lines
+  of theirs that are beyond doubt are taken out before, so that the rest is a block seen
+  before. No line changes how another one is read, for folding is refused; and if the
+  rest names one of the three again, the block is read with all of its lines.
 * Everything llhttp lets through but two parsers could read in two ways is refused
   here: a missing or repeated Host, codings other than one `chunked`, a length
   beside a coding, and so on.
@@ -84,6 +88,8 @@ class FieldBlock:
     """The one Max-Forwards value, when it is a number (RFC 9110 7.6.2)."""
     takes_trailers: bool
     """TE has `trailers`: the caller can read trailer fields (RFC 9110 10.1.4)."""
+    names_personal: bool
+    """There is an Authorization, a traceparent or an X-Request-Id among `fields`."""
     needs_care: bool
     """Anything that most requests do not have: Upgrade, Via, Max-Forwards, TE or a strange Expect."""
     forwardable: dict[object, bytes] = field(default_factory=dict)
@@ -101,6 +107,15 @@ class RequestHead:
     """0 for HTTP/1.0, 1 for HTTP/1.1."""
     block: FieldBlock
     method_bytes: bytes
+    authorization: bytes | None
+    """The first Authorization value."""
+    authorization_count: int
+    request_id: bytes | None
+    """The caller's X-Request-Id when there is one and it is acceptable."""
+    traceparent: bytes | None
+    """The caller's traceparent when there is exactly one and it is well-formed."""
+    has_own_authorization: bool
+    """Authorization stands here only, not among the block's fields."""
     place: Any = None
     """A place for `gateway.enforce.enforcer` to keep where this head leads under one snapshot."""
 
@@ -152,7 +167,35 @@ class RequestReader:
         method, target, minor = line.groups()
         if method not in grammar.METHODS:
             return BadRequest(501, "bad_framing", "this method is not supported")
-        lines = head[line.end() :]
+        personal, rest = _take_out_personal_lines(head, line.end())
+        block = self._read_block(rest, taken_out=len(personal))
+        if personal and (isinstance(block, BadRequest) or block.names_personal):
+            personal = {}
+            block = self._read_block(head[line.end() :], taken_out=0)
+        if isinstance(block, BadRequest):
+            return block
+        if minor == b"1":
+            if block.host is None:
+                return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
+        elif block.chunked:
+            # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
+            return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
+        own_authorization = personal.get(_AUTHORIZATION)
+        return RequestHead(
+            method.decode("ascii"),
+            target,
+            1 if minor == b"1" else 0,
+            block,
+            method,
+            own_authorization or block.authorization,
+            1 if own_authorization is not None else block.authorization_count,
+            personal.get(_REQUEST_ID) or block.request_id,
+            personal.get(_TRACEPARENT) or block.traceparent,
+            own_authorization is not None,
+        )
+
+    def _read_block(self, lines: bytes, *, taken_out: int) -> FieldBlock | BadRequest:
+        """Return the block that `lines` make, remembered or read; `taken_out` lines count as well."""
         block = self._memo.young.get(lines) or self._memo.recall(lines)
         if block is None:
             read = read_fields(lines, max_fields=self._max_fields)
@@ -161,14 +204,41 @@ class RequestReader:
             block = read
             if len(lines) <= MEMO_BLOCK_BYTES:
                 self._memo.remember(lines, block)
-        if minor == b"1":
-            if block.host is None:
-                return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
-            return RequestHead(method.decode("ascii"), target, 1, block, method)
-        if block.chunked:
-            # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
-            return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
-        return RequestHead(method.decode("ascii"), target, 0, block, method)
+        if self._max_fields and len(block.fields) + taken_out > self._max_fields:
+            return _TOO_MANY_FIELDS
+        return block
+
+
+# Groups of `grammar.PERSONAL_LINES`.
+_AUTHORIZATION, _TRACEPARENT, _REQUEST_ID = 1, 2, 3
+
+_TOO_MANY_FIELDS = BadRequest(431, "header_too_large", "too many header fields")
+
+
+def _take_out_personal_lines(head: bytes, start: int) -> tuple[dict[int, bytes], bytes]:
+    """Return the values of the personal lines by group, and the field lines without them.
+
+    Nothing is taken out when one of the fields stands there twice.
+
+    Args:
+        head: A head whose request line is well-formed.
+        start: Where its field lines begin.
+    """
+    values: dict[int, bytes] = {}
+    kept: list[bytes] = []
+    position = start - 2  # a line is found behind the CRLF of the one before
+    for match in grammar.PERSONAL_LINES.finditer(head, position):
+        group = match.lastindex
+        assert group is not None
+        if group in values:
+            return {}, head[start:]
+        values[group] = match[group]
+        kept.append(head[position : match.start()])
+        position = match.end()
+    if not values:
+        return {}, head[start:]
+    kept.append(head[position:])
+    return values, b"".join(kept)[2:]
 
 
 def _bad_request_line(head: bytes) -> BadRequest:
@@ -191,7 +261,7 @@ def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
         # Stricter than llhttp, and proof that both counted the same lines.
         return BadRequest(400, "bad_framing", "the header fields are malformed")
     if max_fields and len(collector.fields) > max_fields:
-        return BadRequest(431, "header_too_large", "too many header fields")
+        return _TOO_MANY_FIELDS
     fields = tuple((name.lower(), name, value.strip(b" \t")) for name, value in collector.fields)
     return _judge(fields)
 
@@ -248,6 +318,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
         host_text=hosts[0].decode("ascii") if hosts else "",
         max_forwards=max_forwards,
         takes_trailers=takes_trailers,
+        names_personal=bool(authorizations or traceparents or request_ids),
         needs_care=bool(
             upgrade
             or max_forwards

@@ -418,7 +418,7 @@ class DownstreamConnection(asyncio.Protocol):
         if gate.shed_share and gate.admission.shedding.refuses():
             return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.route))
         peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
-        verdict = snapshot.enforcer.check(location, block, now, peer)
+        verdict = snapshot.enforcer.check(location, head, now, peer)
         if not verdict.permits:
             return location, query, verdict, None, gate.refuse_verdict(verdict)
         if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):

@@ -29,6 +29,7 @@ from gateway.http1.forwarding import (
     forwardable_trailers,
     forwarded_element,
     join_forwarded_for,
+    own_authorization,
 )
 from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
@@ -111,7 +112,7 @@ class Relay:
         """None for requests to the issuer, which decides for itself."""
         self._plan = plan
         self.method = head.method
-        known_id = head.block.request_id
+        known_id = head.request_id
         self.request_id = gate.new_request_id() if known_id is None else known_id
         self.at = at
         """Wall-clock seconds of the head's arrival."""
@@ -207,10 +208,10 @@ class Relay:
         own_lines = downstream.own_lines.get(rules) or self._own_lines(rules, plan)
         verdict = self.verdict
         request_id = self.request_id
-        if block.traceparent is not None:
-            trace = block.traceparent
+        if head.traceparent is not None:
+            trace = head.traceparent
         else:
-            trace_id = request_id if block.request_id is None else self.gate.new_request_id()
+            trace_id = request_id if head.request_id is None else self.gate.new_request_id()
             # W3C Trace Context: flags 00, for nothing was recorded here.
             trace = b"".join((b"00-", trace_id, b"-", trace_id[16:], b"-00"))
         if block.needs_care:
@@ -229,6 +230,7 @@ class Relay:
                 self._query,
                 b" HTTP/1.1\r\n",
                 forwardable_fields(block, rules),
+                b"" if not rules.forward_token else own_authorization(head, rules),
                 verdict.verified.identity
                 if verdict is not None and plan.identity_headers and verdict.verified is not None
                 else b"",
@@ -593,7 +595,7 @@ class Relay:
                 decision,
                 self.status,
                 request_id,
-                request_id if block.traceparent is None else block.traceparent[3:35].decode("ascii"),
+                request_id if head.traceparent is None else head.traceparent[3:35].decode("ascii"),
                 self._downstream.peer,
                 self._downstream.listener_name,
                 plan.name if plan is not None and self.attempts else "",

@@ -207,12 +207,14 @@ GOOD_TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ],
 )
 def test_trace_contexts(lines: list[bytes], kept: bytes | None) -> None:
-    block = block_of(b"".join(b"traceparent: %b\r\n" % line for line in lines))
-    assert block.traceparent == kept
+    assert (
+        accepted(b"Host: a\r\n" + b"".join(b"traceparent: %b\r\n" % line for line in lines)).traceparent
+        == kept
+    )
 
 
 def test_two_request_ids_are_none() -> None:
-    assert block_of(b"X-Request-Id: a\r\nX-Request-Id: b\r\n").request_id is None
+    assert accepted(b"Host: a\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n").request_id is None
 
 
 def test_the_number_of_fields_is_limited() -> None:
@@ -223,6 +225,61 @@ def test_the_number_of_fields_is_limited() -> None:
         assert (head.status if isinstance(head, BadRequest) else None) == status
     head = RequestReader(max_fields=0).read(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 5000 + b"\r\n")
     assert isinstance(head, RequestHead)
+
+
+# --- the lines that are taken out before a block is remembered
+
+PERSONAL = [
+    b"Authorization: Bearer a.b.c\r\n",
+    b"authorization:bearer  a.b.c \r\n",
+    b"Authorization: Basic YTpi\r\n",
+    b"Authorization: Bearer a b\r\n",
+    b"Authorization : Bearer a\r\n",
+    b"X-Authorization: Bearer a\r\n",
+    b"traceparent: %b\r\n" % GOOD_TRACE,
+    b"traceparent: 01%b-x\r\n" % GOOD_TRACE[2:],
+    b"traceparent: nonsense\r\n",
+    b"X-Request-Id: one\r\n",
+    b"x-request-id:\ttwo\r\n",
+    b"X-Request-Id: not acceptable\r\n",
+    b"X-Other: Authorization: Bearer z\r\n",
+    b"Connection: authorization\r\n",
+    b"X: 1\r\n",
+    b" folded\r\n",
+]
+
+
+@given(st.lists(st.sampled_from(PERSONAL), max_size=7))
+def test_taking_lines_out_changes_nothing(lines: list[bytes]) -> None:
+    head = b"GET / HTTP/1.1\r\n%b\r\n" % b"".join([*lines[:2], b"Host: a\r\n", *lines[2:]])
+    read = RequestReader(max_fields=100).read(head)
+    whole = read_fields(head.partition(b"\r\n")[2], max_fields=100)
+    if not isinstance(whole, FieldBlock):
+        assert read == whole
+        return
+    assert isinstance(read, RequestHead)
+    assert (read.authorization, read.authorization_count, read.request_id, read.traceparent) == (
+        whole.authorization,
+        whole.authorization_count,
+        whole.request_id,
+        whole.traceparent,
+    )
+    personal = {b"authorization", b"traceparent", b"x-request-id"}
+    assert [field for field in read.block.fields if field[0] not in personal] == [
+        field for field in whole.fields if field[0] not in personal
+    ]
+    assert read.has_own_authorization == (
+        read.authorization is not None and all(field[0] != b"authorization" for field in read.block.fields)
+    )
+    assert read.block.connection_options == whole.connection_options
+
+
+def test_lines_taken_out_count_against_the_limit() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nX-Request-Id: b\r\n\r\n"
+    assert isinstance(RequestReader(max_fields=3).read(head), RequestHead)
+    refused = RequestReader(max_fields=2).read(head)
+    assert isinstance(refused, BadRequest)
+    assert refused.reason == "header_too_large"
 
 
 # --- the memo, and llhttp
