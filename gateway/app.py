@@ -62,6 +62,7 @@ from gateway.observe.recorder import AccessLog, Recorder
 from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.health import CircuitState
+from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.settings.model import (
     ClientCertificate,
@@ -82,6 +83,9 @@ from gateway.version import VERSION
 _log = logging.getLogger(__name__)
 
 READY_CHECK_TIMEOUT_S = 2.0
+TRIM_INTERVAL_S = 5.0
+TRIM_AFTER = 200
+"""TLS connections that have gone since the last time."""
 
 
 class StartError(Exception):
@@ -196,6 +200,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             loop.create_task(reload_on_signal(signals, reload)),
             loop.create_task(watch.watch()),
             loop.create_task(certificate_watch.watch()),
+            loop.create_task(_give_back_memory(gate, listeners)),
         ]
         stack.push_async_callback(_cancel, tasks)
 
@@ -257,6 +262,22 @@ async def _sweep(gate: Gate, state: RuntimeState) -> None:
             state.revocations.prune(time.time(), limit=1000)
         except Exception:
             _log.exception("the sweep failed")
+
+
+async def _give_back_memory(gate: Gate, listeners: Iterable[Listener]) -> None:
+    """Return to the system what TLS connections have left behind, whenever so many are gone."""
+    secure = [listener for listener in listeners if listener.tls is not None]
+    if not secure or not separate_large_buffers():
+        return
+    names = {listener.info.name for listener in secure}
+    gone_before = 0
+    while True:
+        await asyncio.sleep(TRIM_INTERVAL_S)
+        there = sum(connection.listener_name in names for connection in gate.connections)
+        gone = sum(listener.arrived for listener in secure) - there
+        if gone - gone_before >= TRIM_AFTER:
+            gone_before = gone
+            await asyncio.to_thread(give_back_free_memory)
 
 
 # --- opening the parts

@@ -100,6 +100,8 @@ class Listener:
         self.sockets = tuple(sockets)
         self.tls = tls
         self.proxy_protocol = proxy_protocol
+        self.arrived = 0
+        """Connections that came in steps, let in or not."""
         self.pauses = 0
         """How often accepting had to pause."""
         self.refused: Counter[str] = Counter()
@@ -232,6 +234,7 @@ class _Arrival:
         """Take the first step."""
         listener = self._listener
         listener.arrivals.add(self)
+        listener.arrived += 1
         listener.gate.arriving += 1
         self._begun_at = listener.loop.time()
         if not listener.proxy_protocol:
