@@ -186,6 +186,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
                 status=lambda: _status(gate, live, listeners, uptime_s=perf_counter() - started),
                 reload=lambda: _reload_for_admin(reload, live),
                 render_metrics=lambda accept: _render(exposition, metrics, gate, state.counts, accept),
+                revoke_client=lambda client_id: _revoke_client(client_id, plane),
             ),
             settings,
         )
@@ -345,7 +346,10 @@ async def open_data_plane(
     """
     store = await _open_store(stack, snapshot.settings)
     state = RuntimeState(
-        TokenCache(), Revocations(await store.load()), VerifyCounts(), metrics.token_verify_seconds
+        TokenCache(),
+        Revocations(await store.load(), await store.load_clients()),
+        VerifyCounts(),
+        metrics.token_verify_seconds,
     )
     gate = Gate(record)
     stack.callback(gate.close)
@@ -370,6 +374,7 @@ async def open_data_plane(
                 scrypt=scrypt,
                 on_issued=warm_cache,
                 observer=metrics,
+                replay=store,
                 peer_of=_peer_finder(gate),
             )
         )
@@ -491,6 +496,16 @@ async def _reload_for_admin(reload: Callable[[], Awaitable[ReloadResult]], live:
     result = await reload()
     problems = tuple(problem.as_object() for problem in result.problems)
     return ReloadOutcome(result.applied, live.snapshot.settings.content_hash, problems)
+
+
+async def _revoke_client(client_id: str, plane: DataPlane) -> int | None:
+    """Revoke what a client was issued until now; see `AdminContext.revoke_client`."""
+    if client_id not in plane.live.snapshot.settings.clients:
+        return None
+    issued_until = int(time.time())
+    await plane.store.revoke_client(client_id, issued_until)
+    plane.state.revocations.add_client(client_id, issued_until)
+    return issued_until
 
 
 async def _ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:

@@ -33,6 +33,11 @@ class ReloadOutcome:
     problems: tuple[Mapping[str, object], ...] = ()
 
 
+async def knows_no_client(client_id: str) -> int | None:
+    """Return that there is no such client."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class AdminContext:
     """The callables behind the admin pages."""
@@ -47,3 +52,6 @@ class AdminContext:
     """Read the configuration again; concurrent calls are the callee's to put in order."""
     render_metrics: Callable[[str], Rendering]
     """The metrics for an `Accept` value."""
+    revoke_client: Callable[[str], Awaitable[int | None]] = knows_no_client
+    """Revoke all tokens that a client holds; return the last second of issue that this is for,
+    or None when there is no such client. May raise `StateUnavailableError`: nothing was revoked."""

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 from gateway.admin.context import AdminContext
 from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
 from gateway.admin.token_file import TokenFile, TokenFileError
+from gateway.state.interface import StateUnavailableError
 
 BODY_LIMIT_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -52,6 +53,7 @@ def build_admin(context: AdminContext) -> web.Application:
             web.get("/metrics", pages.metrics),
             web.get("/api/v1/status", pages.status),
             web.post("/api/v1/reload", pages.reload),
+            web.post("/api/v1/clients/{client}/revoke", pages.revoke_client),
         ]
     )
     return app
@@ -120,15 +122,33 @@ class _Pages:
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         """Reload the configuration: 200 when it took effect, 422 with the problems when the old one stays."""
-        body = await request.read()
-        if body and not _is_empty_object(body):
-            return _problem(HTTPStatus.BAD_REQUEST, "the body must be empty or an empty JSON object")
+        if not await _is_without_body(request):
+            return _problem(HTTPStatus.BAD_REQUEST, _NO_BODY)
         outcome = await self._context.reload()
         members = {"config_hash": outcome.config_hash, "problems": list(outcome.problems)}
         if outcome.applied:
             return _json(HTTPStatus.OK, {"result": "ok", **members})
         detail = "the configuration was not taken over; the old one stays in effect"
         return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, members)
+
+    async def revoke_client(self, request: web.Request) -> web.StreamResponse:
+        """Revoke everything a client holds: 200 once it is durable, 404 for an unknown client."""
+        if not await _is_without_body(request):
+            return _problem(HTTPStatus.BAD_REQUEST, _NO_BODY)
+        client_id = request.match_info["client"]
+        try:
+            issued_until = await self._context.revoke_client(client_id)
+        except StateUnavailableError as error:
+            logger.error("a revocation was refused: %s", error)
+            return _problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the revocation cannot be recorded now; nothing was revoked"
+            )
+        if issued_until is None:
+            return _problem(HTTPStatus.NOT_FOUND, "there is no such client")
+        logger.warning(
+            "all tokens of a client were revoked", extra={"client": client_id, "issued_until": issued_until}
+        )
+        return _json(HTTPStatus.OK, {"client": client_id, "issued_until": issued_until})
 
 
 def _guard_with(context: AdminContext) -> Middleware:
@@ -187,6 +207,8 @@ async def _answer_with_problems(request: web.Request, handler: Handler) -> web.S
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
 
 
+_NO_BODY = "the body must be empty or an empty JSON object"
+
 _DETAILS: Mapping[int, str] = {
     404: "there is no such page",
     405: "the page does not take this method",
@@ -215,6 +237,11 @@ def _problem(status: HTTPStatus, detail: str, members: Mapping[str, object] | No
     }
     body = msgspec.json.encode(document) + b"\n"
     return web.Response(status=status, body=body, content_type="application/problem+json")
+
+
+async def _is_without_body(request: web.Request) -> bool:
+    body = await request.read()
+    return not body or _is_empty_object(body)
 
 
 def _is_empty_object(body: bytes) -> bool:

@@ -1,12 +1,14 @@
-"""Carry out `reload` and `healthcheck`: talk to the admin listener of a running process."""
+"""Carry out `reload`, `healthcheck` and `revoke --client`: talk to the admin listener of a process."""
 
 import http.client
 import json
 import os
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import yaml
@@ -37,6 +39,21 @@ def reload_command(path: Path) -> int:
         click.echo("reloaded")
         return 0
     click.echo(f"not reloaded: the former configuration stays in effect ({status})", err=True)
+    return 1
+
+
+def revoke_client_command(path: Path, client_id: str) -> int:
+    """Revoke everything a client holds; return the exit code."""
+    admin = read_admin(path)
+    status, body = _ask(
+        admin, "POST", f"/api/v1/clients/{quote(client_id, safe='')}/revoke", timeout_s=TIMEOUT_S
+    )
+    answer = _object(body)
+    if status == 200:
+        until = datetime.fromtimestamp(answer["issued_until"], UTC).isoformat(timespec="seconds")
+        click.echo(f"revoked: all tokens of {client_id} that were issued up to {until}")
+        return 0
+    click.echo(f"not revoked: {answer.get('detail', 'refused')} ({status})", err=True)
     return 1
 
 

@@ -43,6 +43,32 @@ def configuration_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def issuer_options(command: Callable[..., Any] | None = None, *, required: bool = True) -> Callable[..., Any]:
+    """Give a command the options that say which issuer is asked, and as whom."""
+    if command is None:
+        return lambda decorated: issuer_options(decorated, required=required)
+    file = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option("--ca-file", type=file, metavar="FILE", help="Who may have signed its certificate."),
+        click.option(
+            "--key-file", type=file, metavar="FILE", help="Sign an assertion with this private key."
+        ),
+        click.option(
+            "--secret-file",
+            type=file,
+            metavar="FILE",
+            help="The client's secret. Else $SIDEGATE_CLIENT_SECRET, else it is asked for.",
+        ),
+        click.option("--as", "client_id", required=required, metavar="ID", help="The client that asks."),
+        click.option(
+            "--issuer", metavar="URL", help="Else $SIDEGATE_ISSUER, else the one of the configuration."
+        ),
+        configuration_option,
+    ):
+        command = option(command)
+    return command
+
+
 def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arguments, None]:
     """Turn the errors that a user can cause into a message and the contract's exit code."""
 
@@ -241,6 +267,137 @@ def keys_generate(config: Path, activate: bool) -> None:
     from gateway.cli.keys import generate_command
 
     generate_command(config, activate=activate)
+
+
+@main.command()
+@issuer_options
+@click.option("--audience", metavar="ID", help="What the token is for. Default: as the issuer decides.")
+@click.option("--scope", "scopes", multiple=True, metavar="NAME", help="Ask for this scope; repeatable.")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["token", "header", "json"]),
+    default="token",
+    show_default=True,
+    help="The token alone, a header field for curl -H, or the issuer's whole reply.",
+)
+@translate_errors
+def token(audience: str | None, scopes: tuple[str, ...], output: str, **who: Any) -> int:
+    """Get a token from a running issuer by client_credentials and print it.
+
+    \b
+    Example:  sidegate token --as service-client-jwt --audience country-service --scope country.read
+    Exit code: 0, or 1 when the issuer refuses or does not answer.
+    """
+    from gateway.cli.issuer import IssuerOptions, token_command
+
+    options = IssuerOptions(configuration=who.pop("config"), **who)
+    return token_command(options, audience=audience, scopes=scopes, output=output)
+
+
+@main.command()
+@configuration_option
+@click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The private key: PEM or JWK.",
+)
+@click.option(
+    "--as", "client_id", required=True, metavar="ID", help="The client that it proves: iss and sub."
+)
+@click.option("--subject", metavar="TEXT", help="Another sub than the client.")
+@click.option("--audience", metavar="URL", help="Its aud. Default: the issuer of the configuration.")
+@click.option("--lifetime", default="1m", show_default=True, help="How long it holds, e.g. 5m.")
+@click.option(
+    "--alg",
+    "algorithm",
+    type=click.Choice(["ES256", "RS256", "PS256", "EdDSA"]),
+    help="Default: what the key's type has; RS256 for RSA.",
+)
+@click.option("--grant", is_flag=True, help="For the jwt-bearer grant, in place of client authentication.")
+@translate_errors
+def assertion(config: Path, client_id: str, subject: str | None, lifetime: str, **more: Any) -> None:
+    """Sign an assertion (private_key_jwt) and print it.
+
+    \b
+    Example:  sidegate assertion --key client.pem --as service-client-jwt --audience https://issuer.example
+    """
+    from gateway.cli.assertion import assertion_command
+    from gateway.cli.failure import CommandError
+    from gateway.cli.issuer import read_issuer_url
+    from gateway.settings.problems import SpellingError
+    from gateway.settings.quantities import parse_duration
+
+    try:
+        lifetime_s = int(parse_duration(lifetime))
+    except SpellingError as error:
+        raise CommandError(f"--lifetime: {lifetime!r} {error}") from error
+    assertion_command(
+        key_file=more["key_file"],
+        algorithm=more["algorithm"],
+        issuer=client_id,
+        subject=subject or client_id,
+        audience=read_issuer_url(more["audience"], config),
+        lifetime_s=lifetime_s,
+        for_grant=more["grant"],
+    )
+
+
+@main.command()
+@issuer_options
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The token. Else it is read from standard input.",
+)
+@translate_errors
+def introspect(token_file: Path | None, **who: Any) -> int:
+    """Ask a running issuer whether a token is live, and what it says.
+
+    \b
+    Example:  sidegate introspect --as country-service --secret-file secret < token.txt
+    Exit code: 0 when the token is active, else 1.
+    """
+    from gateway.cli.issuer import IssuerOptions, introspect_command
+
+    return introspect_command(IssuerOptions(configuration=who.pop("config"), **who), token_file)
+
+
+@main.command()
+@issuer_options(required=False)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The token. Else it is read from standard input.",
+)
+@click.option(
+    "--client",
+    "everything_of",
+    metavar="ID",
+    help="Revoke all that this client holds, through the admin listener.",
+)
+@translate_errors
+def revoke(token_file: Path | None, everything_of: str | None, **who: Any) -> int:
+    """Revoke one token as the client it was issued to, or everything that a client holds.
+
+    \b
+    Example:  sidegate revoke --client service-client-jwt
+    Exit code: 0, or 1 when the process refuses or does not answer.
+    """
+    if everything_of is not None:
+        from gateway.cli.admin import revoke_client_command
+
+        return revoke_client_command(who["config"], everything_of)
+    if who["client_id"] is None:
+        raise click.UsageError("Missing option '--client' (everything of a client) or '--as' (one token).")
+    from gateway.cli.issuer import IssuerOptions, revoke_command
+
+    return revoke_command(IssuerOptions(configuration=who.pop("config"), **who), token_file)
 
 
 @main.command()

@@ -306,7 +306,7 @@ class Enforcer:
             return Decision(Reason.UNKNOWN_KEY, route)
         if now >= token.expires_at:
             return Decision(Reason.EXPIRED, route)
-        if self._revocations.is_revoked(token.jti):
+        if self._revocations.refuses(token):
             return Decision(Reason.REVOKED, route)
         return decide(route, token, grants=self._grants, now=now)
 
@@ -352,7 +352,7 @@ class Enforcer:
         if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
             self._cache.drop(raw)
             return Reason.EXPIRED
-        if self._revocations.is_revoked(token.jti):
+        if self._revocations.refuses(token):
             return Reason.REVOKED
         return entry
 

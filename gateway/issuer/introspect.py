@@ -26,7 +26,7 @@ def introspect(
 ) -> bytes:
     """Return the JSON body that `caller` gets for the token `raw`."""
     token = verify_access_token(raw, keys=snapshot.keys, issuer=snapshot.issuer.url, now=now)
-    if not isinstance(token, AccessToken) or revocations.is_revoked(token.jti):
+    if not isinstance(token, AccessToken) or revocations.refuses(token):
         return INACTIVE
     may_ask = snapshot.issuer.introspection_by_any_client or caller.id in (token.client_id, token.audience)
     live_scopes = find_live_scopes(token, snapshot.registry.grants, now)

@@ -52,6 +52,9 @@ _BUSY = OAuthProblem(ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try
 _NO_STATE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the revocation cannot be recorded now; the token is still valid"
 )
+_JUST_REVOKED = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "the tokens of this client were just revoked; ask again in a second"
+)
 _INTERNAL = OAuthProblem(ErrorCode.SERVER_ERROR, "internal error")
 
 _log = logging.getLogger("gateway.issuer")
@@ -172,6 +175,8 @@ class _Issuer:
         token = read_access_token(claims, snapshot.keys.active.kid)
         if not isinstance(token, AccessToken):
             raise TypeError(f"the claims of a new token are not readable: {token.claim}")
+        if self._context.revocations.refuses(token):
+            return answer_problem(_JUST_REVOKED)
         self._context.on_issued(raw, token)
         self._context.observer.token_issued(client.id, grant.audience, grant_type, grant.lifetime_s)
         return _json_response(token_reply(raw, grant))
@@ -192,7 +197,7 @@ class _Issuer:
         token = find_revocable(asked.raw, asked.caller.client, snapshot, now=now)
         if isinstance(token, OAuthProblem):
             return answer_problem(token)
-        if token is not None and not self._context.revocations.is_revoked(token.jti):
+        if token is not None and not self._context.revocations.refuses(token):
             try:
                 await self._context.store.revoke(token.jti, token.expires_at)
             except StateUnavailableError as error:

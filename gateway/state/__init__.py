@@ -1,1 +1,1 @@
-"""Remember what must outlive a request: revocations."""
+"""Remember what must outlive a request: what was revoked, and what may be used only once."""

@@ -1,7 +1,8 @@
 """Name what the process asks of its state store.
 
-The store keeps what must outlive the process. Each implementation decides where;
-what is promised is the same: when `revoke` returns, a crash loses nothing.
+The store keeps what must outlive the process: what was revoked, and what was used.
+Each implementation decides where; what is promised is the same: when a call that
+records something returns, a crash loses nothing of it.
 """
 
 from typing import Protocol
@@ -26,7 +27,7 @@ class ReplayGuard(Protocol):
         """
 
 
-class StateStore(Protocol):
+class StateStore(ReplayGuard, Protocol):
     """Durable revocations. Every method may raise `StateUnavailableError`."""
 
     async def revoke(self, jti: str, expires_at: int) -> None:
@@ -35,8 +36,17 @@ class StateStore(Protocol):
         Returns only when the record is durable.
         """
 
+    async def revoke_client(self, client_id: str, issued_until: int) -> None:
+        """Record that all tokens of a client are revoked which were issued up to that second.
+
+        Returns only when the record is durable. It is kept for good: there is one for a client.
+        """
+
     async def load(self) -> list[tuple[str, int]]:
         """Return every revocation that has not expired: `jti` and expiry in epoch seconds."""
+
+    async def load_clients(self) -> list[tuple[str, int]]:
+        """Return every client whose tokens were revoked together, and the last second that this holds for."""
 
     async def check(self) -> None:
         """Return when the store would take a revocation now."""

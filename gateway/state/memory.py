@@ -18,25 +18,6 @@ MAX_USED = 1_000_000
 _PRUNED_PER_USE = 4
 
 
-class MemoryStore:
-    """A `gateway.state.interface.StateStore` that remembers nothing."""
-
-    __slots__ = ()
-
-    async def revoke(self, jti: str, expires_at: int) -> None:
-        """Return at once."""
-
-    async def load(self) -> list[tuple[str, int]]:
-        """Return no revocations."""
-        return []
-
-    async def check(self) -> None:
-        """Return at once."""
-
-    async def close(self) -> None:
-        """Return at once."""
-
-
 class MemoryReplayGuard:
     """A `gateway.state.interface.ReplayGuard` of one process.
 
@@ -71,3 +52,29 @@ class MemoryReplayGuard:
         self._used.add(digest)
         heapq.heappush(self._by_expiry, (expires_at, digest))
         return True
+
+
+class MemoryStore(MemoryReplayGuard):
+    """A `gateway.state.interface.StateStore` that keeps no revocation: they are in the process anyway."""
+
+    __slots__ = ()
+
+    async def revoke(self, jti: str, expires_at: int) -> None:
+        """Return at once."""
+
+    async def revoke_client(self, client_id: str, issued_until: int) -> None:
+        """Return at once."""
+
+    async def load(self) -> list[tuple[str, int]]:
+        """Return no revocations."""
+        return []
+
+    async def load_clients(self) -> list[tuple[str, int]]:
+        """Return no clients."""
+        return []
+
+    async def check(self) -> None:
+        """Return at once."""
+
+    async def close(self) -> None:
+        """Return at once."""

@@ -1,4 +1,4 @@
-"""Keep revocations in an SQLite file, durable before the answer.
+"""Keep revocations and used assertions in an SQLite file, durable before the answer.
 
 One thread owns the connection. Callers put work on its queue and wait; the thread
 takes everything that is waiting, commits it in one transaction (group commit: the
@@ -7,12 +7,13 @@ callers. WAL with `synchronous=FULL` syncs the log at every commit, so what was
 answered survives a killed process and a lost power supply.
 
 One process uses one file: revocations that another process writes are seen at the
-next start only.
+next start only. What has expired leaves in small portions, with the commits.
 
 Sources: sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous.
 """
 
 import asyncio
+import hashlib
 import os
 import sqlite3
 import threading
@@ -27,16 +28,31 @@ from typing import TypeVar
 from gateway.state.interface import StateUnavailableError
 
 MAX_WAITING = 10_000
-"""Revocations that may wait for the disk; beyond it callers are told at once."""
+"""Records that may wait for the disk; beyond it callers are told at once."""
 
 _BUSY_TIMEOUT_MS = 2_000
 _PRUNE_EVERY_S = 60.0
 _PRUNED_PER_PASS = 5_000
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS revocations (jti TEXT PRIMARY KEY, expires_at INTEGER) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS revocations_by_expiry ON revocations (expires_at)",
+    # Since version 2; a file of version 1 lacks nothing else.
+    "CREATE TABLE IF NOT EXISTS revoked_clients (id TEXT PRIMARY KEY, issued_until INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS used (key BLOB PRIMARY KEY, expires_at INTEGER) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS used_by_expiry ON used (expires_at)",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+_REVOKE = "INSERT INTO revocations VALUES (?, ?) ON CONFLICT (jti) DO NOTHING"
+_REVOKE_CLIENT = (
+    "INSERT INTO revoked_clients VALUES (?, ?) ON CONFLICT (id)"
+    " DO UPDATE SET issued_until = max(issued_until, excluded.issued_until)"
+)
+_USE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
+_PRUNE = (
+    "DELETE FROM revocations WHERE jti IN (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)",
+    "DELETE FROM used WHERE key IN (SELECT key FROM used WHERE expires_at <= ? LIMIT ?)",
 )
 
 _DAMAGED = "it is damaged or not ours; restore it, or move it away (its revocations are lost)"
@@ -46,9 +62,11 @@ _Outcome = tuple["asyncio.Future[object]", object]
 
 
 @dataclass(frozen=True, slots=True)
-class _Revocation:
-    jti: str
-    expires_at: int
+class _Record:
+    """A row to write; whether it was a new one is the answer."""
+
+    statement: str
+    values: tuple[str | bytes, int]
     done: "asyncio.Future[object]" = field(repr=False)
 
 
@@ -75,7 +93,7 @@ class SqliteStore:
         self._path = path
         self._loop = loop
         self._clock = clock
-        self._queue: SimpleQueue[_Revocation | _Question | _Stop] = SimpleQueue()
+        self._queue: SimpleQueue[_Record | _Question | _Stop] = SimpleQueue()
         self._closing = False
         self._inode = 0
         self._next_prune = 0.0
@@ -93,12 +111,17 @@ class SqliteStore:
 
     async def revoke(self, jti: str, expires_at: int) -> None:
         """Record a revocation durably; see `StateStore.revoke`."""
-        self._refuse_when_closed()
-        if self._queue.qsize() >= MAX_WAITING:
-            raise StateUnavailableError(f"{self._path}: too many revocations wait for the disk")
-        done: asyncio.Future[object] = self._loop.create_future()
-        self._queue.put(_Revocation(jti, expires_at, done))
-        await done
+        await self._write(_REVOKE, (jti, expires_at))
+
+    async def revoke_client(self, client_id: str, issued_until: int) -> None:
+        """Record durably what a client has lost; see `StateStore.revoke_client`."""
+        await self._write(_REVOKE_CLIENT, (client_id, issued_until))
+
+    async def first_use(self, key: str, expires_at: int) -> bool:
+        """Return whether `key` was not used before; see `ReplayGuard.first_use`."""
+        # A key is a caller's text: what is kept of it has one size.
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        return await self._write(_USE, (digest, expires_at))
 
     async def load(self) -> list[tuple[str, int]]:
         """Return the revocations that have not expired; see `StateStore.load`."""
@@ -107,6 +130,12 @@ class SqliteStore:
             lambda connection: connection.execute(
                 "SELECT jti, expires_at FROM revocations WHERE expires_at > ?", (now,)
             ).fetchall()
+        )
+
+    async def load_clients(self) -> list[tuple[str, int]]:
+        """Return which clients lost what; see `StateStore.load_clients`."""
+        return await self._ask(
+            lambda connection: connection.execute("SELECT id, issued_until FROM revoked_clients").fetchall()
         )
 
     async def check(self) -> None:
@@ -126,6 +155,15 @@ class SqliteStore:
     def _refuse_when_closed(self) -> None:
         if self._closing:
             raise StateUnavailableError(f"{self._path}: the store is closed")
+
+    async def _write(self, statement: str, values: tuple[str | bytes, int]) -> bool:
+        """Return whether a row was written or changed, once that is durable."""
+        self._refuse_when_closed()
+        if self._queue.qsize() >= MAX_WAITING:
+            raise StateUnavailableError(f"{self._path}: too much waits for the disk")
+        done: asyncio.Future[object] = self._loop.create_future()
+        self._queue.put(_Record(statement, values, done))
+        return bool(await done)
 
     def _put_question(self, ask: Callable[[sqlite3.Connection], object]) -> "asyncio.Future[object]":
         done: asyncio.Future[object] = self._loop.create_future()
@@ -151,7 +189,7 @@ class SqliteStore:
         finally:
             connection.close()
 
-    def _drain(self) -> list[_Revocation | _Question | _Stop]:
+    def _drain(self) -> list[_Record | _Question | _Stop]:
         """Wait for one item and return it with everything else that is waiting."""
         batch = [self._queue.get()]
         with suppress(Empty):
@@ -159,7 +197,7 @@ class SqliteStore:
                 batch.append(self._queue.get_nowait())
         return batch
 
-    def _serve(self, connection: sqlite3.Connection, batch: list[_Revocation | _Question | _Stop]) -> bool:
+    def _serve(self, connection: sqlite3.Connection, batch: list[_Record | _Question | _Stop]) -> bool:
         """Do one batch; return False when it was the last."""
         try:
             outcomes = self._outcomes(connection, batch)
@@ -170,39 +208,33 @@ class SqliteStore:
         return not any(isinstance(item, _Stop) for item in batch)
 
     def _outcomes(
-        self, connection: sqlite3.Connection, batch: list[_Revocation | _Question | _Stop]
+        self, connection: sqlite3.Connection, batch: list[_Record | _Question | _Stop]
     ) -> list[_Outcome]:
-        """Commit the revocations of `batch` together, then answer its questions."""
+        """Commit the records of `batch` together, then answer its questions."""
         outcomes: list[_Outcome] = []
-        revocations = [item for item in batch if isinstance(item, _Revocation)]
-        if revocations:
-            problem = self._commit(connection, revocations)
-            outcomes += [(item.done, problem) for item in revocations]
+        records = [item for item in batch if isinstance(item, _Record)]
+        if records:
+            outcomes += zip((item.done for item in records), self._commit(connection, records), strict=True)
         for item in batch:
             if isinstance(item, _Question):
                 outcomes.append((item.done, self._answer(connection, item)))
         return outcomes
 
-    def _commit(
-        self, connection: sqlite3.Connection, revocations: list[_Revocation]
-    ) -> StateUnavailableError | None:
+    def _commit(self, connection: sqlite3.Connection, records: list[_Record]) -> list[object]:
+        """Return for each record whether it changed anything, or why nothing was recorded."""
         now = self._clock()
         try:
             with _explained(self._path), _transaction(connection):
-                connection.executemany(
-                    "INSERT INTO revocations VALUES (?, ?) ON CONFLICT (jti) DO NOTHING",
-                    [(item.jti, item.expires_at) for item in revocations],
-                )
+                written: list[object] = [
+                    connection.execute(item.statement, item.values).rowcount == 1 for item in records
+                ]
                 if now >= self._next_prune:
                     self._next_prune = now + _PRUNE_EVERY_S
-                    connection.execute(
-                        "DELETE FROM revocations WHERE jti IN"
-                        " (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)",
-                        (now, _PRUNED_PER_PASS),
-                    )
+                    for statement in _PRUNE:
+                        connection.execute(statement, (now, _PRUNED_PER_PASS))
         except StateUnavailableError as error:
-            return error
-        return None
+            return [error] * len(records)
+        return written
 
     def _answer(self, connection: sqlite3.Connection, question: _Question) -> object:
         try:
@@ -238,7 +270,7 @@ class SqliteStore:
             raise StateUnavailableError(f"{self._path}: its file system cannot hold a write-ahead log")
         connection.execute("PRAGMA synchronous = FULL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _SCHEMA_VERSION):
+        if version not in range(_SCHEMA_VERSION + 1):
             raise StateUnavailableError(
                 f"{self._path}: was written by another version of Sidegate (schema {version})"
             )

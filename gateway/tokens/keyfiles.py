@@ -20,7 +20,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,25 @@ def _read_private_file(path: Path, warnings: list[str]) -> bytes:
     if stat.S_IMODE(mode) & 0o077:
         warnings.append(f"{path}: may be read by others; chmod 600 it")
     return octets
+
+
+def read_signing_key(path: Path, algorithm: str | None) -> SigningKey:
+    """Return the private key of one file outside a key directory: PEM, or a JWK whose `kid` is kept.
+
+    Args:
+        path: The file.
+        algorithm: What to sign with; None for the one that the key's type has (RS256 for RSA).
+
+    Raises:
+        KeyDirectoryError: The file cannot be read, or holds no key that signs so.
+    """
+    octets = _read_private_file(path, [])
+    try:
+        jwk = _read_pem(octets) if octets.lstrip().startswith(b"-----BEGIN") else _read_jwk(octets)
+        key = make_signing_key(jwk, algorithm or algorithm_of(jwk, preferred="RS256"))
+    except UnusableKeyError as error:
+        raise KeyDirectoryError(f"{path}: {error}") from error
+    return replace(key, kid=str(jwk.get("kid") or key.kid))
 
 
 def _read_pem(octets: bytes) -> JWK:

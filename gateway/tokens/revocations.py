@@ -4,22 +4,35 @@ In memory and exact; what must survive a crash is written by `gateway.state` bef
 it is added here. Expired entries leave a few at a time with every addition, so that
 no call ever sweeps the whole set.
 
+A client can lose everything at once: then its tokens are refused by when they were
+issued, however many there are.
+
 Sources: RFC 7009 2.1 and 3.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from gateway.tokens.claims import AccessToken
 
 _PRUNED_PER_ADDITION = 4
 
 
 class Revocations:
-    """The `jti` of every revoked token that has not expired yet."""
+    """The `jti` of every revoked token that has not expired yet, and the clients that lost theirs."""
 
-    __slots__ = ("_by_expiry", "_expiry", "generation")
+    __slots__ = ("_by_expiry", "_clients", "_expiry", "generation")
 
-    def __init__(self, known: Iterable[tuple[str, int]] = ()) -> None:
-        """Start with `known`: pairs of `jti` and expiry in epoch seconds."""
+    def __init__(
+        self, known: Iterable[tuple[str, int]] = (), clients: Iterable[tuple[str, int]] = ()
+    ) -> None:
+        """Start with what is known.
+
+        Args:
+            known: Pairs of `jti` and expiry in epoch seconds.
+            clients: Pairs of client and the last second of issue that is revoked.
+        """
+        self._clients: dict[str, int] = dict(clients)
         self._expiry: dict[str, int] = dict(known)
         self._by_expiry: list[tuple[int, str]] = [(expiry, jti) for jti, expiry in self._expiry.items()]
         heapq.heapify(self._by_expiry)
@@ -32,6 +45,31 @@ class Revocations:
     def is_revoked(self, jti: str) -> bool:
         """Return whether the token with this `jti` was revoked."""
         return jti in self._expiry
+
+    def refuses(self, token: AccessToken) -> bool:
+        """Return whether this token was revoked, by itself or with all of its client's."""
+        if token.jti in self._expiry:
+            return True
+        clients = self._clients
+        return bool(clients) and token.issued_at <= clients.get(token.client_id, -1)
+
+    def client_revoked_until(self, client_id: str) -> int:
+        """Return the last second of issue for which this client's tokens are revoked; -1 for none."""
+        return self._clients.get(client_id, -1)
+
+    def add_client(self, client_id: str, issued_until: int) -> None:
+        """Revoke every token of a client that was issued in this second or before it."""
+        if issued_until > self.client_revoked_until(client_id):
+            self._clients[client_id] = issued_until
+            self.generation += 1
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Yield each revoked token's `jti` and expiry."""
+        yield from self._expiry.items()
+
+    def clients(self) -> Iterator[tuple[str, int]]:
+        """Yield each client that lost its tokens, and the last second of issue that is revoked."""
+        yield from self._clients.items()
 
     def add(self, jti: str, expires_at: int, *, now: float) -> None:
         """Revoke the token `jti`, which expires at `expires_at`, and drop a few expired entries."""

@@ -12,12 +12,14 @@ from aiohttp import ClientSession, UnixConnector
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from yarl import URL
 
 from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
 from gateway.admin.web import BODY_LIMIT_BYTES, build_admin, start_admin
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.metrics import Metrics
 from gateway.settings.model import AdminSettings, MetricsSettings
+from gateway.state.interface import StateUnavailableError
 
 JSON = {"Content-Type": "application/json"}
 PROBLEM = {"file": "policies/a.yaml", "line": 3, "column": 5, "message": "unknown key"}
@@ -33,6 +35,7 @@ class Process:
     )
     outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(True, "abc"))
     reloads: int = 0
+    revoked: list[str] = field(default_factory=list)
     render: Callable[[str], Rendering] = field(
         default_factory=lambda: (
             Exposition(Metrics(MetricsSettings(), issuer="i", version="1.2.3", uvloop_version="")).render
@@ -46,7 +49,14 @@ class Process:
             status=lambda: {"version": "1.2.3", "draining": False},
             reload=self.reload,
             render_metrics=lambda accept: self.render(accept),
+            revoke_client=self.revoke_client,
         )
+
+    async def revoke_client(self, client_id: str) -> int | None:
+        if client_id == "stateless":
+            raise StateUnavailableError("/secret/path: the disk is full")
+        self.revoked.append(client_id)
+        return None if client_id == "nobody" else 1_700_000_000
 
     async def ready_checks(self) -> Mapping[str, CheckResult]:
         return self.checks
@@ -351,3 +361,42 @@ async def test_starting_on_a_unix_socket(process: Process, tmp_path: Path) -> No
             assert json.loads(await answer.read()) == {"status": "ok"}
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("path", "client_id"),
+    [
+        ("reader", "reader"),
+        ("a%20b", "a b"),
+        ("https%3A%2F%2Forders.example%2Fapi%3Fx%23y", "https://orders.example/api?x#y"),
+        ("%2525", "%25"),
+    ],
+)
+async def test_everything_of_a_client_is_revoked(
+    client: TestClient, process: Process, path: str, client_id: str
+) -> None:
+    url = URL(f"/api/v1/clients/{path}/revoke", encoded=True)
+    answer = await client.post(url, headers=JSON)
+    assert answer.status == 200
+    assert await answer.json() == {"client": client_id, "issued_until": 1_700_000_000}
+    assert process.revoked == [client_id]
+
+
+@pytest.mark.parametrize(
+    ("client_id", "body", "status"),
+    [("nobody", b"", 404), ("stateless", b"", 503), ("reader", b'{"client": "other"}', 400)],
+)
+async def test_why_nothing_of_a_client_is_revoked(
+    client: TestClient, client_id: str, body: bytes, status: int
+) -> None:
+    answer = await client.post(f"/api/v1/clients/{client_id}/revoke", headers=JSON, data=body)
+    assert (answer.status, answer.content_type) == (status, "application/problem+json")
+    assert "secret" not in await answer.text()
+
+
+async def test_a_foreign_page_revokes_nothing(client: TestClient, process: Process) -> None:
+    answer = await client.post(
+        "/api/v1/clients/reader/revoke", headers={**JSON, "Origin": "https://evil.example"}
+    )
+    assert answer.status == 403
+    assert process.revoked == []

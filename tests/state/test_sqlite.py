@@ -202,3 +202,90 @@ async def test_memory_keeps_nothing() -> None:
     await store.check()
     assert await store.load() == []
     await store.close()
+
+
+async def test_a_key_is_used_once_also_in_one_batch_and_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path, clock=frozen_clock)
+    first = await asyncio.gather(*(store.first_use("key", 5_000) for _ in range(50)))
+    assert first.count(True) == 1
+    assert await store.first_use("another", 5_000)
+    await store.close()
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert not await store.first_use("key", 5_000)
+    assert await store.first_use("\ud800" * 10_000, 5_000)
+    await store.close()
+
+
+async def test_used_keys_leave_when_they_have_expired(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path, clock=lambda: 0.0)
+    assert await store.first_use("old", 10)
+    assert await store.first_use("young", 5_000)
+    await store.close()
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert await store.first_use("new", 5_000)
+    assert (await store._ask(lambda c: c.execute("SELECT count(*) FROM used").fetchone()))[0] == 2
+    await store.close()
+
+
+async def test_what_a_client_lost_is_kept_at_its_latest(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = await open_sqlite(path, clock=frozen_clock)
+    for issued_until in (10, 30, 20):
+        await store.revoke_client("one", issued_until)
+    await store.revoke_client("two", 5)
+    await store.close()
+    store = await open_sqlite(path, clock=lambda: 2.0**40)
+    assert sorted(await store.load_clients()) == [("one", 30), ("two", 5)]
+    await store.close()
+
+
+async def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    rows = sqlite3.connect(path)
+    rows.execute("CREATE TABLE revocations (jti TEXT PRIMARY KEY, expires_at INTEGER) WITHOUT ROWID")
+    rows.execute("INSERT INTO revocations VALUES ('a', 5000)")
+    rows.execute("PRAGMA user_version = 1")
+    rows.commit()
+    rows.close()
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert await store.load() == [("a", 5_000)]
+    assert await store.first_use("key", 5_000)
+    await store.close()
+
+
+USING = """\
+import asyncio, sys
+from pathlib import Path
+from gateway.state.sqlite import open_sqlite
+
+async def main():
+    store = await open_sqlite(Path(sys.argv[1]))
+    number = 0
+    while True:
+        assert await store.first_use(f"key {number}", 2**33)
+        print(number, flush=True)
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+def use_keys_until_killed(path: Path) -> int:
+    """Return the number of the last key that a process said was used, before it was killed."""
+    with subprocess.Popen([sys.executable, "-c", USING, path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(50):
+            said = int(process.stdout.readline())
+        process.kill()
+    return said
+
+
+async def test_a_used_key_is_used_for_a_process_that_comes_after_a_killed_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    said = await asyncio.to_thread(use_keys_until_killed, path)
+    store = await open_sqlite(path)
+    assert not any([await store.first_use(f"key {number}", 2**33) for number in range(said + 1)])
+    assert await store.first_use("key none", 2**33)
+    await store.close()

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.tokens.claims import AccessToken, read_access_token
 from gateway.tokens.revocations import Revocations
 
 
@@ -44,3 +45,39 @@ def test_nothing_alive_is_ever_forgotten(steps: list[tuple[int, int]]) -> None:
         revocations.add(str(name), expected.setdefault(str(name), now + lifetime), now=now)
         assert all(revocations.is_revoked(jti) for jti, expiry in expected.items() if expiry > now)
         expected = {jti: expiry for jti, expiry in expected.items() if expiry > now}
+
+
+def token(*, client: str = "reader", issued_at: int = 100, jti: str = "one") -> AccessToken:
+    claims = {"client_id": client, "sub": client, "aud": "a", "jti": jti, "iat": issued_at, "exp": 10_000}
+    read = read_access_token(claims, "kid")
+    assert isinstance(read, AccessToken)
+    return read
+
+
+def test_a_client_loses_what_it_was_issued_up_to_a_second() -> None:
+    revocations = Revocations(clients=[("reader", 50)])
+    assert not revocations.refuses(token())
+    generation = revocations.generation
+    revocations.add_client("reader", 100)
+    assert revocations.generation > generation
+    assert revocations.refuses(token())
+    assert revocations.refuses(token(issued_at=99, jti="two"))
+    assert not revocations.refuses(token(issued_at=101))
+    assert not revocations.refuses(token(client="another"))
+
+
+def test_what_a_client_lost_is_never_given_back() -> None:
+    revocations = Revocations()
+    revocations.add_client("reader", 100)
+    generation = revocations.generation
+    revocations.add_client("reader", 50)
+    assert revocations.generation == generation
+    assert revocations.refuses(token())
+    assert list(revocations.clients()) == [("reader", 100)]
+
+
+def test_a_single_token_is_refused_by_its_id() -> None:
+    revocations = Revocations([("one", 10_000)])
+    assert revocations.refuses(token())
+    assert not revocations.refuses(token(jti="two"))
+    assert list(revocations.entries()) == [("one", 10_000)]

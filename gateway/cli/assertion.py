@@ -1,0 +1,68 @@
+"""Carry out `assertion`: sign a JWT that proves who a client is.
+
+Sources: RFC 7523 2 and 3, draft-ietf-oauth-rfc7523bis (the issuer alone as `aud`, explicit `typ`).
+"""
+
+import secrets
+import time
+from pathlib import Path
+
+import click
+
+from gateway.cli.failure import CommandError
+from gateway.tokens.jwt import sign_compact
+from gateway.tokens.keyfiles import KeyDirectoryError, read_signing_key
+from gateway.tokens.keys import SigningKey
+
+CLIENT_AUTHENTICATION = "client-authentication+jwt"
+GRANT = "JWT"
+
+
+def assertion_command(
+    *,
+    key_file: Path,
+    algorithm: str | None,
+    issuer: str,
+    subject: str,
+    audience: str,
+    lifetime_s: int,
+    for_grant: bool,
+) -> None:
+    """Print an assertion signed with the key of a file."""
+    claims = build_assertion_claims(
+        issuer=issuer,
+        subject=subject,
+        audience=audience,
+        now=int(time.time()),
+        lifetime_s=lifetime_s,
+        jti=secrets.token_urlsafe(16),
+    )
+    typ = GRANT if for_grant else CLIENT_AUTHENTICATION
+    click.echo(sign_compact(read_assertion_key(key_file, algorithm), claims, typ=typ).decode("ascii"))
+
+
+def build_assertion_claims(
+    *, issuer: str, subject: str, audience: str, now: int, lifetime_s: int, jti: str
+) -> dict[str, object]:
+    """Return the claims of an assertion that holds from `now` on."""
+    return {
+        "iss": issuer,
+        "sub": subject,
+        "aud": audience,
+        "iat": now,
+        "nbf": now,
+        "exp": now + lifetime_s,
+        "jti": jti,
+    }
+
+
+def read_assertion_key(path: Path, algorithm: str | None) -> SigningKey:
+    """Return the key of a PEM or JWK file; without `algorithm`, the one that is usual for its type.
+
+    Raises:
+        CommandError: The file holds no key that can sign.
+    """
+    try:
+        return read_signing_key(path, algorithm)
+    except KeyDirectoryError as error:
+        raise CommandError(str(error)) from error

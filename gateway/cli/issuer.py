@@ -1,0 +1,226 @@
+"""Carry out `token`, `introspect` and `revoke`: ask a running issuer as a client of it.
+
+The endpoints come from the issuer's metadata, whose `issuer` must be the one that was
+asked for. A secret comes from the environment, a file or the terminal, a token from
+standard input or a file: command lines are seen by every user of the machine.
+
+Sources: RFC 8414 3.3, RFC 6749 2.3.1 and 4.4, RFC 7009 2, RFC 7662 2, RFC 7523 2.2.
+"""
+
+import base64
+import json
+import os
+import secrets
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+import click
+
+from gateway.cli.assertion import CLIENT_AUTHENTICATION, build_assertion_claims, read_assertion_key
+from gateway.cli.configuration import read_configuration
+from gateway.cli.failure import CommandError
+from gateway.tokens.jwt import sign_compact
+
+SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
+TIMEOUT_S = 30.0
+_MOST_BYTES = 1024 * 1024
+_METADATA = "/.well-known/oauth-authorization-server"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerOptions:
+    """Which issuer is asked, and as whom."""
+
+    issuer: str | None
+    """Its URL; None: that of the configuration."""
+    configuration: Path
+    client_id: str
+    secret_file: Path | None
+    key_file: Path | None
+    """A private key, for `private_key_jwt` in place of a secret."""
+    ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    document: Mapping[str, Any] = field(repr=False)
+
+
+def token_command(
+    options: IssuerOptions, *, audience: str | None, scopes: tuple[str, ...], output: str
+) -> int:
+    """Get a token and print it; return the exit code."""
+    form = {"grant_type": "client_credentials"}
+    if audience is not None:
+        form["audience"] = audience
+    if scopes:
+        form["scope"] = " ".join(scopes)
+    reply = _ask(options, "token_endpoint", form)
+    if reply.status != 200:
+        return _say_refused(reply)
+    match output:
+        case "json":
+            click.echo(json.dumps(reply.document, indent=2))
+        case "header":
+            click.echo(f"Authorization: Bearer {reply.document['access_token']}")
+        case _:
+            click.echo(reply.document["access_token"])
+    return 0
+
+
+def introspect_command(options: IssuerOptions, token_file: Path | None) -> int:
+    """Ask what a token is and print the answer; return 0 when it is active, else 1."""
+    reply = _ask(options, "introspection_endpoint", {"token": _read_token(token_file)})
+    if reply.status != 200:
+        return _say_refused(reply)
+    click.echo(json.dumps(reply.document, indent=2))
+    return 0 if reply.document.get("active") is True else 1
+
+
+def revoke_command(options: IssuerOptions, token_file: Path | None) -> int:
+    """Revoke a token; return the exit code."""
+    reply = _ask(options, "revocation_endpoint", {"token": _read_token(token_file)})
+    if reply.status != 200:
+        return _say_refused(reply)
+    click.echo("revoked, if it was a live token of this client")
+    return 0
+
+
+def read_issuer_url(issuer: str | None, configuration: Path) -> str:
+    """Return the URL of the issuer that is meant. Raises SettingsError, or CommandError for no URL."""
+    url = issuer or os.environ.get("SIDEGATE_ISSUER") or read_configuration(configuration).settings.issuer.url
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise CommandError(f"{url}: is not the URL of an issuer")
+    return url
+
+
+def _ask(options: IssuerOptions, endpoint: str, form: Mapping[str, str]) -> _Reply:
+    """Send `form` to an endpoint that the metadata names, as the client of `options`."""
+    issuer = read_issuer_url(options.issuer, options.configuration)
+    context = ssl.create_default_context(cafile=options.ca_file) if issuer.startswith("https:") else None
+    url = _find_endpoint(issuer, endpoint, context)
+    headers: dict[str, str] = {}
+    fields = dict(form)
+    if options.key_file is not None:
+        now = int(time.time())
+        claims = build_assertion_claims(
+            issuer=options.client_id,
+            subject=options.client_id,
+            audience=issuer,
+            now=now,
+            lifetime_s=60,
+            jti=secrets.token_urlsafe(16),
+        )
+        assertion = sign_compact(
+            read_assertion_key(options.key_file, None), claims, typ=CLIENT_AUTHENTICATION
+        )
+        fields |= {
+            "client_id": options.client_id,
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": assertion.decode("ascii"),
+        }
+    else:
+        secret = _read_secret(options)
+        # RFC 6749 2.3.1: each half is form-encoded before they are joined.
+        pair = f"{quote_plus(options.client_id)}:{quote_plus(secret)}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+    return _send(url, context, body=urlencode(fields).encode("ascii"), headers=headers)
+
+
+def _find_endpoint(issuer: str, endpoint: str, context: ssl.SSLContext | None) -> str:
+    """Return an endpoint's URL from the metadata (RFC 8414 3.1: the well-known part goes before the path)."""
+    parts = urlsplit(issuer)
+    url = f"{parts.scheme}://{parts.netloc}{_METADATA}{parts.path.rstrip('/')}"
+    reply = _send(url, context)
+    if reply.status != 200:
+        raise CommandError(f"{url}: answers {reply.status}; is this the issuer?")
+    if reply.document.get("issuer") != issuer:
+        # RFC 8414 3.3: else one issuer could have secrets sent to itself that are for another.
+        raise CommandError(f"{url}: is the metadata of {reply.document.get('issuer')!r}, not of {issuer!r}")
+    found = reply.document.get(endpoint)
+    if not isinstance(found, str) or not found.startswith(("http://", "https://")):
+        raise CommandError(f"{url}: names no {endpoint}")
+    return found
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the secret along to wherever it leads."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> None:
+        """Follow none."""
+
+
+def _send(
+    url: str,
+    context: ssl.SSLContext | None,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> _Reply:
+    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))  # noqa: S310  # http(s) only
+    opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            return _Reply(answer.status, _object(answer.read(_MOST_BYTES)))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _Reply(error.code, _object(error.read(_MOST_BYTES)))
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise CommandError(f"{url}: does not answer: {reason}") from error
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _say_refused(reply: _Reply) -> int:
+    error = reply.document.get("error", "refused")
+    click.echo(f"{error} ({reply.status}): {reply.document.get('error_description', '')}", err=True)
+    return 1
+
+
+def _read_secret(options: IssuerOptions) -> str:
+    """Return the client's secret: from the file, the environment or the terminal, in this order."""
+    if options.secret_file is not None:
+        secret = options.secret_file.read_text(encoding="utf-8").rstrip("\r\n")
+    elif SECRET_VARIABLE in os.environ:
+        secret = os.environ[SECRET_VARIABLE]
+    elif sys.stderr.isatty() and sys.stdin.isatty():
+        secret = str(click.prompt(f"Secret of {options.client_id}", hide_input=True, err=True))
+    else:
+        raise CommandError(f"there is no secret: use --secret-file, --key-file or ${SECRET_VARIABLE}")
+    if not secret:
+        raise CommandError("the secret is empty")
+    return secret
+
+
+def _read_token(token_file: Path | None) -> str:
+    """Return the token of a file, or of standard input; a whole Authorization line is fine as well."""
+    if token_file is not None:
+        text = token_file.read_text(encoding="utf-8")
+    elif sys.stdin.isatty():
+        text = str(click.prompt("Token", hide_input=True, err=True))
+    else:
+        text = sys.stdin.read(_MOST_BYTES)
+    words = text.split()
+    if not words:
+        raise CommandError("there is no token: send it to standard input, or use --token-file")
+    return words[-1]

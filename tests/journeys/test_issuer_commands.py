@@ -1,0 +1,147 @@
+"""Get, introspect and revoke tokens with the commands, against a running process."""
+
+import subprocess
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+POLICY_WITH_URL = """\
+clients:
+  https://orders.example/api: {scopes: {orders.read: Read}}
+  caller: {secrets: ["plain:caller-secret"]}
+authorizations:
+  - {client: caller, audience: https://orders.example/api, scopes: [orders.read]}
+"""
+
+
+def run(appliance, *arguments, stdin="", secret="caller-secret"):
+    environment = {**appliance.environment, "SIDEGATE_CLIENT_SECRET": secret}
+    return subprocess.run(
+        [appliance.command, *arguments, "-c", appliance.main],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=appliance.directory,
+        env=environment,
+        timeout=30,
+    )
+
+
+@pytest.fixture
+def commanded(appliance, sidegate):
+    appliance.command = sidegate
+    return appliance
+
+
+def test_a_token_lives_from_token_to_revoke(commanded):
+    got = run(commanded, "token", "--as", "caller", "--scope", "country.read")
+    assert got.returncode == 0, got.stderr
+    token = got.stdout.strip()
+    assert commanded.get(bearer=token).status == 200
+    shown = run(commanded, "introspect", "--as", "caller", stdin=token)
+    assert shown.returncode == 0
+    assert '"active": true' in shown.stdout
+    assert '"scope": "country.read"' in shown.stdout
+    assert (
+        run(commanded, "revoke", "--as", "caller", stdin=f"Authorization: Bearer {token}\n").returncode == 0
+    )
+    assert commanded.get(bearer=token).reason == "revoked"
+    shown = run(commanded, "introspect", "--as", "caller", stdin=token)
+    assert (shown.returncode, shown.stdout) == (1, '{\n  "active": false\n}\n')
+
+
+def test_the_secret_may_lie_in_a_file(commanded):
+    secret = commanded.directory / "secret"
+    secret.write_text("caller-secret\n")
+    got = run(
+        commanded, "token", "--as", "caller", "--secret-file", str(secret), "--format", "header", secret="x"
+    )
+    assert got.returncode == 0, got.stderr
+    assert got.stdout.startswith("Authorization: Bearer ey")
+
+
+def test_what_goes_wrong_is_said_and_holds_no_secret(commanded):
+    wrong = run(commanded, "token", "--as", "caller", secret="not-the-secret")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("invalid_client (401): ")
+    assert "not-the-secret" not in wrong.stderr
+    scope = run(commanded, "token", "--as", "caller", "--scope", "country.drop")
+    assert (scope.returncode, scope.stdout) == (1, "")
+    assert scope.stderr.startswith("invalid_scope (400): ")
+    missing = run(commanded, "revoke", "--as", "caller", stdin="")
+    assert "there is no token" in missing.stderr
+    silent = run(commanded, "token", "--as", "caller", "--issuer", "http://127.0.0.1:1")
+    assert (silent.returncode, "does not answer" in silent.stderr) == (1, True)
+    other = run(commanded, "token", "--as", "caller", "--issuer", f"http://localhost:{commanded.port}")
+    assert "not of 'http://localhost" in other.stderr
+    assert run(commanded, "revoke").returncode == 2
+
+
+def test_everything_of_a_client_is_revoked_at_once_and_for_good(make, sidegate):
+    appliance = make(state="sqlite:state/sidegate.db").start()
+    appliance.command = sidegate
+    tokens = [appliance.token(scope=scope) for scope in ("country.read", "country.read country.write")]
+    done = run(appliance, "revoke", "--client", "caller")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("revoked: all tokens of caller that were issued up to 20")
+    for token in tokens:
+        assert appliance.get(bearer=token).reason == "revoked"
+        assert appliance.introspect(token) == {"active": False}
+    appliance.signal(9)
+    appliance.wait()
+    appliance.start()
+    assert [appliance.get(bearer=token).reason for token in tokens] == ["revoked", "revoked"]
+
+
+def test_a_client_gets_no_token_that_is_revoked_already(appliance):
+    appliance.token()
+    answer = appliance.admin("POST", "/api/v1/clients/caller/revoke")
+    assert answer.status == 200
+    deadline = time.monotonic() + 5
+    while (asked := appliance.ask_token()).status == 503:
+        assert (asked.json["error"], asked.headers["Retry-After"]) == ("temporarily_unavailable", "1")
+        assert time.monotonic() < deadline
+    assert asked.status == 200
+    assert appliance.introspect(asked.json["access_token"])["active"] is True
+    assert appliance.get(bearer=appliance.token()).status == 200
+
+
+def test_only_a_client_of_the_configuration_is_revoked(make, sidegate):
+    appliance = make(policy=POLICY_WITH_URL).start()
+    appliance.command = sidegate
+    assert run(appliance, "revoke", "--client", "https://orders.example/api").returncode == 0
+    unknown = run(appliance, "revoke", "--client", "nobody")
+    assert (unknown.returncode, unknown.stderr) == (1, "not revoked: there is no such client (404)\n")
+
+
+def test_an_assertion_is_signed_for_the_issuer(appliance, sidegate):
+    key = ec.generate_private_key(ec.SECP256R1())
+    path = appliance.directory / "client.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    appliance.command = sidegate
+    signed = run(appliance, "assertion", "--key", str(path), "--as", "caller", "--lifetime", "2m")
+    assert signed.returncode == 0, signed.stderr
+    assertion = signed.stdout.strip()
+    issuer = f"http://127.0.0.1:{appliance.port}"
+    claims = jwt.decode(assertion, key.public_key(), ["ES256"], audience=issuer)
+    assert (claims["iss"], claims["sub"], claims["exp"] - claims["iat"]) == ("caller", "caller", 120)
+    assert jwt.get_unverified_header(assertion)["typ"] == "client-authentication+jwt"
+    granted = run(
+        appliance,
+        "assertion",
+        "--key",
+        str(path),
+        "--as",
+        "a",
+        "--subject",
+        "b",
+        "--audience",
+        "http://c",
+        "--grant",
+    )
+    claims = jwt.decode(granted.stdout.strip(), key.public_key(), ["ES256"], audience="http://c")
+    assert (claims["iss"], claims["sub"]) == ("a", "b")
+    assert run(appliance, "assertion", "--key", str(appliance.main), "--as", "a").returncode == 1
