@@ -1,13 +1,14 @@
 """Find out which client is calling, and have it prove that.
 
 Two steps: `read_credentials` takes what the request presents apart without looking
-anything up; `authenticate` compares it with the registry. Unknown client, wrong
-secret and a client without secrets get one answer at one cost. Only a caller that
-has proven the secret learns anything more precise.
+anything up; `authenticate` compares a secret with the registry (a signed assertion is
+judged by `gateway.issuer.assertions`). Unknown client, wrong secret and a client
+without secrets get one answer at one cost. Only a caller that has proven the secret
+learns anything more precise.
 
 Pure but for the scrypt worker, which is passed in.
 
-Sources: RFC 6749 2.3, 2.3.1 and 5.2; RFC 7617 2.
+Sources: RFC 6749 2.3, 2.3.1 and 5.2; RFC 7521 4.2; RFC 7523 2.2; RFC 7617 2.
 """
 
 import binascii
@@ -18,10 +19,12 @@ from enum import StrEnum
 from typing import Protocol
 from urllib.parse import unquote_plus
 
+from gateway.clients.assertions import AssertionReason
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import (
     CLIENT_SECRET_BASIC,
     CLIENT_SECRET_POST,
+    PRIVATE_KEY_JWT,
     RegisteredClient,
     Registry,
     ScryptCost,
@@ -31,6 +34,9 @@ from gateway.settings.model import ScryptSecret
 
 NO_METHOD = "none"
 """The method's name when no credentials were sent."""
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""RFC 7523 2.2: the only `client_assertion_type` there is."""
 
 _BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -58,6 +64,17 @@ class PresentedSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class PresentedAssertion:
+    """A signed assertion by which a client says who it is."""
+
+    raw: bytes = field(repr=False)
+    client_id: str | None
+    """The `client_id` sent beside it; it must be the same client (RFC 7521 4.2)."""
+    method: str = PRIVATE_KEY_JWT
+    """Until the assertion's `alg` tells."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProvenClient:
     """A client that has proven who it is, and how."""
 
@@ -70,7 +87,7 @@ class AuthFailure:
     """A failed authentication: what the caller is told, and what we keep to ourselves."""
 
     method: str
-    reason: AuthReason
+    reason: AuthReason | AssertionReason
     problem: OAuthProblem
     client_id: str | None = None
     """The client that was named, if it exists."""
@@ -85,25 +102,47 @@ class ScryptChecker(Protocol):
         """Return whether `given` is one of `stored`; a failure also computes `padding`."""
 
 
-def read_credentials(authorization: Sequence[str], form: Mapping[str, str]) -> PresentedSecret | AuthFailure:
-    """Return the one secret that a request presents.
+def read_credentials(
+    authorization: Sequence[str], form: Mapping[str, str]
+) -> PresentedSecret | PresentedAssertion | AuthFailure:
+    """Return the one secret or assertion that a request presents.
 
     Args:
         authorization: The values of all its `Authorization` fields.
         form: Its form parameters, empty ones left out.
     """
-    if authorization and ("client_secret" in form or len(authorization) > 1):
+    asserted = "client_assertion" in form or "client_assertion_type" in form
+    methods = len(authorization) + ("client_secret" in form) + asserted
+    if methods > 1:
         return AuthFailure(
-            CLIENT_SECRET_BASIC,
+            CLIENT_SECRET_BASIC if authorization else PRIVATE_KEY_JWT,
             AuthReason.SEVERAL_METHODS,
             OAuthProblem(
                 ErrorCode.INVALID_REQUEST,
-                "Authorization, client_secret: send one method of client authentication only",
+                "Authorization, client_secret, client_assertion: send one method of client "
+                "authentication only",
             ),
         )
+    if asserted:
+        return _read_assertion(form)
     if authorization:
         return _read_basic(authorization[0], form)
     return _read_post(form)
+
+
+def _read_assertion(form: Mapping[str, str]) -> PresentedAssertion | AuthFailure:
+    assertion, kind = form.get("client_assertion"), form.get("client_assertion_type")
+    if assertion is None or kind is None:
+        absent = "client_assertion" if assertion is None else "client_assertion_type"
+        problem = OAuthProblem(
+            ErrorCode.INVALID_REQUEST, f"{absent}: is missing; assertion and its type go together"
+        )
+        return AuthFailure(PRIVATE_KEY_JWT, AuthReason.MALFORMED, problem)
+    if kind != ASSERTION_TYPE:
+        # An authentication method that is not supported (RFC 6749 5.2).
+        problem = OAuthProblem(ErrorCode.INVALID_CLIENT, f"client_assertion_type: must be {ASSERTION_TYPE}")
+        return AuthFailure(PRIVATE_KEY_JWT, AuthReason.MALFORMED, problem)
+    return PresentedAssertion(assertion.encode(), form.get("client_id"))
 
 
 def _read_post(form: Mapping[str, str]) -> PresentedSecret | AuthFailure:
@@ -115,7 +154,8 @@ def _read_post(form: Mapping[str, str]) -> PresentedSecret | AuthFailure:
         return AuthFailure(CLIENT_SECRET_POST, AuthReason.MALFORMED, problem)
     problem = OAuthProblem(
         ErrorCode.INVALID_CLIENT,
-        "client authentication is missing: send HTTP Basic, or client_id and client_secret in the form",
+        "client authentication is missing: send HTTP Basic, client_id and client_secret in the form, "
+        "or a client_assertion",
     )
     return AuthFailure(NO_METHOD, AuthReason.NO_CREDENTIALS, problem)
 
@@ -169,19 +209,25 @@ async def authenticate(
     if not proven and (client.scrypt_secrets or client.scrypt_padding):
         proven = await scrypt.check(presented.secret, client.scrypt_secrets, client.scrypt_padding)
     if client is registry.nobody:
-        return AuthFailure(presented.method, AuthReason.UNKNOWN_CLIENT, _NOT_PROVEN)
+        return AuthFailure(presented.method, AuthReason.UNKNOWN_CLIENT, NOT_PROVEN)
     if not proven:
-        return AuthFailure(presented.method, AuthReason.WRONG_SECRET, _NOT_PROVEN, client.id)
+        return AuthFailure(presented.method, AuthReason.WRONG_SECRET, NOT_PROVEN, client.id)
+    return admit_proven(client, presented.method)
+
+
+def admit_proven(client: RegisteredClient, method: str) -> ProvenClient | AuthFailure:
+    """Return a client that has proven itself by `method`, unless it is disabled or may not use that."""
     if client.disabled:
         problem = OAuthProblem(ErrorCode.INVALID_CLIENT, "the client is disabled")
-        return AuthFailure(presented.method, AuthReason.DISABLED, problem, client.id)
-    if presented.method not in client.auth_methods:
+        return AuthFailure(method, AuthReason.DISABLED, problem, client.id)
+    if method not in client.auth_methods:
         allowed = ", ".join(sorted(client.auth_methods)) or "no method"
         problem = OAuthProblem(ErrorCode.INVALID_CLIENT, f"the client must authenticate with {allowed}")
-        return AuthFailure(presented.method, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
-    return ProvenClient(client, presented.method)
+        return AuthFailure(method, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
+    return ProvenClient(client, method)
 
 
-_NOT_PROVEN = OAuthProblem(
+NOT_PROVEN = OAuthProblem(
     ErrorCode.INVALID_CLIENT, "client authentication failed: unknown client or wrong secret"
 )
+"""The one answer to whoever has not proven anything."""

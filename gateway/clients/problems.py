@@ -2,7 +2,7 @@
 
 Values, not exceptions; how one looks on the wire is `gateway.issuer.errors`.
 
-Sources: RFC 6749 5.2, RFC 7009 2.2.1, RFC 8707 2.
+Sources: RFC 6749 5.2, RFC 7009 2.2.1, RFC 7521 4.1.1, RFC 8707 2.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ class ErrorCode(StrEnum):
 
     INVALID_REQUEST = "invalid_request"
     INVALID_CLIENT = "invalid_client"
+    INVALID_GRANT = "invalid_grant"
     UNAUTHORIZED_CLIENT = "unauthorized_client"
     UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
     INVALID_SCOPE = "invalid_scope"

@@ -12,25 +12,39 @@ Sources: RFC 6749 2.3.1, 3.3 and 4.4.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.settings.model import (
+    AssertionSettings,
     AuthorizationSettings,
     ClientSettings,
+    KeySource,
     PlainSecret,
+    RemoteKeySource,
     ScryptSecret,
     Settings,
     Sha256Secret,
+    StaticKeySource,
 )
 from gateway.tokens.claims import REGISTERED_CLAIMS
+from gateway.tokens.foreign_keys import KeySet, read_key_set
 
 CLIENT_CREDENTIALS = "client_credentials"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105  # a method
 CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105  # a method
+CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105  # a method
+PRIVATE_KEY_JWT = "private_key_jwt"
 _SECRET_METHODS = frozenset({CLIENT_SECRET_BASIC, CLIENT_SECRET_POST})
+
+MIN_HMAC_SECRET_BYTES = 32
+"""RFC 7518 3.2: the key of HS256 is at least as long as its hash."""
+
+Keys = KeySet | RemoteKeySource
+"""Keys that are at hand, or where they are fetched from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,15 @@ class Authorization:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustedIdentity:
+    """One identity of another platform and the client that it may act as."""
+
+    client_id: str
+    settings: AssertionSettings
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredClient:
     """One client as a caller of the issuer."""
 
@@ -67,6 +90,13 @@ class RegisteredClient:
     scrypt_secrets: tuple[ScryptSecret, ...] = field(repr=False)
     scrypt_padding: tuple[ScryptCost, ...]
     """What a failed login computes beyond `scrypt_secrets`, so that all failures cost the same."""
+    hmac_secrets: tuple[bytes, ...] = field(repr=False)
+    """Its readable secrets that are long enough for client_secret_jwt."""
+    keys: Keys | None
+    """Its public keys, for private_key_jwt."""
+    single_use_assertions: bool
+    require_jti: bool
+    legacy_audience: bool
     grants: frozenset[str]
     auth_methods: frozenset[str]
     default_audience: str | None
@@ -88,6 +118,14 @@ class Registry:
     grants: Grants
     scopes: frozenset[str]
     """Every scope that any audience offers."""
+    identities: Mapping[str, tuple[TrustedIdentity, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By the issuer of their assertions."""
+    remote_sources: tuple[RemoteKeySource, ...] = ()
+    """Every key set that is fetched, each once."""
+    decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
+    """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
 
     def find_authorization(self, client_id: str, audience: str) -> Authorization | None:
         """Return what `client_id` may ask for `audience`, or None for nothing."""
@@ -99,7 +137,8 @@ def compile_registry(settings: Settings) -> Registry:
     """Return the registry of `settings`, whose names are already checked.
 
     Raises:
-        ValueError: Two authorizations are for one client and audience.
+        ValueError: Two authorizations are for one client and audience, or a key set in the
+            settings, which the loader has tried, is not usable.
     """
     authorizations = _compile_authorizations(settings)
     costs = _failure_costs(settings.clients.values())
@@ -116,12 +155,31 @@ def compile_registry(settings: Settings) -> Registry:
         )
         for client in clients.values()
     }
+    identities = tuple(_trusted_identities(settings.clients.values()))
+    sources = [client.keys for client in clients.values()] + [identity.keys for identity in identities]
     return Registry(
+        identities=_by_issuer(identities),
+        remote_sources=tuple(dict.fromkeys(s for s in sources if isinstance(s, RemoteKeySource))),
         clients=MappingProxyType(clients),
         nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
         grants=MappingProxyType(grants),
         scopes=frozenset().union(*(client.scopes for client in settings.clients.values())),
     )
+
+
+# Nobody signs with these: base points of the curves, and the RSA key of RFC 7515 A.2.
+_DECOYS: bytes = b"""{"keys": [
+{"kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
+ "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
+{"kty": "OKP", "crv": "Ed25519", "x": "WGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY"},
+{"kty": "RSA", "alg": "RS256", "e": "AQAB", "n": "%(n)b"},
+{"kty": "RSA", "alg": "PS256", "e": "AQAB", "n": "%(n)b"}
+]}""" % {
+    b"n": b"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL"
+    b"-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-"
+    b"KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h"
+    b"9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
+}
 
 
 _UNMATCHABLE = Sha256Secret(salt=bytes(16), digest=bytes(32))
@@ -154,21 +212,56 @@ def _register(
     quick = tuple(s for s in client.secrets if not isinstance(s, ScryptSecret))
     slow = tuple(s for s in client.secrets if isinstance(s, ScryptSecret))
     padding = costs - Counter(map(_cost, slow))
-    possible_grants = frozenset({CLIENT_CREDENTIALS}) if client.secrets else frozenset()
-    possible_methods = _SECRET_METHODS if client.secrets else frozenset()
+    hmac_secrets = tuple(
+        s.value
+        for s in client.secrets
+        if isinstance(s, PlainSecret) and len(s.value) >= MIN_HMAC_SECRET_BYTES
+    )
+    possible_methods = set(_SECRET_METHODS) if client.secrets else set()
+    if hmac_secrets:
+        possible_methods.add(CLIENT_SECRET_JWT)
+    if client.keys is not None:
+        possible_methods.add(PRIVATE_KEY_JWT)
+    possible_grants = {CLIENT_CREDENTIALS} if possible_methods else set()
+    if client.assertions:
+        possible_grants.add(JWT_BEARER)
     return RegisteredClient(
         id=client.id,
         quick_secrets=quick,
         scrypt_secrets=slow,
         scrypt_padding=tuple(padding.elements()),
-        grants=possible_grants if client.grants is None else client.grants,
-        auth_methods=possible_methods if client.auth_methods is None else client.auth_methods,
+        hmac_secrets=hmac_secrets,
+        keys=_keys_at(client.keys),
+        single_use_assertions=client.single_use_assertions,
+        require_jti=client.require_jti,
+        legacy_audience=client.legacy_audience,
+        grants=frozenset(possible_grants if client.grants is None else client.grants),
+        auth_methods=frozenset(possible_methods if client.auth_methods is None else client.auth_methods),
         default_audience=client.default_audience,
         token_lifetime_s=client.token_lifetime_s,
         claims={k: _plain_json(v) for k, v in client.claims.items() if k not in REGISTERED_CLAIMS},
         disabled=client.disabled,
         authorizations=MappingProxyType(dict(authorizations)),
     )
+
+
+def _keys_at(source: KeySource | None) -> Keys | None:
+    return read_key_set(source.document) if isinstance(source, StaticKeySource) else source
+
+
+def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedIdentity]:
+    for client in clients:
+        for entry in client.assertions:
+            keys = _keys_at(entry.keys)
+            assert keys is not None
+            yield TrustedIdentity(client.id, entry, keys)
+
+
+def _by_issuer(identities: Iterable[TrustedIdentity]) -> Mapping[str, tuple[TrustedIdentity, ...]]:
+    found: dict[str, list[TrustedIdentity]] = {}
+    for identity in identities:
+        found.setdefault(identity.settings.issuer, []).append(identity)
+    return MappingProxyType({issuer: tuple(entries) for issuer, entries in found.items()})
 
 
 def _failure_costs(clients: Iterable[ClientSettings]) -> Counter[ScryptCost]:

@@ -13,9 +13,12 @@ from aiohttp import web
 
 from gateway.clients.authenticate import ScryptChecker
 from gateway.issuer.snapshot import IssuerSnapshot
+from gateway.settings.model import RemoteKeySource
 from gateway.state.interface import ReplayGuard, StateStore
 from gateway.state.memory import MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
+from gateway.tokens.foreign_keys import KeySet
+from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import Revocations
 
 
@@ -46,7 +49,24 @@ class IssuerObserver(Protocol):
         """Note a token that was issued."""
 
     def auth_failure(self, auth_method: str, reason: str) -> None:
-        """Note a failed client authentication, at any endpoint."""
+        """Note a failed client authentication, at any endpoint, or a failed jwt-bearer grant."""
+
+    def replay_rejected(self, kind: str) -> None:
+        """Note an assertion that was used before: `client_assertion` or `grant_assertion`."""
+
+    def jwks_fetch(self, issuer: str, result: str) -> None:
+        """Note a finished fetch of a remote key set."""
+
+
+class KeyFinder(Protocol):
+    """Knows the remote key sets; `gateway.tokens.jwks_client.RemoteKeySets` in the process."""
+
+    async def find(self, source: RemoteKeySource, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
+        """Return the keys of `source`, fetched anew for an unknown `kid` when `may_fetch`.
+
+        Raises:
+            KeysUnavailableError: The source was not reached, so there is no answer.
+        """
 
 
 class SilentObserver:
@@ -65,10 +85,25 @@ class SilentObserver:
     def auth_failure(self, auth_method: str, reason: str) -> None:
         """Do nothing."""
 
+    def replay_rejected(self, kind: str) -> None:
+        """Do nothing."""
+
+    def jwks_fetch(self, issuer: str, result: str) -> None:
+        """Do nothing."""
+
 
 def peer_of_socket(request: web.Request) -> PeerInfo:
     """Return the socket's own peer: right only where no data plane lies between."""
     return PeerInfo(request.remote or "", request.scheme)
+
+
+def trust_peer(peer: str) -> bool:
+    """Return that every peer may cause a fetch of keys: right only where nobody counts bad tokens."""
+    return True
+
+
+def ignore_bad_assertion(peer: str) -> None:
+    """Do nothing about an assertion that did not verify."""
 
 
 def ignore_issued(raw: bytes, token: AccessToken) -> None:
@@ -92,3 +127,8 @@ class IssuerContext:
     replay: ReplayGuard = field(default_factory=MemoryReplayGuard)
     """Remembers the assertions that were used."""
     peer_of: Callable[[web.Request], PeerInfo] = peer_of_socket
+    key_sets: KeyFinder = field(default_factory=lambda: RemoteKeySets(SilentObserver()))
+    may_fetch_keys: Callable[[str], bool] = trust_peer
+    """Returns whether this peer's unknown `kid` may cause a fetch."""
+    on_bad_assertion: Callable[[str], None] = ignore_bad_assertion
+    """Called with the peer of an assertion whose signature did not verify."""

@@ -59,6 +59,13 @@ def issuer_paths(settings: Settings) -> frozenset[str]:
     return frozenset(issuer_endpoints(settings))
 
 
+def token_urls(issuer: IssuerSettings) -> frozenset[str]:
+    """Return the addresses of the token endpoint, under all its names."""
+    announced = endpoint_url(issuer, Endpoint.TOKEN)
+    base = announced.removesuffix(_NAMES[Endpoint.TOKEN][0])
+    return frozenset(base + name for name in _NAMES[Endpoint.TOKEN])
+
+
 def endpoint_url(issuer: IssuerSettings, endpoint: Endpoint) -> str:
     """Return the URL at which callers reach `endpoint`.
 

@@ -3,13 +3,24 @@
 Sources: RFC 8414 2 and 3.2, OpenID Connect Discovery 1.0 3.
 """
 
-from gateway.clients.registry import CLIENT_CREDENTIALS, CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, Registry
+from gateway.clients.assertions import HS256
+from gateway.clients.registry import (
+    CLIENT_CREDENTIALS,
+    CLIENT_SECRET_BASIC,
+    CLIENT_SECRET_JWT,
+    CLIENT_SECRET_POST,
+    JWT_BEARER,
+    PRIVATE_KEY_JWT,
+    Registry,
+)
 from gateway.issuer.endpoints import Endpoint, endpoint_url
 from gateway.settings.model import Settings
-from gateway.tokens.keys import KeyRing
+from gateway.tokens.keys import ALGORITHMS, KeyRing
 
-GRANT_TYPES = (CLIENT_CREDENTIALS,)
-AUTH_METHODS = (CLIENT_SECRET_BASIC, CLIENT_SECRET_POST)
+GRANT_TYPES = (CLIENT_CREDENTIALS, JWT_BEARER)
+AUTH_METHODS = (CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, PRIVATE_KEY_JWT, CLIENT_SECRET_JWT)
+ASSERTION_ALGORITHMS = (*ALGORITHMS, HS256)
+_FORM_ENDPOINTS = ("token", "introspection", "revocation")
 _MAX_SCOPES = 256
 
 
@@ -30,10 +41,11 @@ def server_metadata(settings: Settings, registry: Registry) -> dict[str, object]
         "response_types_supported": [],
         # Never left out: its default would be authorization_code and implicit.
         "grant_types_supported": list(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
-        "introspection_endpoint_auth_methods_supported": list(AUTH_METHODS),
-        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
     }
+    for name in _FORM_ENDPOINTS:
+        document[f"{name}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
+        # RFC 8414 2: present as soon as a method with assertions is listed.
+        document[f"{name}_endpoint_auth_signing_alg_values_supported"] = list(ASSERTION_ALGORITHMS)
     if 0 < len(registry.scopes) <= _MAX_SCOPES:
         document["scopes_supported"] = sorted(registry.scopes)
     return document

@@ -25,13 +25,16 @@ from aiohttp.client_exceptions import ClientPayloadError
 from gateway.clients.authenticate import (
     NO_METHOD,
     AuthFailure,
+    PresentedAssertion,
     ProvenClient,
     authenticate,
     read_credentials,
 )
 from gateway.clients.authorization import GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
+from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
+from gateway.issuer.assertions import GRANT_METHOD, Caller, prove_client, prove_identity
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import Endpoint
 from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
@@ -47,6 +50,7 @@ from gateway.tokens.claims import AccessToken, read_access_token
 
 DOCUMENT_MAX_AGE_S = 300
 
+_CREDENTIALS = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _BUSY = OAuthProblem(ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try again shortly")
 _NO_STATE = OAuthProblem(
@@ -151,7 +155,10 @@ class _Issuer:
         grant_type = _check_grant_type(form, labels)
         if isinstance(grant_type, OAuthProblem):
             return answer_problem(grant_type)
-        proven = await self._authenticate(request, snapshot, form, labels)
+        if grant_type == JWT_BEARER:
+            proven = await self._prove_by_grant(request, snapshot, form, labels)
+        else:
+            proven = await self._authenticate(request, snapshot, form, labels)
         if isinstance(proven, ErrorAnswer):
             return proven
         client = proven.client
@@ -230,16 +237,47 @@ class _Issuer:
             return self._refuse_client(request, presented, labels)
         labels.auth_method = presented.method
         try:
-            proven = await authenticate(presented, snapshot.registry, self._context.scrypt)
+            if isinstance(presented, PresentedAssertion):
+                proven = await prove_client(presented, snapshot, self._context, self._caller(request))
+            else:
+                proven = await authenticate(presented, snapshot.registry, self._context.scrypt)
         except OverloadedError:
             return answer_problem(_BUSY)
+        if isinstance(proven, AuthFailure):
+            return self._refuse_client(request, proven, labels)
+        labels.auth_method = proven.method
+        labels.client = proven.client.id
+        return proven
+
+    async def _prove_by_grant(
+        self, request: web.Request, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+    ) -> ProvenClient | ErrorAnswer:
+        """Return the client that the form's `assertion` may act as.
+
+        RFC 7521 4.1: authenticating as a client is optional here; one that is tried must
+        succeed, and only that client's identities count then.
+        """
+        raw = form.get("assertion")
+        if raw is None:
+            return answer_problem(missing("assertion", "send one signed JWT"))
+        client_id = form.get("client_id")
+        if hdrs.AUTHORIZATION in request.headers or not _CREDENTIALS.isdisjoint(form.values):
+            authenticated = await self._authenticate(request, snapshot, form, labels)
+            if isinstance(authenticated, ErrorAnswer):
+                return authenticated
+            client_id = authenticated.client.id
+        proven = await prove_identity(raw.encode(), client_id, snapshot, self._context, self._caller(request))
         if isinstance(proven, AuthFailure):
             return self._refuse_client(request, proven, labels)
         labels.client = proven.client.id
         return proven
 
+    def _caller(self, request: web.Request) -> Caller:
+        return Caller(self._context.peer_of(request).address, self._context.clock())
+
     def _refuse_client(self, request: web.Request, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
-        labels.auth_method = failure.method
+        if failure.method != GRANT_METHOD:
+            labels.auth_method = failure.method
         self._context.observer.auth_failure(failure.method, failure.reason.value)
         _log.info(
             "client authentication failed: %s",

@@ -170,6 +170,13 @@ TOKEN_LIFETIME = _histogram("sidegate_token_lifetime_seconds", "Lifetime of issu
 CLIENT_AUTH_FAILURES = _counter(
     "sidegate_client_auth_failures", "Failed client authentications.", "auth_method", "reason"
 )
+REPLAY_REJECTED = _counter(
+    "sidegate_replay_rejected", "Assertions refused because they were used before.", "kind"
+)
+JWKS_FETCH = _counter("sidegate_jwks_fetch", "Fetches of remote key sets.", "issuer", "result")
+JWKS_AGE = _gauge(
+    "sidegate_jwks_age_seconds", "Time since the keys in use were fetched; the oldest of an issuer.", "issuer"
+)
 UPSTREAM_REQUESTS = _counter(
     "sidegate_upstream_requests",
     "Requests sent to upstreams; code_class is none when no answer began.",

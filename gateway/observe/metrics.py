@@ -166,9 +166,9 @@ class Metrics:
         self._build = (version, platform.python_version(), uvloop_version)
         self._issuer = issuer
         limit = settings.label_limit
-        self._limits = {name: LabelLimit(limit) for name in ("route", "client", "audience", "upstream")}
+        self._limits = {name: LabelLimit(limit) for name in ("route", "client", "audience", "upstream", "issuer")}
         self._words = LabelLimit(limit)
-        self._folded = {"client": 0, "audience": 0}
+        self._folded = {"client": 0, "audience": 0, "issuer": 0}
         """Observations folded into `_other_`; those of routes and upstreams are in their `_other_` series."""
         self._routes: dict[str, _Route] = {}
         self._other_route = _Route(families.OTHER)
@@ -183,6 +183,8 @@ class Metrics:
         self._tokens_issued: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._token_lifetimes: dict[str, Histogram] = {}
         self._auth_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._replay_rejected: defaultdict[str, int] = defaultdict(int)
+        self._jwks_fetches: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reloads: defaultdict[str, int] = defaultdict(int)
         self._reload_successful: bool | None = None
         self._config: tuple[str, float] | None = None
@@ -346,6 +348,20 @@ class Metrics:
         """Count one failed client authentication; both are words of our own."""
         self._auth_failures[self._words.admit(method), self._words.admit(reason)] += 1
 
+    def replay_rejected(self, kind: str) -> None:
+        """Count an assertion that was used before; `kind` is a word of our own."""
+        self._replay_rejected[kind] += 1
+
+    def jwks_fetch(self, issuer: str, result: str) -> None:
+        """Count a finished fetch of a remote key set."""
+        self._jwks_fetches[self._admit("issuer", issuer), self._words.admit(result)] += 1
+
+    def jwks_ages(self, ages: Iterable[tuple[str, float]]) -> Iterator[GaugeSample]:
+        """Yield the age of each issuer's keys; of several sets the last one, which is the oldest."""
+        oldest = {self._limits["issuer"].admit(issuer): age for issuer, age in ages}
+        for issuer, age in oldest.items():
+            yield GaugeSample(families.JWKS_AGE, (issuer,), age)
+
     def config_loaded(self, config_hash: str, now: float) -> None:
         """Record the configuration that the process starts with."""
         self._reload_successful = True
@@ -428,6 +444,8 @@ class Metrics:
         yield from _tupled(families.TOKENS_ISSUED, self._tokens_issued)
         yield from _labelled(families.TOKEN_LIFETIME, self._token_lifetimes)
         yield from _tupled(families.CLIENT_AUTH_FAILURES, self._auth_failures)
+        yield from _labelled(families.REPLAY_REJECTED, self._replay_rejected)
+        yield from _tupled(families.JWKS_FETCH, self._jwks_fetches)
 
     def _collect_upstreams(self) -> Iterator[Collected]:
         upstreams = list(self._upstreams.values())

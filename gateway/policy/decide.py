@@ -67,7 +67,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
         return _missing_scope(route, token, grant)
     if require.claims:
         for name, accepted in require.claims.items():
-            if not _claim_matches(token.claims, name, accepted):
+            if not claim_matches(token.claims, name, accepted):
                 return Decision(
                     Reason.CLAIM_MISMATCH,
                     route,
@@ -121,7 +121,7 @@ def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> De
     )
 
 
-def _claim_matches(claims: Mapping[str, object], name: str, accepted: tuple[object, ...]) -> bool:
+def claim_matches(claims: Mapping[str, object], name: str, accepted: tuple[object, ...]) -> bool:
     """Return whether the claim equals, or as an array contains, one of the accepted values."""
     if name not in claims:
         return False

@@ -137,6 +137,8 @@ class IssuerSettings:
     """ES256, RS256, PS256 or EdDSA: what a newly made key uses."""
     scope_claim_as_array: bool = False
     introspection_by_any_client: bool = False
+    assertion_max_lifetime_s: float = 3600.0
+    clock_skew_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +351,47 @@ Secret = Sha256Secret | ScryptSecret | PlainSecret
 
 
 @dataclass(frozen=True, slots=True)
+class StaticKeySource:
+    """A key set that is part of the configuration, written there or in a file."""
+
+    document: bytes = field(repr=False)
+    """The JWK Set as JSON; it was read once and found usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteKeySource:
+    """A key set at a URL. Equal sources share what was fetched, also across reloads."""
+
+    issuer: str
+    """Whose keys these are: the issuer of assertions, or the client. Labels metrics."""
+    uri: str | None
+    """None: the `jwks_uri` of the issuer's metadata document."""
+    ca_file: Path | None = None
+    """None: the certificate authorities of the system."""
+    bearer_token_file: Path | None = None
+    """Read again for every fetch, because platforms renew it."""
+
+
+KeySource = StaticKeySource | RemoteKeySource
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionSettings:
+    """One identity of another platform that acts as a client (the jwt-bearer grant)."""
+
+    issuer: str
+    keys: KeySource
+    subject: str | None = None
+    """None: any, as far as `claims` allow."""
+    audience: str | None = None
+    """None: our issuer identifier or the address of our token endpoint."""
+    claims: Mapping[str, tuple[object, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Claim name -> the values of which one must be equal."""
+    single_use: bool = True
+    allow_missing_exp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSettings:
     id: str
     description: str = ""
@@ -362,6 +405,14 @@ class ClientSettings:
     auth_methods: frozenset[str] | None = None
     claims: Mapping[str, object] = field(default_factory=lambda: EMPTY_MAPPING)
     disabled: bool = False
+    keys: KeySource | None = None
+    """Its public keys, for private_key_jwt."""
+    single_use_assertions: bool = True
+    """Whether the jti of an assertion by which it authenticates counts once."""
+    require_jti: bool = False
+    legacy_audience: bool = False
+    """Whether such an assertion may be for the address of the token endpoint."""
+    assertions: tuple[AssertionSettings, ...] = ()
     origin: Origin | None = None
 
 

@@ -1,0 +1,280 @@
+"""Judge a signed assertion: a JWT by which a client or a workload says who it is.
+
+One judge for two uses that exclude each other: client authentication
+(`private_key_jwt`, `client_secret_jwt`) and the `jwt-bearer` grant. Pure: keys and
+the time are passed in. Which client an assertion may stand for, fetching keys and
+remembering what was used is `gateway.issuer.assertions`.
+
+The steps, which their caller puts in order:
+
+1. `read_assertion`: shape, type, algorithm, issuer, subject. Depends on the text alone.
+2. `check_claims`: audience, times, `jti`, conditions, by the rules of one use.
+3. `check_signature`: with the keys of that one issuer (RFC 8725 3.8). The header only
+   chooses among them by `kid` and `alg`; `jku`, `x5u`, `jwk` and `x5c` are never read.
+4. `replay_key`: under what name the assertion is remembered as used.
+
+What the signature does not prove is not told: a caller learns the details of step 2
+only after step 3.
+
+Replay: an assertion with a `jti` is known by issuer and `jti`, one without by what was
+signed. Neither depends on the signature's bytes, so the (r, n-s) twin of an ECDSA
+signature, which is as valid as the original, is the same assertion.
+
+Sources: RFC 7523 2 and 3; RFC 7521 5.2; RFC 8725 3; draft-ietf-oauth-rfc7523bis-11.
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from gateway.policy.decide import claim_matches
+from gateway.tokens.claims import MAX_TIME
+from gateway.tokens.foreign_keys import KeyMiss, KeySet
+from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
+from gateway.tokens.keys import ALGORITHMS
+
+HS256 = "HS256"
+CLIENT_ASSERTION_TYPES = frozenset({None, "jwt", "client-authentication+jwt"})
+GRANT_ASSERTION_TYPES = frozenset({None, "jwt"})
+"""Accepted `typ` values, lower-case, without `application/`. Whatever else a token says
+that it is (`at+jwt`, `dpop+jwt`, `logout+jwt` …), it is not an assertion."""
+
+_MAX_TEXT = 1024
+
+
+class AssertionReason(StrEnum):
+    """Why an assertion is not accepted: a closed list, for metrics and logs."""
+
+    MALFORMED = "malformed"
+    WRONG_TYPE = "wrong_type"
+    ALG_NOT_ALLOWED = "alg_not_allowed"
+    WRONG_ISSUER = "wrong_issuer"
+    UNKNOWN_CLIENT = "unknown_client"
+    UNKNOWN_IDENTITY = "unknown_identity"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_AUDIENCE = "wrong_audience"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    TOO_LONG_LIVED = "too_long_lived"
+    CLAIM_MISMATCH = "claim_mismatch"
+    REPLAYED = "replayed"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    STATE_UNAVAILABLE = "state_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionProblem:
+    """Why, and which part is wrong and what is expected, for the caller."""
+
+    reason: AssertionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One assertion as it was read. Nothing in it is verified."""
+
+    alg: str
+    kid: str | None
+    issuer: str
+    subject: str
+    jwt: CompactJwt = field(repr=False)
+
+    @property
+    def jti(self) -> str | None:
+        """Return the `jti`, whose shape `check_claims` has judged."""
+        value = self.jwt.payload.get("jti")
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionRules:
+    """What one use demands of the claims."""
+
+    audiences: frozenset[str]
+    """`aud` must be one of these, as its only value."""
+    max_lifetime_s: float
+    clock_skew_s: float
+    allow_missing_exp: bool = False
+    require_jti: bool = False
+    claims: Mapping[str, tuple[object, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Claim -> the values of which one must be equal."""
+
+
+def read_assertion(raw: bytes, types: Collection[str | None]) -> Assertion | AssertionProblem:
+    """Return the assertion that `raw` spells, or the first thing against it. Never raises on input."""
+    jwt = parse_compact(raw)
+    if isinstance(jwt, JwtProblem):
+        return AssertionProblem(AssertionReason.MALFORMED, str(jwt))
+    alg, kid, typ = jwt.header.get("alg"), jwt.header.get("kid"), jwt.header.get("typ")
+    if not isinstance(alg, str) or not (kid is None or isinstance(kid, str)):
+        return AssertionProblem(AssertionReason.MALFORMED, "alg must be, and kid can only be, a text")
+    # RFC 8725 3.1 and 3.2: `none` and every unknown spelling are refused by not being listed.
+    if alg not in ALGORITHMS and alg != HS256:
+        expected = ", ".join((*ALGORITHMS, HS256))
+        return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, f"alg must be one of {expected}")
+    if _short_type(typ) not in types:
+        known = " or ".join(sorted(name for name in types if name))
+        return AssertionProblem(AssertionReason.WRONG_TYPE, f"typ must be absent or {known}")
+    issuer, subject = jwt.payload.get("iss"), jwt.payload.get("sub")
+    if not _is_text(issuer) or not _is_text(subject):
+        return AssertionProblem(AssertionReason.MALFORMED, "iss and sub must be non-empty texts")
+    return Assertion(alg, kid, str(issuer), str(subject), jwt)
+
+
+def _short_type(typ: object) -> object:
+    """Return a media type as RFC 7515 4.1.9 compares it: lower-case, `application/` left out."""
+    if typ is None:
+        return None
+    return typ.lower().removeprefix("application/") if isinstance(typ, str) else False
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT
+
+
+def check_claims(assertion: Assertion, rules: AssertionRules, *, now: float) -> AssertionProblem | None:
+    """Return the first claim that breaks the rules, or None.
+
+    Order: audience, expiry, start, `jti`, conditions.
+    """
+    payload = assertion.jwt.payload
+    return (
+        _check_audience(payload, rules.audiences)
+        or _check_expiry(payload, rules, now)
+        or _check_start(payload, rules, now)
+        or _check_jti(payload, rules)
+        or _check_conditions(payload, rules.claims)
+    )
+
+
+def _check_audience(payload: Mapping[str, object], accepted: frozenset[str]) -> AssertionProblem | None:
+    audience = payload.get("aud")
+    if isinstance(audience, list) and len(audience) == 1:
+        audience = audience[0]
+    # An assertion that names us among others could be taken to the others, too.
+    if isinstance(audience, str) and audience in accepted:
+        return None
+    expected = " or ".join(sorted(accepted))
+    return AssertionProblem(AssertionReason.WRONG_AUDIENCE, f"aud must be {expected} and nothing else")
+
+
+def _check_expiry(
+    payload: Mapping[str, object], rules: AssertionRules, now: float
+) -> AssertionProblem | None:
+    if "exp" not in payload and rules.allow_missing_exp:
+        return None
+    expires_at = _time(payload.get("exp"))
+    if expires_at is None:
+        return AssertionProblem(AssertionReason.MALFORMED, "exp must be a number of seconds since 1970")
+    if expires_at <= now - rules.clock_skew_s:
+        return AssertionProblem(AssertionReason.EXPIRED, "exp has passed")
+    if expires_at > now + rules.max_lifetime_s + rules.clock_skew_s:
+        allowed = f"exp may lie at most {rules.max_lifetime_s:.0f} s ahead"
+        return AssertionProblem(AssertionReason.TOO_LONG_LIVED, allowed)
+    return None
+
+
+def _check_start(payload: Mapping[str, object], rules: AssertionRules, now: float) -> AssertionProblem | None:
+    for name in ("nbf", "iat"):
+        if name not in payload:
+            continue
+        time = _time(payload[name])
+        if time is None:
+            return AssertionProblem(
+                AssertionReason.MALFORMED, f"{name} must be a number of seconds since 1970"
+            )
+        if time > now + rules.clock_skew_s:
+            return AssertionProblem(AssertionReason.NOT_YET_VALID, f"{name} lies in the future")
+    return None
+
+
+def _check_jti(payload: Mapping[str, object], rules: AssertionRules) -> AssertionProblem | None:
+    if "jti" not in payload and not rules.require_jti:
+        return None
+    if not _is_text(payload.get("jti")):
+        return AssertionProblem(AssertionReason.MALFORMED, "jti must be a non-empty text")
+    return None
+
+
+def _check_conditions(
+    payload: Mapping[str, object], conditions: Mapping[str, tuple[object, ...]]
+) -> AssertionProblem | None:
+    for name, accepted in conditions.items():
+        if not claim_matches(payload, name, accepted):
+            return AssertionProblem(
+                AssertionReason.CLAIM_MISMATCH, "a claim is not as the configuration demands it"
+            )
+    return None
+
+
+def _time(value: object) -> float | int | None:
+    """Return a NumericDate (RFC 7519 2): any finite number; true and texts are none.
+
+    Never added to: a whole number may be too large for a float.
+    """
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | None:
+    """Return why no key of the set vouches for the assertion, or None when one does."""
+    found = keys.find(assertion.kid, assertion.alg)
+    if found is KeyMiss.UNKNOWN_KEY:
+        return AssertionProblem(AssertionReason.UNKNOWN_KEY, "no key of its issuer has this kid")
+    if found is KeyMiss.ALG_NOT_ALLOWED:
+        return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "the key is not used with this alg")
+    assert isinstance(found, tuple)
+    jwt = assertion.jwt
+    if any(key.verify(jwt.signing_input, jwt.signature) for key in found):
+        return None
+    return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
+
+
+def spend_verification(assertion: Assertion, decoys: KeySet) -> None:
+    """Take the time of a signature check, for an assertion that no key could vouch for."""
+    found = decoys.find(None, assertion.alg)
+    if isinstance(found, tuple):
+        found[0].verify(assertion.jwt.signing_input, assertion.jwt.signature)
+
+
+def check_mac(assertion: Assertion, secrets: Sequence[bytes]) -> AssertionProblem | None:
+    """Return why no secret vouches for an HS256 assertion, or None; all are tried, also after a match."""
+    jwt = assertion.jwt
+    matched = False
+    for secret in secrets:
+        mac = hmac.digest(secret, jwt.signing_input, "sha256")
+        matched |= hmac.compare_digest(mac, jwt.signature)
+    if matched:
+        return None
+    return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
+
+
+def replay_key(assertion: Assertion, *, client_id: str) -> str:
+    """Return the name under which the assertion is remembered, one for all its spellings.
+
+    Args:
+        assertion: It, verified.
+        client_id: Whom it stands for: the same identity may stand for several clients.
+    """
+    named = assertion.jti
+    what = named.encode() if named is not None else hashlib.sha256(assertion.jwt.signing_input).digest()
+    kind = b"jti" if named is not None else b"signed"
+    digest = hashlib.sha256()
+    for part in (client_id.encode(), assertion.issuer.encode(), kind, what):
+        # Each part with its length: no two different lists of parts join to one text.
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return "assertion:" + digest.hexdigest()
+
+
+def replay_until(assertion: Assertion, rules: AssertionRules) -> int:
+    """Return the second from which on the verified assertion is refused anyway."""
+    expires_at = _time(assertion.jwt.payload.get("exp"))
+    if expires_at is None:
+        return MAX_TIME
+    # check_claims has bounded it, so it fits into a float.
+    return math.ceil(expires_at + rules.clock_skew_s)

@@ -1,0 +1,467 @@
+"""Fetch the key sets of others and keep them fresh.
+
+Shell: sockets, files, the clock. What a set means is `gateway.tokens.foreign_keys`.
+
+The rules:
+
+1. Only addresses from the configuration are asked, or the one that the configured
+   issuer's own metadata names; never one that a token names. A redirect may lead to
+   the same origin only. https, or http on loopback. No proxy of the environment.
+2. An answer is bounded in time, size and redirects, and is never decompressed.
+3. One fetch at a time per set: whoever needs it meanwhile waits for the same one.
+4. An unknown `kid` fetches at once, from a bucket of 3 that refills one per 10 s; a
+   `kid` that was just looked for in vain costs nothing for a while. So a key that was
+   rotated in works with its first token, and a flood of invented names costs its
+   issuer six requests a minute.
+5. Fresh keys replace old ones whole: what is no longer published no longer counts.
+   While the source is down, or serves nonsense, the old ones stay in use, however old;
+   `sidegate_jwks_age_seconds` is the alarm for that.
+6. A set is fetched again before it is too old, as its caching headers say, within
+   bounds; after a failure soon, then ever more slowly.
+
+What is imperfect: names are resolved and the trust store is read anew for every fetch,
+which is rare; a set that is never asked for is refreshed all the same.
+
+Sources: RFC 7517 5; RFC 8414 3 and 3.3; RFC 9111 5.2.2.1 and 5.3; RFC 8725 3.10.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from gateway.settings.model import RemoteKeySource
+from gateway.tokens.foreign_keys import MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
+from gateway.tokens.jwt import JwtProblem, parse_json_object
+
+FETCH_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
+MAX_REDIRECTS = 3
+MIN_FRESH_S = 60.0
+MAX_FRESH_S = 3600.0
+DEFAULT_FRESH_S = 900.0
+FIRST_RETRY_S = 5.0
+LAST_RETRY_S = 300.0
+BUCKET_SIZE = 3
+REFILL_S = 10.0
+MISSES_KEPT = 1024
+MISS_KEPT_S = 10.0
+
+_MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
+_NO_CACHE = re.compile(r"(?:^|[,\s])(?:no-cache|no-store)(?:$|[,\s=])", re.IGNORECASE)
+_MAX_TOKEN_BYTES = 64 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class FetchResult(StrEnum):
+    """How a fetch ended: a closed list, the label of its metric."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    """No connection, no answer in time, or TLS that does not verify."""
+    BAD_STATUS = "bad_status"
+    TOO_LARGE = "too_large"
+    BAD_REDIRECT = "bad_redirect"
+    BAD_ADDRESS = "bad_address"
+    INVALID = "invalid"
+    """The answer is no usable key set, or the metadata is not the issuer's."""
+    NO_CREDENTIALS = "no_credentials"
+    """The file with our own bearer token, or with the authorities, cannot be read."""
+
+
+class KeysUnavailableError(Exception):
+    """There are no keys of this source that could answer: it was not reached, or served nonsense."""
+
+
+class FetchObserver(Protocol):
+    """What is told about every fetch."""
+
+    def jwks_fetch(self, issuer: str, result: str) -> None:
+        """Note a finished fetch; `result` is a `FetchResult`."""
+
+
+class _FetchError(Exception):
+    """Carries the result of a failed fetch; never leaves this module."""
+
+    def __init__(self, result: FetchResult, detail: str) -> None:
+        super().__init__(detail)
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """One key set and how long it may be used before it is fetched again."""
+
+    keys: KeySet
+    fresh_s: float
+
+
+class RemoteKeySets:
+    """The key sets of every configured remote source.
+
+    Keyed by the source, so a reload that leaves a source as it is leaves its keys as they are.
+
+    Args:
+        observer: Told about every fetch.
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = ("_clock", "_observer", "_sets", "_wakeup")
+
+    def __init__(self, observer: FetchObserver, clock: Callable[[], float] = time.monotonic) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._sets: dict[RemoteKeySource, _RemoteKeySet] = {}
+        self._wakeup = asyncio.Event()
+
+    def configure(self, sources: Iterable[RemoteKeySource]) -> None:
+        """Keep exactly these sources; `refresh` fetches the new ones at once, readiness does not wait."""
+        wanted = dict.fromkeys(sources)
+        for source in [known for known in self._sets if known not in wanted]:
+            self._sets.pop(source).drop()
+        for source in wanted:
+            self._set_of(source)
+        self._wakeup.set()
+
+    async def find(self, source: RemoteKeySource, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
+        """Return the keys of `source` that a token with this header is to be checked with.
+
+        Fetches when there are none yet, or when none is named `kid` and `may_fetch`.
+
+        Raises:
+            KeysUnavailableError: There are none, or none of this name and the source was not reached.
+        """
+        return await self._set_of(source).find(kid, alg, may_fetch=may_fetch)
+
+    def ages(self) -> Iterator[tuple[str, float]]:
+        """Yield issuer and age of every set that was fetched at least once, the oldest of an issuer last."""
+        now = self._clock()
+        known = [(s.source.issuer, now - s.fetched_at) for s in self._sets.values() if s.keys is not None]
+        yield from sorted(known)
+
+    async def refresh(self) -> None:
+        """Fetch whatever is due, for ever; the one task of this class. Cancel it to stop."""
+        while True:
+            self._wakeup.clear()
+            now = self._clock()
+            for each in list(self._sets.values()):
+                if each.due_at <= now:
+                    each.begin_fetch()
+            soonest = min((each.due_at for each in self._sets.values()), default=now + MAX_FRESH_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(soonest - now, 1.0)):
+                    await self._wakeup.wait()
+
+    async def close(self) -> None:
+        """Give up what is being fetched."""
+        fetches = [fetch for each in self._sets.values() if (fetch := each.drop()) is not None]
+        self._sets.clear()
+        await asyncio.gather(*fetches, return_exceptions=True)
+
+    def _set_of(self, source: RemoteKeySource) -> "_RemoteKeySet":
+        known = self._sets.get(source)
+        if known is None:
+            known = self._sets[source] = _RemoteKeySet(source, self._observer, self._clock, self._wakeup.set)
+        return known
+
+
+class _RemoteKeySet:
+    """One source: what was fetched, what is being fetched, what was looked for in vain."""
+
+    __slots__ = (
+        "_bucket",
+        "_bucket_at",
+        "_clock",
+        "_failures",
+        "_fetch",
+        "_misses",
+        "_observer",
+        "_on_fetched",
+        "due_at",
+        "fetched_at",
+        "keys",
+        "source",
+    )
+
+    def __init__(
+        self,
+        source: RemoteKeySource,
+        observer: FetchObserver,
+        clock: Callable[[], float],
+        on_fetched: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self.keys: KeySet | None = None
+        self.fetched_at = 0.0
+        self.due_at = clock()
+        self._observer = observer
+        self._on_fetched = on_fetched
+        self._clock = clock
+        self._fetch: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._bucket = float(BUCKET_SIZE)
+        self._bucket_at = clock()
+        self._misses: OrderedDict[str, float] = OrderedDict()
+
+    async def find(self, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
+        """See `RemoteKeySets.find`."""
+        known = self.keys
+        if known is None:
+            # Nothing to lose yet: but a source that just failed is not asked again by every caller.
+            if self._fetch is not None or not self._failures or self._take_from_bucket():
+                await asyncio.shield(self.begin_fetch())
+            if self.keys is None:
+                raise KeysUnavailableError
+            return self.keys
+        if kid is None or known.find(kid, alg) is not KeyMiss.UNKNOWN_KEY:
+            return known
+        if not may_fetch or self._was_missed(kid):
+            return self._settle(kid)
+        if self._fetch is None and not self._take_from_bucket():
+            return self._settle(kid)
+        await asyncio.shield(self.begin_fetch())
+        return self._settle(kid)
+
+    def _settle(self, kid: str) -> KeySet:
+        """Return the keys there are; raise when none is named `kid` and the source failed last time."""
+        assert self.keys is not None
+        if self.keys.find(kid, "") is KeyMiss.UNKNOWN_KEY:
+            if self._failures:
+                raise KeysUnavailableError
+            self._misses[kid] = self._clock()
+            if len(self._misses) > MISSES_KEPT:
+                self._misses.popitem(last=False)
+        return self.keys
+
+    def _was_missed(self, kid: str) -> bool:
+        missed_at = self._misses.get(kid)
+        return missed_at is not None and self._clock() - missed_at < MISS_KEPT_S
+
+    def _take_from_bucket(self) -> bool:
+        now = self._clock()
+        self._bucket = min(float(BUCKET_SIZE), self._bucket + (now - self._bucket_at) / REFILL_S)
+        self._bucket_at = now
+        if self._bucket < 1.0:
+            return False
+        self._bucket -= 1.0
+        return True
+
+    def begin_fetch(self) -> "asyncio.Task[None]":
+        """Return the fetch that is under way, started now if there is none. It never fails."""
+        if self._fetch is None:
+            self.due_at = self._clock() + LAST_RETRY_S  # until it says better
+            self._fetch = asyncio.get_running_loop().create_task(self._fetch_once())
+        return self._fetch
+
+    def drop(self) -> "asyncio.Task[None] | None":
+        """Give up what is being fetched and return it."""
+        if self._fetch is not None:
+            self._fetch.cancel()
+        return self._fetch
+
+    async def _fetch_once(self) -> None:
+        result = FetchResult.OK
+        try:
+            fetched = await _fetch_key_set(self.source)
+        except _FetchError as error:
+            result = error.result
+            self._note_failure(str(error))
+        except Exception as error:
+            # Whatever a peer provokes in the client library, the old keys stay.
+            result = FetchResult.INVALID
+            self._note_failure(type(error).__name__)
+        else:
+            self._note_success(fetched)
+        finally:
+            self._fetch = None
+            self._on_fetched()
+        self._observer.jwks_fetch(self.source.issuer, result.value)
+
+    def _note_success(self, fetched: _Fetched) -> None:
+        now = self._clock()
+        self.keys = fetched.keys
+        self.fetched_at = now
+        self.due_at = now + fetched.fresh_s
+        self._misses.clear()
+        if self._failures:
+            _log.info("the keys of %s are fresh again", self.source.issuer)
+        self._failures = 0
+        for reason in fetched.keys.passed_over[:8]:
+            _log.info("a key of %s is not used: %s", self.source.issuer, reason)
+
+    def _note_failure(self, detail: str) -> None:
+        self.due_at = self._clock() + min(FIRST_RETRY_S * 2**self._failures, LAST_RETRY_S)
+        self._failures = min(self._failures + 1, 16)
+        consequence = "there are none yet" if self.keys is None else "the former ones stay in use"
+        _log.warning("the keys of %s were not fetched: %s; %s", self.source.issuer, detail, consequence)
+
+
+# --- one fetch
+
+
+async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
+    """Return the keys at `source`; raises _FetchError."""
+    try:
+        async with asyncio.timeout(FETCH_TIMEOUT_S), _open_session(source) as session:
+            uri = source.uri
+            headers = {"Accept": "application/jwk-set+json, application/json"}
+            token = await asyncio.to_thread(_read_token, source.bearer_token_file)
+            trusted_origin = _origin(uri or source.issuer)
+            if uri is None:
+                uri = await _discover(session, source.issuer, token)
+            # Our token goes to the origin that the configuration names, and nowhere else.
+            if token and _origin(uri) == trusted_origin:
+                headers["Authorization"] = f"Bearer {token}"
+            body, fresh_s = await _get(session, uri, headers)
+            return _Fetched(read_key_set(body), fresh_s)
+    except TimeoutError:
+        raise _FetchError(FetchResult.UNREACHABLE, f"no answer within {FETCH_TIMEOUT_S:.0f} s") from None
+    except KeySetError as error:
+        raise _FetchError(FetchResult.INVALID, f"the key set {error}") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise _FetchError(FetchResult.UNREACHABLE, type(error).__name__) from None
+
+
+@contextlib.asynccontextmanager
+async def _open_session(source: RemoteKeySource) -> AsyncIterator[aiohttp.ClientSession]:
+    try:
+        # Reading the system's authorities takes tens of milliseconds.
+        context = await asyncio.to_thread(_tls_context, source.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise _FetchError(FetchResult.NO_CREDENTIALS, f"ca_file: {type(error).__name__}") from None
+    timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context, limit=2),
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        skip_auto_headers=("User-Agent",),
+        headers={"User-Agent": "sidegate", "Accept-Encoding": "identity"},
+    ) as session:
+        yield session
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _read_token(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        with path.open("rb") as file:
+            token = file.read(_MAX_TOKEN_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _FetchError(FetchResult.NO_CREDENTIALS, f"bearer_token_file: {type(error).__name__}") from None
+    if not token or not token.isprintable() or " " in token:
+        raise _FetchError(FetchResult.NO_CREDENTIALS, "bearer_token_file: holds no token")
+    return token
+
+
+async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> str:
+    """Return the `jwks_uri` of the issuer's metadata, which must be that issuer's own (RFC 8414 3.3)."""
+    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    parts = urlsplit(issuer)
+    # OpenID Connect puts the well-known part behind the path, RFC 8414 before it.
+    addresses = (
+        issuer.rstrip("/") + "/.well-known/openid-configuration",
+        f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}",
+    )
+    try:
+        body, _ = await _get(session, addresses[0], headers)
+    except _FetchError as error:
+        if error.result is not FetchResult.BAD_STATUS:
+            raise
+        body, _ = await _get(session, addresses[1], headers)
+    document = parse_json_object(body)
+    if isinstance(document, JwtProblem) or document.get("issuer") != issuer:
+        raise _FetchError(FetchResult.INVALID, "the metadata document is not one of this issuer")
+    uri = document.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise _FetchError(FetchResult.INVALID, "the metadata document has no jwks_uri")
+    return uri
+
+
+async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> tuple[bytes, float]:
+    """Return a body and for how many seconds it is fresh."""
+    origin = _origin(url)
+    for _ in range(MAX_REDIRECTS + 1):
+        async with session.get(url, headers=headers, allow_redirects=False) as answer:
+            if answer.status in (301, 302, 303, 307, 308):
+                url = urljoin(url, answer.headers.get("Location", ""))
+                if _origin(url) != origin:
+                    raise _FetchError(FetchResult.BAD_REDIRECT, "a redirect leads to another origin")
+                continue
+            if answer.status != 200:
+                raise _FetchError(FetchResult.BAD_STATUS, f"the answer is {answer.status}")
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise _FetchError(FetchResult.INVALID, "the answer is encoded although that was refused")
+            return await _read_bounded(answer), _fresh_s(answer.headers, time.time())
+    raise _FetchError(FetchResult.BAD_REDIRECT, f"there are more than {MAX_REDIRECTS} redirects")
+
+
+async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > MAX_SET_BYTES:
+            raise _FetchError(FetchResult.TOO_LARGE, f"the answer is larger than {MAX_SET_BYTES // 1024} KiB")
+    return bytes(body)
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port of an address that may be asked; raises _FetchError for any other."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _FetchError(FetchResult.BAD_ADDRESS, "the address is no URL") from None
+    if not host or parts.username is not None or parts.password is not None:
+        raise _FetchError(FetchResult.BAD_ADDRESS, "the address has no host or holds user information")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise _FetchError(FetchResult.BAD_ADDRESS, "the address is neither https:// nor http:// on loopback")
+    return f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _fresh_s(headers: Mapping[str, str], now: float) -> float:
+    """Return for how long an answer may be used, by RFC 9111 5.2.2.1 and 5.3, within our bounds."""
+    control = headers.get("Cache-Control", "")
+    found = _MAX_AGE.search(control)
+    if _NO_CACHE.search(control):
+        wanted = 0.0
+    elif found is not None:
+        wanted = float(found[1])
+    elif "Expires" in headers:
+        try:
+            wanted = parsedate_to_datetime(headers["Expires"]).timestamp() - now
+        except ValueError:
+            wanted = 0.0  # RFC 9111 5.3: a date that cannot be read has passed
+    else:
+        wanted = DEFAULT_FRESH_S
+    return min(max(wanted, MIN_FRESH_S), MAX_FRESH_S)
