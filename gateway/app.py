@@ -59,6 +59,7 @@ from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
+from gateway.policy.peers import peer_group
 from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.health import CircuitState
@@ -77,6 +78,7 @@ from gateway.state.interface import StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
 from gateway.state.sqlite import open_sqlite
 from gateway.tokens.claims import AccessToken
+from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import Revocations
 from gateway.version import VERSION
 
@@ -109,6 +111,7 @@ class DataPlane:
     live: Live
     state: RuntimeState
     store: StateStore
+    key_sets: RemoteKeySets
 
 
 def run(path: Path, *, beside: Callable[[Running], Coroutine[Any, Any, None]] | None = None) -> int:
@@ -151,7 +154,10 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         listeners = open_listeners(stack, gate, settings.listeners)
         endpoints = [listener.tls for listener in listeners if listener.tls is not None]
-        metrics.gauges = lambda: _gauges(gate, live, state, listeners)
+        metrics.gauges = lambda: (
+            *_gauges(gate, live, state, listeners),
+            *metrics.jwks_ages(plane.key_sets.ages()),
+        )
         loop = asyncio.get_running_loop()
         lag = LoopLag(loop, lambda seconds: _note_lag(gate, metrics, seconds))
         lag.start()
@@ -161,6 +167,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             await watch.look()
             await reload_certificates()
             result = _with_refusals(await live.reload(), live, endpoints)
+            plane.key_sets.configure(live.snapshot.issuer.registry.remote_sources)
             _report_reload(result, live, metrics)
             return result
 
@@ -202,6 +209,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             loop.create_task(watch.watch()),
             loop.create_task(certificate_watch.watch()),
             loop.create_task(_give_back_memory(gate, listeners)),
+            loop.create_task(plane.key_sets.refresh()),
         ]
         stack.push_async_callback(_cancel, tasks)
 
@@ -365,6 +373,9 @@ async def open_data_plane(
 
     scrypt = ScryptWorker()
     stack.callback(scrypt.close)
+    key_sets = RemoteKeySets(metrics)
+    stack.push_async_callback(key_sets.close)
+    key_sets.configure(snapshot.issuer.registry.remote_sources)
     issuer = build_issuer_runner(
         build_issuer(
             IssuerContext(
@@ -376,6 +387,9 @@ async def open_data_plane(
                 observer=metrics,
                 replay=store,
                 peer_of=_peer_finder(gate),
+                key_sets=key_sets,
+                may_fetch_keys=lambda peer: _may_send_tokens(state, peer),
+                on_bad_assertion=lambda peer: _count_bad_token(state, peer),
             )
         )
     )
@@ -385,7 +399,7 @@ async def open_data_plane(
     issuer_plan = plan_issuer(gate.pool(ISSUER), issuer.server)
     gate.swap(build_gate_snapshot(snapshot, state, gate.pool, issuer_plan))
     live_cell.append(Live(path, snapshot, state, gate, issuer_plan))
-    return DataPlane(gate, live(), state, store)
+    return DataPlane(gate, live(), state, store, key_sets)
 
 
 def open_listeners(
@@ -459,6 +473,17 @@ def _peer_finder(gate: Gate) -> Callable[[web.Request], PeerInfo]:
         return PeerInfo(caller.address, caller.scheme, caller.certificate)
 
     return peer_of
+
+
+def _may_send_tokens(state: RuntimeState, peer: str) -> bool:
+    limit = state.rate_limits.bad_tokens
+    return limit is None or limit.exceeded(peer_group(peer), perf_counter()) is None
+
+
+def _count_bad_token(state: RuntimeState, peer: str) -> None:
+    limit = state.rate_limits.bad_tokens
+    if limit is not None:
+        limit.count(peer_group(peer), perf_counter())
 
 
 # --- what operators are told

@@ -46,7 +46,7 @@ WITHIN_A_LAYER = {
 
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "http1": frozenset({"httptools"}),
-    "tokens": frozenset({"cryptography", "jwcrypto", "msgspec"}),
+    "tokens": frozenset({"aiohttp", "cryptography", "jwcrypto", "msgspec"}),
     "enforce": frozenset(),
     "policy": frozenset(),
     "clients": frozenset(),
@@ -71,6 +71,7 @@ PURE = ("policy", "http1", "clients", "enforce", "settings.model", "tokens")
 SHELLS = {
     "clients.scrypt_worker": "runs scrypt on a thread of its own",
     "clients.secrets": "makes new secrets, so it asks the system for random bytes",
+    "tokens.jwks_client": "fetches key sets and keeps them fresh",
     "tokens.keyfiles": "reads and writes the key directory",
 }
 """Modules of pure packages that may touch the world, and why."""

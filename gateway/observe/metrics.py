@@ -166,7 +166,9 @@ class Metrics:
         self._build = (version, platform.python_version(), uvloop_version)
         self._issuer = issuer
         limit = settings.label_limit
-        self._limits = {name: LabelLimit(limit) for name in ("route", "client", "audience", "upstream", "issuer")}
+        self._limits = {
+            name: LabelLimit(limit) for name in ("route", "client", "audience", "upstream", "issuer")
+        }
         self._words = LabelLimit(limit)
         self._folded = {"client": 0, "audience": 0, "issuer": 0}
         """Observations folded into `_other_`; those of routes and upstreams are in their `_other_` series."""

@@ -143,6 +143,11 @@ class RateLimits:
             self._bad_tokens = BadTokenLimit(rate)
         return self._bad_tokens
 
+    @property
+    def bad_tokens(self) -> BadTokenLimit | None:
+        """The limit for bad tokens that was selected last, or None when there is none."""
+        return self._bad_tokens
+
     def prune(self, monotonic_now: float) -> None:
         """Forget what says nothing any more, a little per call; every limit gets its turn."""
         if self._bad_tokens is not None:

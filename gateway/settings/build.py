@@ -15,6 +15,7 @@ from gateway.settings.kinds import UNREAD, Reading, Text, found
 from gateway.settings.model import (
     Access,
     AdminSettings,
+    AssertionSettings,
     AuthorizationSettings,
     Balance,
     CircuitBreakerSettings,
@@ -35,10 +36,12 @@ from gateway.settings.model import (
     PolicyTest,
     Rate,
     RateLimitSettings,
+    RemoteKeySource,
     RequireSettings,
     RewriteSettings,
     RouteSettings,
     StateSettings,
+    StaticKeySource,
     TargetSettings,
     TcpAddress,
     TlsSettings,
@@ -49,7 +52,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import LATER, SpellingError
 from gateway.settings.scalars import resolve_plain
-from gateway.settings.texts import choose_from, parse_file_text, parse_method
+from gateway.settings.texts import choose_from, parse_file_text, parse_key_uri, parse_method
 
 Values = dict[str, Any]
 
@@ -218,14 +221,60 @@ _GRANT_URN = "urn:ietf:params:oauth:grant-type:"
 def parse_grant(text: str) -> str:
     """Return the full name of a grant; jwt-bearer and token-exchange may be written short."""
     full = _GRANT_URN + text if text in ("jwt-bearer", "token-exchange") else text
-    later = (_GRANT_URN + "jwt-bearer", _GRANT_URN + "token-exchange")
-    return choose_from("a grant", ("client_credentials",), later)(full)
+    known = ("client_credentials", _GRANT_URN + "jwt-bearer")
+    return choose_from("a grant", known, (_GRANT_URN + "token-exchange",))(full)
+
+
+def _choose_keys(values: Values, node: Node, reading: Reading) -> tuple[str, Any]:
+    """Take the keys out of the values; return what they were written as, and what was written."""
+    written = [
+        (key, value)
+        for key in ("jwks", "jwks_file", "jwks_uri")
+        if (value := values.pop(key, None)) is not None
+    ]
+    for key, _ in written[1:]:
+        at = node.members[key][0] if isinstance(node, MapNode) and key in node.members else node
+        reading.error(at, f"{written[0][0]} is given too", "write one of jwks, jwks_file and jwks_uri")
+    return written[0] if written else ("", None)
+
+
+def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSettings:
+    """Return one identity of another platform; without keys of its own they are discovered."""
+    issuer = values.setdefault("issuer", "")
+    key, keys = _choose_keys(values, node, reading)
+    ca_file, token_file = values.pop("ca_file", None), values.pop("bearer_token_file", None)
+    if not isinstance(keys, StaticKeySource):
+        if not key and issuer:
+            try:
+                parse_key_uri(issuer)
+            except SpellingError as reason:
+                reading.error(
+                    node,
+                    f"the keys cannot be discovered: the issuer {reason.message}",
+                    "name them by jwks, jwks_file or jwks_uri",
+                    below="issuer",
+                )
+        keys = RemoteKeySource(issuer, keys, ca_file, token_file)
+    elif ca_file is not None or token_file is not None:
+        below = "ca_file" if ca_file is not None else "bearer_token_file"
+        reading.error(node, "has no effect: the keys are not fetched", "leave it out", below=below)
+    if "subject" not in values and not values.get("claims"):
+        reading.error(node, "everybody whom this issuer knows would be this client", "name the subject")
+    if values.get("allow_missing_exp"):
+        reading.warn(node, "an assertion without exp never expires: whoever gets hold of one keeps it")
+    single_use = values.pop("replay", "single_use") == "single_use"
+    return AssertionSettings(**values, keys=keys, single_use=single_use)
 
 
 def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
     """Return one client; it comes from where its id is written."""
     if not values.get("auth_methods"):
         values.pop("auth_methods", None)
+    _, keys = _choose_keys(values, node, reading)
+    if isinstance(keys, str):
+        keys = RemoteKeySource(values.get("id", ""), keys)
+    single_use = values.pop("replay", "single_use") == "single_use"
+    values |= {"keys": keys, "single_use_assertions": single_use}
     return ClientSettings(**values, origin=reading.origin(node))
 
 

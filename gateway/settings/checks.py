@@ -21,6 +21,7 @@ from gateway.settings.model import (
     ListenAddress,
     Mode,
     Origin,
+    PlainSecret,
     PolicyTest,
     RouteSettings,
     Settings,
@@ -35,6 +36,7 @@ Step = str | int | tuple[str, ...]
 """A key, an index, or several keys of which the first that is written is meant.
 Where a list of texts was reached, a text means the item that reads so."""
 
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _MOST_SUGGESTIONS = 50
 _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
@@ -256,13 +258,29 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
             yield Finding(
                 client.origin, ("disabled",), "the client is disabled", "it gets no token", Severity.WARNING
             )
-        elif client.id in granted and not client.secrets:
+        elif client.id in granted and not (client.secrets or client.keys or client.assertions):
             yield Finding(
                 client.origin,
                 (),
                 "the client has an authorization but no credentials",
-                "it can never ask for a token; give it secrets",
+                "it can never ask for a token; give it secrets, keys or assertions",
                 Severity.WARNING,
+            )
+        yield from _check_methods(client)
+
+
+def _check_methods(client: ClientSettings) -> Iterator[Finding]:
+    """Yield the ways to prove itself that are named and that the credentials do not make possible."""
+    readable = any(isinstance(secret, PlainSecret) and len(secret.value) >= 32 for secret in client.secrets)
+    for steps, name, possible, hint in (
+        (("auth_methods",), "private_key_jwt", client.keys is not None, "name its keys by jwks_uri or jwks"),
+        (("auth_methods",), "client_secret_jwt", readable, "an env: or file: secret of 32 bytes or more"),
+        (("grants",), _JWT_BEARER, bool(client.assertions), "name its identities under assertions"),
+    ):
+        named = client.grants if steps == ("grants",) else client.auth_methods
+        if named is not None and name in named and not possible:
+            yield Finding(
+                client.origin, steps, f"the client has nothing to use {name} with", hint, Severity.WARNING
             )
 
 

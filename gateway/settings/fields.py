@@ -16,13 +16,16 @@ from gateway.settings.kinds import (
     Claims,
     Field,
     Flag,
+    InlineKeys,
     Json,
+    KeyFile,
     Kind,
     ListOf,
     MapOf,
     OneOrMore,
     Quantity,
     Ratio,
+    SecretFile,
     SecretText,
     Section,
     Text,
@@ -40,8 +43,10 @@ from gateway.settings.texts import (
     parse_file_text,
     parse_host_pattern,
     parse_host_value,
+    parse_identity_text,
     parse_issuer_url,
     parse_kept_header,
+    parse_key_uri,
     parse_line,
     parse_method,
     parse_name,
@@ -219,8 +224,20 @@ ISSUER = Section(
             "authenticates.",
             "owner_or_audience",
         ),
-        _later("assertion_max_lifetime", "How far ahead the `exp` of an assertion may lie.", "1h"),
-        _later("clock_skew", "Leeway for foreign clocks; never for our own tokens.", "60s"),
+        Field(
+            "assertion_max_lifetime",
+            _LIFETIME,
+            "How far ahead the `exp` of an assertion may lie.",
+            "1h",
+            "assertion_max_lifetime_s",
+        ),
+        Field(
+            "clock_skew",
+            Quantity("duration", parse_duration, 0, 600, "up to 10m"),
+            "Leeway for the clocks of others, in assertions; never for our own tokens.",
+            "60s",
+            "clock_skew_s",
+        ),
         _later("cors_origins", "Origins whose pages may call the token endpoint.", "[]"),
         _later("dpop", "Sender-constrained tokens (RFC 9449).", "{nonce: false, max_age: 60s}"),
     ),
@@ -609,6 +626,75 @@ PROCESS_FIELDS = (
 
 # --- who may call what: any file ------------------------------------------------
 
+_REPLAY = _one_of("single_use", "allow")
+_KEY_URI = Text("URL", parse_key_uri)
+_IDENTITY = Text("text", parse_identity_text)
+
+_KEY_FIELDS = (
+    Field(
+        "jwks",
+        InlineKeys(),
+        "Public keys as a JWK Set: EC P-256 (ES256), RSA from 2048 bits (RS256, or PS256 by their `alg`), "
+        "Ed25519 (EdDSA).",
+        "{keys: []}",
+    ),
+    Field("jwks_file", KeyFile(), "The same from a file, which is watched.", "null"),
+    Field(
+        "jwks_uri",
+        _KEY_URI,
+        "The same from a URL, fetched and kept fresh: `https://`, or `http://` on loopback.",
+        "null",
+    ),
+)
+
+ASSERTION = Section(
+    "identity",
+    (
+        Field("issuer", _IDENTITY, "Who vouches for it: the `iss` of its tokens.", required=True),
+        Field(
+            "subject",
+            _IDENTITY,
+            "Who it is: the `sub` of its tokens. Null: any, and `claims` must tell who.",
+            "null",
+        ),
+        Field(
+            "audience",
+            _IDENTITY,
+            "The one `aud` of its tokens. Null: our issuer identifier or the address of our token endpoint.",
+            "null",
+        ),
+        Field(
+            "claims",
+            MapOf("mapping of claims", parse_claim_name, OneOrMore()),
+            "Further claims that must be equal to the value, or to one of a list of values.",
+            "{}",
+        ),
+        *_KEY_FIELDS,
+        Field(
+            "ca_file",
+            _FILE,
+            "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others. "
+            "Null: those of the system.",
+            "null",
+        ),
+        Field(
+            "bearer_token_file",
+            SecretFile(),
+            "A file with a bearer token to fetch the keys with, read again every time. In policy files it "
+            "must lie in `secrets_directory`.",
+            "null",
+        ),
+        Field(
+            "replay",
+            _REPLAY,
+            "`single_use`: each token works once. `allow`: for tokens that their platform sends again.",
+            "single_use",
+        ),
+        Field("allow_missing_exp", _FLAG, "Whether its tokens may be without `exp`. A warning.", "false"),
+    ),
+    build.make_assertion,
+)
+
 CLIENT = Section(
     "client",
     (
@@ -651,8 +737,8 @@ CLIENT = Section(
                 frozenset,
                 "leave the key out for all that its credentials make possible",
             ),
-            "The grants it may use. Null: all that its credentials make possible. Only "
-            "`client_credentials` is available in this version.",
+            "The grants it may use: `client_credentials`, `jwt-bearer`. Null: all that its credentials "
+            "make possible.",
             "null",
         ),
         Field(
@@ -662,16 +748,17 @@ CLIENT = Section(
                 _one_of(
                     "client_secret_basic",
                     "client_secret_post",
+                    "client_secret_jwt",
+                    "private_key_jwt",
                     later=(
-                        "client_secret_jwt",
-                        "private_key_jwt",
                         "tls_client_auth",
                         "self_signed_tls_client_auth",
                     ),
                 ),
                 into=frozenset,
             ),
-            "How it may prove who it is: `client_secret_basic`, `client_secret_post`. Empty: all that its "
+            "How it may prove who it is: `client_secret_basic`, `client_secret_post`, `client_secret_jwt` "
+            "(with a readable secret of 32 bytes or more), `private_key_jwt`. Empty: all that its "
             "credentials make possible.",
             "[]",
         ),
@@ -682,14 +769,28 @@ CLIENT = Section(
             "{}",
         ),
         Field("disabled", _FLAG, "True: no token for it, and its live tokens stop working.", "false"),
-        _later("jwks", "Its public keys, for `private_key_jwt`."),
-        _later("jwks_file", "The same from a file."),
-        _later("jwks_uri", "The same from a URL."),
-        _later("replay", "Whether the `jti` of its `private_key_jwt` counts once.", "single_use"),
-        _later("require_jti", "Whether its `private_key_jwt` must have a `jti`.", "false"),
-        _later("legacy_audience", "Whether its `private_key_jwt` may name the token URL.", "false"),
+        *_KEY_FIELDS,
+        Field(
+            "replay",
+            _REPLAY,
+            "Whether the `jti` of an assertion by which it authenticates counts once (`single_use`) or may "
+            "come again until `exp` (`allow`).",
+            "single_use",
+        ),
+        Field("require_jti", _FLAG, "Whether such an assertion must have a `jti`.", "false"),
+        Field(
+            "legacy_audience",
+            _FLAG,
+            "Whether such an assertion may be for the token endpoint, too, not only for the issuer.",
+            "false",
+        ),
+        Field(
+            "assertions",
+            ListOf("list of identities", ASSERTION, distinct=False),
+            "Identities of other platforms that act as this client (the `jwt-bearer` grant).",
+            "[]",
+        ),
         _later("tls_client_auth", "Its client certificate."),
-        _later("assertions", "Identities of other platforms that act as this client.", "[]"),
         _later("token_format", "`jwt` or `opaque`.", "jwt"),
     ),
     build.make_client,

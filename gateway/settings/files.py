@@ -15,9 +15,22 @@ from gateway.settings.problems import SpellingError
 
 LARGEST_FILE = 32 * 1024 * 1024
 LARGEST_SECRET = 64 * 1024
+LARGEST_KEY_SET = 512 * 1024
 MOST_FILES = 10_000
 
 _BOM = b"\xef\xbb\xbf"
+
+
+def check_place(path: Path, within: Path | None) -> None:
+    """Raise SpellingError unless `path` lies in `within`, with every `..` and link resolved."""
+    if within is None:
+        return
+    try:
+        inside = path.resolve().is_relative_to(within.resolve())
+    except (OSError, RuntimeError):
+        raise SpellingError("cannot be read: its path leads nowhere") from None
+    if not inside:
+        raise SpellingError("lies outside secrets_directory", "move the file, or set secrets_directory")
 
 
 class SourceFiles:
@@ -63,13 +76,9 @@ class SourceFiles:
         link is resolved; that is judged before anything is said of the file.
         """
         try:
-            real = path.resolve()
-            if within is not None and not real.is_relative_to(within.resolve()):
-                raise SpellingError(
-                    "lies outside secrets_directory", "move the file, or set secrets_directory"
-                )
+            check_place(path, within)
             self.watch(path)
-            content = _read(real, LARGEST_SECRET)
+            content = _read(path.resolve(), LARGEST_SECRET)
         except (OSError, RuntimeError):
             raise SpellingError("cannot be read: its path leads nowhere") from None
         except SpellingError as reason:
@@ -78,6 +87,13 @@ class SourceFiles:
             ) from None
         self._add(content)
         return content.removesuffix(b"\n").removesuffix(b"\r")
+
+    def read_keys(self, path: Path) -> bytes:
+        """Return the content of a file with public keys; raises SpellingError when it cannot be used."""
+        self.watch(path)
+        content = _read(path, LARGEST_KEY_SET)
+        self._add(content)
+        return content
 
     def check_readable(self, path: Path) -> None:
         """Raise SpellingError unless the file can be read and holds something."""

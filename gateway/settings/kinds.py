@@ -17,10 +17,12 @@ from typing import Any, Final, Protocol
 
 from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
 from gateway.settings.environment import Environment, Unexpanded
-from gateway.settings.model import Origin, PlainSecret, Secret
+from gateway.settings.model import Origin, PlainSecret, Secret, StaticKeySource
 from gateway.settings.problems import LATER, Severity, SpellingError, quote, suggest
 from gateway.settings.scalars import Value, describe, resolve_plain
 from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret
+from gateway.settings.texts import parse_file_text
+from gateway.tokens.foreign_keys import KeySetError, read_key_set
 
 UNREAD: Final = object()
 """What a kind gives when the node was not usable; the reason is noted already."""
@@ -49,6 +51,10 @@ class Reading:
     environment: Environment
     read_secret: Callable[[Path], bytes]
     """Return a secret file's content without its last line break; raises SpellingError."""
+    read_keys: Callable[[Path], bytes]
+    """Return the content of a file with public keys; raises SpellingError."""
+    check_secret_place: Callable[[Path], None]
+    """Raise SpellingError unless a file that is read later may hold a secret for this file."""
     notes: list[Note] = field(default_factory=list)
 
     def error(self, at: Node, message: str, hint: str = "", *, below: str = "") -> None:
@@ -407,6 +413,72 @@ def _read_secret(text: str, reading: Reading) -> Secret:
     if not value:
         raise SpellingError("is empty")
     return PlainSecret(value, scheme)
+
+
+@dataclass(frozen=True, slots=True)
+class InlineKeys:
+    """A JWK Set written as YAML; one without keys is None."""
+
+    label: str = "key set"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the keys, which are tried now."""
+        document = Json().read(node, reading)
+        if document is UNREAD or document == {"keys": []}:
+            return UNREAD if document is UNREAD else None
+        return _read_keys(json.dumps(document).encode(), node, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """The path of a file with a JWK Set."""
+
+    label: str = "path"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the keys in the file, which are tried now."""
+        path = Text(self.label, parse_file_text).read(node, reading)
+        if path is UNREAD:
+            return UNREAD
+        try:
+            content = reading.read_keys(reading.directory / path)
+        except SpellingError as reason:
+            assert isinstance(node, ScalarNode)
+            reading.refuse(node, SpellingError(f"cannot be used: {reason.message}", reason.hint))
+            return UNREAD
+        return _read_keys(content, node, reading)
+
+
+def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
+    try:
+        keys = read_key_set(document)
+    except KeySetError as reason:
+        reading.error(node, f"the key set {reason}", "a JWK Set of public keys: {keys: [{kty: EC, …}]}")
+        return UNREAD
+    for passed_over in keys.passed_over:
+        reading.warn(node, f"a key is not used: {passed_over}")
+    return StaticKeySource(document)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """The path of a file with a secret of ours that is read later, again and again."""
+
+    label: str = "path"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the path; a policy file may only name what its secrets may come from."""
+        text = Text(self.label, parse_file_text).read(node, reading)
+        if text is UNREAD:
+            return UNREAD
+        path = reading.directory / text
+        try:
+            reading.check_secret_place(path)
+        except SpellingError as reason:
+            assert isinstance(node, ScalarNode)
+            reading.refuse(node, reason)
+            return UNREAD
+        return path
 
 
 @dataclass(frozen=True, slots=True)

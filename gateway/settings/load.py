@@ -31,7 +31,7 @@ from gateway.settings.document import (
 )
 from gateway.settings.environment import Environment
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
-from gateway.settings.files import MOST_FILES, SourceFiles
+from gateway.settings.files import MOST_FILES, SourceFiles, check_place
 from gateway.settings.kinds import Reading, is_null
 from gateway.settings.model import (
     AdminSettings,
@@ -220,7 +220,14 @@ class _Load:
 
     def _read(self, path: Path, shown: str, environment: Environment, within: Path | None) -> _Source:
         read_secret = partial(self._files.read_secret, within=within)
-        reading = Reading(shown, path.absolute().parent, environment, read_secret)
+        reading = Reading(
+            shown,
+            path.absolute().parent,
+            environment,
+            read_secret,
+            self._files.read_keys,
+            partial(check_place, within=within),
+        )
         source = _Source(reading, Document(whole=False))
         self._sources.append(source)
         self._by_file[shown] = source

@@ -5,6 +5,7 @@ process key is written with its value, every policy entry with what is set.
 """
 
 import datetime
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,20 +14,24 @@ import yaml
 from gateway.settings.fields import LIMITS
 from gateway.settings.model import (
     Access,
+    AssertionSettings,
     AuthorizationSettings,
     CircuitBreakerSettings,
     ClientSettings,
     HealthCheckSettings,
+    KeySource,
     Mode,
     PlainSecret,
     PolicyTest,
     Rate,
     RateLimitSettings,
+    RemoteKeySource,
     RouteSettings,
     ScryptSecret,
     Secret,
     Settings,
     Sha256Secret,
+    StaticKeySource,
     TlsSettings,
     UpstreamSettings,
     UpstreamTlsSettings,
@@ -96,6 +101,8 @@ def _settings(settings: Settings) -> dict[str, Any]:
             "signing_algorithm": issuer.signing_algorithm,
             "scope_claim": "array" if issuer.scope_claim_as_array else "string",
             "introspection": "any_client" if issuer.introspection_by_any_client else "owner_or_audience",
+            "assertion_max_lifetime": format_duration(issuer.assertion_max_lifetime_s),
+            "clock_skew": format_duration(issuer.clock_skew_s),
         },
         "keys": {"directory": str(settings.keys.directory)},
         "state": "memory:" if state is None else f"sqlite:{state}",
@@ -218,6 +225,41 @@ def _client(client: ClientSettings) -> dict[str, Any]:
             "auth_methods": _sorted(client.auth_methods),
             "claims": dict(client.claims),
             "disabled": client.disabled or None,
+            **_keys(client.keys),
+            "replay": None if client.single_use_assertions else "allow",
+            "require_jti": client.require_jti or None,
+            "legacy_audience": client.legacy_audience or None,
+            "assertions": [_assertion(item) for item in client.assertions],
+        }
+    )
+
+
+def _keys(source: KeySource | None) -> dict[str, Any]:
+    match source:
+        case None:
+            return {}
+        case StaticKeySource(document):
+            return {"jwks": json.loads(document)}
+        case RemoteKeySource():
+            return {
+                "jwks_uri": source.uri,
+                "ca_file": None if source.ca_file is None else str(source.ca_file),
+                "bearer_token_file": None
+                if source.bearer_token_file is None
+                else str(source.bearer_token_file),
+            }
+
+
+def _assertion(item: AssertionSettings) -> dict[str, Any]:
+    return _without_unset(
+        {
+            "issuer": item.issuer,
+            "subject": item.subject,
+            "audience": item.audience,
+            "claims": {name: list(values) for name, values in item.claims.items()},
+            **_keys(item.keys),
+            "replay": None if item.single_use else "allow",
+            "allow_missing_exp": item.allow_missing_exp or None,
         }
     )
 

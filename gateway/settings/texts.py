@@ -229,6 +229,35 @@ def parse_issuer_url(text: str) -> str:
     return text
 
 
+def parse_key_uri(text: str) -> str:
+    """Return the address of a key set: https://, or http:// on loopback."""
+    if not _URI_TEXT.match(text) or "#" in text:
+        raise SpellingError("is not a URL", "an absolute https:// URL of URL characters")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise SpellingError("is not a URL", "an absolute https:// URL") from None
+    if parts.username is not None or parts.password is not None:
+        raise SpellingError("holds user information", "leave out what stands before @")
+    if not host or port == 0 or parts.scheme not in ("http", "https"):
+        raise SpellingError("is not an absolute https:// URL", "e.g. https://accounts.example.com/jwks")
+    _split_authority(parts.netloc)
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SpellingError(
+            "is http:// and not on loopback", "keys that travel unprotected prove nothing; use https://"
+        )
+    return text
+
+
+def parse_identity_text(text: str) -> str:
+    """Return an issuer, subject or audience of foreign tokens: 1 to 1024 printable characters."""
+    parse_line(text)
+    if not 0 < len(text) <= 1024:
+        raise SpellingError("is not such a text", "1 to 1024 printable characters")
+    return text
+
+
 def parse_path_prefix(text: str) -> str:
     """Return an empty text or `/a/b`: absolute, no trailing slash, no dot segments."""
     if text and (not _PREFIX.match(text) or "%" in text or _has_dot_segment(text)):

@@ -98,6 +98,8 @@ class RecordingObserver:
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     issued: list[tuple[str, str, str, int]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    replays: list[str] = field(default_factory=list)
+    fetches: list[tuple[str, str]] = field(default_factory=list)
 
     def token_request(
         self, grant: str, auth_method: str, client: str, result: str, duration_s: float
@@ -110,6 +112,12 @@ class RecordingObserver:
 
     def auth_failure(self, auth_method: str, reason: str) -> None:
         self.failures.append((auth_method, reason))
+
+    def replay_rejected(self, kind: str) -> None:
+        self.replays.append(kind)
+
+    def jwks_fetch(self, issuer: str, result: str) -> None:
+        self.fetches.append((issuer, result))
 
 
 @dataclass

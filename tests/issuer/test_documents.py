@@ -103,7 +103,8 @@ async def test_the_key_set_holds_public_keys_only(issuer: ServedIssuer) -> None:
 
 async def test_the_metadata_is_complete(issuer: ServedIssuer) -> None:
     _, body = await get(issuer, SERVER)
-    methods = ["client_secret_basic", "client_secret_post"]
+    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt", "client_secret_jwt"]
+    algorithms = ["ES256", "RS256", "PS256", "EdDSA", "HS256"]
     assert json.loads(body) == {
         "issuer": "https://issuer.example",
         "token_endpoint": "https://issuer.example/oauth2/token",
@@ -111,11 +112,17 @@ async def test_the_metadata_is_complete(issuer: ServedIssuer) -> None:
         "introspection_endpoint": "https://issuer.example/oauth2/introspect",
         "revocation_endpoint": "https://issuer.example/oauth2/revoke",
         "response_types_supported": [],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": [
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
         "scopes_supported": ["country.read", "country.write", "orders.read"],
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
     }
     _, openid = await get(issuer, OPENID)
     assert json.loads(openid) == {
