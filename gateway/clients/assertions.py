@@ -111,27 +111,25 @@ def read_assertion(raw: bytes, types: Collection[str | None]) -> Assertion | Ass
     jwt = parse_compact(raw)
     if isinstance(jwt, JwtProblem):
         return AssertionProblem(AssertionReason.MALFORMED, str(jwt))
-    alg, kid, typ = jwt.header.get("alg"), jwt.header.get("kid"), jwt.header.get("typ")
-    if not isinstance(alg, str) or not (kid is None or isinstance(kid, str)):
-        return AssertionProblem(AssertionReason.MALFORMED, "alg must be, and kid can only be, a text")
+    alg, kid = jwt.header.get("alg"), jwt.header.get("kid")
+    if not all(isinstance(jwt.header.get(name, ""), str) for name in ("alg", "kid", "typ")) or alg is None:
+        return AssertionProblem(AssertionReason.MALFORMED, "alg, kid and typ can only be texts")
     # RFC 8725 3.1 and 3.2: `none` and every unknown spelling are refused by not being listed.
     if alg not in ALGORITHMS and alg != HS256:
         expected = ", ".join((*ALGORITHMS, HS256))
         return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, f"alg must be one of {expected}")
-    if _short_type(typ) not in types:
+    if _short_type(jwt.header.get("typ")) not in types:
         known = " or ".join(sorted(name for name in types if name))
         return AssertionProblem(AssertionReason.WRONG_TYPE, f"typ must be absent or {known}")
     issuer, subject = jwt.payload.get("iss"), jwt.payload.get("sub")
     if not _is_text(issuer) or not _is_text(subject):
         return AssertionProblem(AssertionReason.MALFORMED, "iss and sub must be non-empty texts")
-    return Assertion(alg, kid, str(issuer), str(subject), jwt)
+    return Assertion(str(alg), None if kid is None else str(kid), str(issuer), str(subject), jwt)
 
 
-def _short_type(typ: object) -> object:
+def _short_type(typ: object) -> str | None:
     """Return a media type as RFC 7515 4.1.9 compares it: lower-case, `application/` left out."""
-    if typ is None:
-        return None
-    return typ.lower().removeprefix("application/") if isinstance(typ, str) else False
+    return None if typ is None else str(typ).lower().removeprefix("application/")
 
 
 def _is_text(value: object) -> bool:

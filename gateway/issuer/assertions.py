@@ -275,8 +275,8 @@ async def _check_client_signature(
     may_fetch: bool,
 ) -> AssertionProblem | None:
     if assertion.alg == HS256:
-        wrong = check_mac(assertion, client.hmac_secrets or (bytes(32),))
-        return wrong or (None if client.hmac_secrets else _NO_KEY)
+        problem = check_mac(assertion, client.hmac_secrets or (bytes(32),))
+        return problem if client.hmac_secrets else _NO_KEY
     decoys = snapshot.registry.decoys
     if client.keys is None:
         spend_verification(assertion, decoys)

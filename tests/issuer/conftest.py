@@ -25,9 +25,10 @@ from gateway.settings.model import (
     Settings,
     Sha256Secret,
 )
-from gateway.state.interface import StateStore
-from gateway.state.memory import MemoryStore
+from gateway.state.interface import ReplayGuard, StateStore
+from gateway.state.memory import MemoryReplayGuard, MemoryStore
 from gateway.tokens.claims import AccessToken
+from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.keys import KeyRing, make_key_ring, make_signing_key, make_verification_key
 from gateway.tokens.revocations import Revocations
 
@@ -131,6 +132,7 @@ class ServedIssuer:
     store: StateStore
     observer: RecordingObserver
     now: float = NOW
+    replay: ReplayGuard = field(default_factory=lambda: MemoryReplayGuard(lambda: NOW))
     issued: list[tuple[bytes, AccessToken]] = field(default_factory=list)
 
     def configure(self, settings: Settings, keys: KeyRing) -> None:
@@ -158,6 +160,7 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             store=MemoryStore(),
             observer=RecordingObserver(),
         )
+        key_sets = RemoteKeySets(served.observer)
         context = IssuerContext(
             snapshot=lambda: served.snapshot,
             revocations=served.revocations,
@@ -166,6 +169,8 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             clock=lambda: served.now,
             on_issued=lambda raw, token: served.issued.append((raw, token)),
             observer=served.observer,
+            replay=_IndirectGuard(served),
+            key_sets=key_sets,
         )
         runner = build_issuer_runner(build_issuer(context))
         await runner.setup()
@@ -175,7 +180,18 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
         served.url = f"http://{host}:{port}"
         yield served
         await runner.cleanup()
+        await key_sets.close()
     scrypt.close()
+
+
+@dataclass
+class _IndirectGuard:
+    """The replay guard a test has put in place."""
+
+    served: ServedIssuer
+
+    async def first_use(self, key: str, expires_at: int) -> bool:
+        return await self.served.replay.first_use(key, expires_at)
 
 
 @dataclass
