@@ -42,7 +42,7 @@ MAX_TRIED = 4
 _MAX_KID = 512
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_SIGNATURE_USES = frozenset({"sig", "jwt-svid"})
+_SIGNATURE_USES = ("sig", "jwt-svid")
 _WITHOUT_ALG = "RS256"
 
 

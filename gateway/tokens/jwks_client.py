@@ -460,7 +460,7 @@ def _fresh_s(headers: Mapping[str, str], now: float) -> float:
     elif "Expires" in headers:
         try:
             wanted = parsedate_to_datetime(headers["Expires"]).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             wanted = 0.0  # RFC 9111 5.3: a date that cannot be read has passed
     else:
         wanted = DEFAULT_FRESH_S
