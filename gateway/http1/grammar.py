@@ -27,7 +27,8 @@ STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80
 
 CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 """RFC 9110 8.6; 18 digits fit 64 bits, so no reader can overflow where we do not."""
-CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+"""RFC 9112 7.1.1: white space after the size belongs to an extension; alone it is none."""
 MAX_FORWARDS = re.compile(rb"[0-9]{1,9}")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(

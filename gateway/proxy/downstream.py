@@ -530,7 +530,7 @@ class DownstreamConnection(asyncio.Protocol):
             return
         self.relay = None
         if not relay.keep_alive or self._half_closed:
-            self._leave()
+            self._leave(unread=relay.ends_unasked)
             return
         hold = self._hold
         if not hold & _HOLD_WRITING:
@@ -633,7 +633,9 @@ class DownstreamConnection(asyncio.Protocol):
         """Refuse one complete head; return the bytes behind its request."""
         self.relay = relay
         if refusal.reason == Reason.BAD_FRAMING:
-            relay.keep_alive = False  # whose bytes come next is what two readers could disagree about
+            # Whose bytes come next is what two readers could disagree about.
+            relay.keep_alive = False
+            relay.ends_unasked = True
         if relay.has_body:
             length = head.block.content_length
             self._body = (

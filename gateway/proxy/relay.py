@@ -64,6 +64,8 @@ class Relay:
     wants_fresh = False
     is_once_only = False
     response_started = False
+    ends_unasked = False
+    """The connection ends after a refusal, and the caller may be sending on."""
     limit_lines = b""
     """RateLimit fields for the answer, where the route has a limit."""
     request_bytes = 0

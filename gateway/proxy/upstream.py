@@ -252,13 +252,16 @@ class UpstreamConnection(asyncio.Protocol):
         length = body_length(head, request_method=relay.method)
         if length is not None:
             excess = len(data) - length
-            if excess >= 0:
+            if not excess:
                 self._relay = None
-                body = data[:length] if excess else data
-                clean = not excess and self._reusable
-                relay.head_received(head, body, complete=True, clean=clean)
+                clean = self._reusable
+                relay.head_received(head, data, complete=True, clean=clean)
                 self._leave(clean=clean and relay.body_sent)
                 relay.finished()
+                return
+            if excess > 0:
+                # A second head, or a body where none may be: nothing of it is believed (RFC 9112 6.3).
+                self._fail(relay, "more came than belongs to the answer")
                 return
             self._mode = _COUNTED
             self._remaining = -excess

@@ -79,7 +79,7 @@ ACCEPTED = [
     (b"5\r\n\r\n\r\n\r\r\n0\r\n\r\n", b"\r\n\r\n\r"),
     (b"5\r\nhello\r\n0\r\nA: 1\r\nB:\r\n\r\n", b"hello"),
 ]
-LENIENT = [b"1; a", b"1 ;a", b"1 ", b"1\t", b"1; a = b", b"1;", b"1;=", b"1;a=", b'1;"', b"1;\x80"]
+LENIENT = [b"1; a", b"1 ;a", b"1; a = b", b"1;", b"1;=", b"1;a=", b'1;"', b"1;\x80"]
 """What is in an extension is not looked at, but for control bytes: it ends here. llhttp refuses these."""
 REFUSED = [
     b"\r\n",
@@ -89,6 +89,8 @@ REFUSED = [
     b"0x1\r\nx\r\n0\r\n\r\n",
     b"1_0\r\n",
     b" 1\r\nx\r\n0\r\n\r\n",
+    b"1 \r\nx\r\n0\r\n\r\n",
+    b"1\t\r\nx\r\n0\r\n\r\n",
     b"\xd9\xa3\r\n",
     b"1\nx\r\n0\r\n\r\n",
     b"1\rx\r\n0\r\n\r\n",

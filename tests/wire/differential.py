@@ -17,7 +17,7 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -55,6 +55,8 @@ class Recorder:
     partial: list[Message] = field(default_factory=list)
     """Requests whose connection ended inside them."""
     malformed: list[bytes] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    """The bytes of each complete request."""
     open: int = 0
     busy: int = 0
     """Connections on which something of an incomplete request has arrived."""
@@ -63,6 +65,7 @@ class Recorder:
         self.complete.clear()
         self.partial.clear()
         self.malformed.clear()
+        self.raw.clear()
 
 
 class _Recording(asyncio.Protocol):
@@ -91,6 +94,7 @@ class _Recording(asyncio.Protocol):
                 self._data = b""
                 self._transport.abort()
                 break
+            recorder.raw.append(self._data[: message.end])
             self._data = self._data[message.end :]
             recorder.complete.append(message)
             body = b"%d" % len(recorder.complete)
@@ -113,6 +117,11 @@ class _Recording(asyncio.Protocol):
         with contextlib.suppress(UnfinishedError, RefusedError):
             read_body(self._data, message)
         self._recorder.partial.append(message)
+
+
+def recording(recorder: Recorder) -> Callable[[], asyncio.Protocol]:
+    """Return what makes the protocol of an upstream's connection."""
+    return lambda: _Recording(recorder)
 
 
 # --- examples
@@ -292,6 +301,25 @@ class DisagreementError(AssertionError):
     """The gate and the strict reading differ."""
 
 
+async def at_once(is_true: Callable[[], object]) -> None:
+    """Return as soon as `is_true()`: unlike `until`, without a pause, for what is awaited all the time."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_true():  # noqa: ASYNC110 - what is awaited has no event
+            await asyncio.sleep(0)
+
+
+async def at_rest(appliance: Appliance, recorder: Recorder) -> None:
+    """Return when the gate has ended all connections of callers and all that it had begun for them."""
+    gate = appliance.gate
+
+    def nothing_goes_on() -> bool:
+        if gate.connections or recorder.busy:
+            return False
+        return recorder.open == gate.pools["country"].gauges["idle"]
+
+    await at_once(nothing_goes_on)
+
+
 @dataclass
 class Bench:
     """A running gate with its recording upstream."""
@@ -310,7 +338,7 @@ class Bench:
         answers = await self._send(example)
         reading = read_stream(example.data, self.rules)
         try:
-            await self._settled()
+            await at_rest(self.appliance, self.recorder)
         except TimeoutError:
             raise DisagreementError(
                 f"the gate did not come to rest\nsent: {example.data!r}\ncuts: {example.cuts}\n"
@@ -346,19 +374,6 @@ class Bench:
                     while data := await loop.sock_recv(sock, 65536):
                         received += data
         return received
-
-    async def _settled(self) -> None:
-        """Return when the gate has ended the connection and all that it had begun for it."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not self._is_at_rest:  # noqa: ASYNC110 - what is awaited has no event
-                await asyncio.sleep(0)
-
-    @property
-    def _is_at_rest(self) -> bool:
-        gate, recorder = self.appliance.gate, self.recorder
-        if gate.connections or recorder.busy:
-            return False
-        return recorder.open == gate.pools["country"].gauges["idle"]
 
     def _compare(self, reading: Reading, answers: bytes) -> str:
         """Return what differs, or nothing."""
@@ -457,7 +472,7 @@ async def bench(directory: Path) -> AsyncIterator[Bench]:
     """Run the gate in front of a recording upstream."""
     recorder = Recorder()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Recording(recorder), "127.0.0.1", 0)
+    server = await loop.create_server(recording(recorder), "127.0.0.1", 0)
     settings = configuration(limits={**LIMITS}, listeners=[{"address": "127.0.0.1:0", "serves": ["gate"]}])
     settings["limits"]["bad_tokens"] = {"requests": 0, "per": "1s"}
     settings["routes"] = settings["routes"][:2]
