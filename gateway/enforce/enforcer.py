@@ -102,7 +102,6 @@ class Verdict:
     """The gate's answer to one request head. Only one that permits can open an upstream."""
 
     decision: Decision
-    location: Location
     verified: VerifiedToken | None = None
     permits: bool = False
     shadowed: bool = False
@@ -273,23 +272,23 @@ class Enforcer:
         """
         route = location.route
         if route is None:
-            return Verdict(location.refusal or Decision(Reason.INTERNAL), location)
+            return Verdict(location.refusal or Decision(Reason.INTERNAL))
         if route.access is _PUBLIC:
-            return Verdict(decide(route, None, grants=self._grants, now=now), location, permits=True)
+            return Verdict(decide(route, None, grants=self._grants, now=now), permits=True)
         raw = self._find_token(credentials)
         if isinstance(raw, bytes):
             judged = self.verify(raw, now, peer)
             if isinstance(judged, VerifiedToken):
-                verdict: Verdict | None = judged.verdicts.get(location)
+                verdict: Verdict | None = judged.verdicts.get(route)
                 if verdict is None or (verdict.valid_until is not None and now >= verdict.valid_until):
-                    verdict = self._decide(route, location, judged, now)
+                    verdict = self._decide(route, judged, now)
                 return verdict
             if isinstance(judged, Exceeded):
-                return _verdict(Decision(Reason.RATE_LIMITED, route, exceeded=judged), route, location)
-            return _verdict(Decision(judged, route), route, location)
+                return _verdict(Decision(Reason.RATE_LIMITED, route, exceeded=judged), route)
+            return _verdict(Decision(judged, route), route)
         if raw is _NO_TOKEN:
-            return _verdict(decide(route, None, grants=self._grants, now=now), route, location)
-        return _verdict(Decision(raw, route), route, location)
+            return _verdict(decide(route, None, grants=self._grants, now=now), route)
+        return _verdict(Decision(raw, route), route)
 
     def judge_again(self, location: Location, verified: VerifiedToken | None, now: float) -> Decision:
         """Return the decision that a request which was let through would get now.
@@ -304,6 +303,8 @@ class Enforcer:
         token = verified.token
         if self._keys is None or token.kid not in self._keys.verification:
             return Decision(Reason.UNKNOWN_KEY, route)
+        if token.claims["iss"] != self._issuer:
+            return Decision(Reason.WRONG_ISSUER, route)
         if now >= token.expires_at:
             return Decision(Reason.EXPIRED, route)
         if self._revocations.refuses(token):
@@ -324,13 +325,13 @@ class Enforcer:
                 self._bearers.remember(authorization, raw)
         return raw
 
-    def _decide(self, route: Route, location: Location, verified: VerifiedToken, now: float) -> Verdict:
+    def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Verdict:
         """Return the verdict for a verified token, and remember it on the token."""
         decision = decide(route, verified.token, grants=self._grants, now=now)
-        verdict = _verdict(decision, route, location, verified)
+        verdict = _verdict(decision, route, verified)
         if len(verified.verdicts) >= VERDICTS_PER_TOKEN:
             verified.verdicts.clear()
-        verified.verdicts[location] = verdict
+        verified.verdicts[route] = verdict
         return verdict
 
     def verify(self, raw: bytes, now: float, peer: str = "") -> VerifiedToken | Reason | Exceeded:
@@ -399,16 +400,22 @@ class Enforcer:
         return entry
 
 
-def _verdict(
-    decision: Decision, route: Route, location: Location, verified: VerifiedToken | None = None
-) -> Verdict:
+def _verdict(decision: Decision, route: Route, verified: VerifiedToken | None = None) -> Verdict:
     """Return what becomes of a decision on this route: in shadow mode most refusals are only recorded."""
     if decision.permits:
-        return Verdict(decision, location, verified, True, False, decision.valid_until)
+        return Verdict(decision, verified, True, False, decision.valid_until)
     if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
-        return Verdict(decision, location, verified, True, True, decision.valid_until)
-    return Verdict(decision, location, verified, False, False, decision.valid_until)
+        return Verdict(decision, verified, True, True, decision.valid_until)
+    return Verdict(decision, verified, False, False, decision.valid_until)
 
 
-_NEVER_SHADOWED = frozenset({Reason.KEYS_UNAVAILABLE, Reason.INTERNAL, Reason.BAD_PATH, Reason.RATE_LIMITED})
+_NEVER_SHADOWED = frozenset(
+    {
+        Reason.KEYS_UNAVAILABLE,
+        Reason.INTERNAL,
+        Reason.BAD_PATH,
+        Reason.RATE_LIMITED,
+        Reason.DUPLICATE_AUTHORIZATION,  # that is how the request is framed, not what its token says
+    }
+)
 """Shadow mode records what a token, scope, claim or client check would refuse, and nothing else."""

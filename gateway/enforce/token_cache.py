@@ -37,7 +37,7 @@ class VerifiedToken:
         self.generation = generation
         """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
         self.verdicts: dict[object, Any] = {}
-        """The enforcer's verdicts under that snapshot, by location; bounded by the enforcer."""
+        """The enforcer's verdicts under that snapshot, by route; bounded by the enforcer."""
         self.identity = identity_fields(
             client_id=token.client_id, subject=token.subject, audience=token.audience, scope=token.scope
         )

@@ -204,14 +204,17 @@ def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRul
     return FORWARDED_FOR + b", ".join(values) + b", " + own_lines.removeprefix(FORWARDED_FOR)
 
 
-def forwarded_element(peer: str, scheme: str) -> bytes:
+def forwarded_element(peer: str, scheme: str, host: bytes | None) -> bytes:
     """Return one Forwarded element (RFC 7239 4): IPv6 in brackets, quoted as its grammar asks.
 
-    Without `host`: the Host field itself is forwarded as it came, unless the upstream
-    has a fixed one, and then X-Forwarded-Host or the application's own name serve.
+    Args:
+        peer: The address of the TCP peer, or nothing when it has none.
+        scheme: http or https, as the caller used it.
+        host: The Host the caller sent, already held to its grammar, or None.
     """
     node = f'"[{peer}]"' if ":" in peer else (peer or "unknown")
-    return f"for={node};proto={scheme}".encode("ascii", "replace")
+    element = f"for={node};proto={scheme}".encode("ascii", "replace")
+    return element if host is None else element + b';host="%b"' % host
 
 
 def identity_fields(*, client_id: str, subject: str, audience: str, scope: str | None) -> bytes:

@@ -32,7 +32,7 @@ from gateway.http1 import grammar
 from gateway.http1.memo import Memo
 
 MEMO_ENTRIES = 1024
-MEMO_HEADS = 4096
+MEMO_HEADS = 2048
 """Whole heads, for callers that repeat a request to the letter."""
 MEMO_HEAD_BYTES = 2048
 MEMO_BLOCK_BYTES = 4096

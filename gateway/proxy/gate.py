@@ -231,7 +231,7 @@ class Gate:
         if isinstance(counted, bytes):
             relay.limit_lines = counted
             return None
-        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route, exceeded=counted), location, verified)
+        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route, exceeded=counted), verified)
         return self.refuse_verdict(relay.verdict)
 
     def is_trusted(self, peer: str) -> bool:

@@ -207,7 +207,7 @@ class Relay:
         assert plan is not None
         downstream = self._downstream
         rules = plan.trusted_rules if downstream.is_trusted else plan.rules
-        own_lines = downstream.own_lines.get(rules) or self._own_lines(rules, plan)
+        own_lines = downstream.own_lines.get(rules) or self._own_lines(rules)
         verdict = self.verdict
         request_id = self.request_id
         if head.traceparent is not None:
@@ -237,6 +237,7 @@ class Relay:
                 if verdict is not None and plan.identity_headers and verdict.verified is not None
                 else b"",
                 own_lines if not downstream.is_trusted else join_forwarded_for(own_lines, block, rules),
+                b"" if not plan.forwarded_rfc7239 else self._forwarded_line(),
                 self.gate.via_lines[head.minor_version],
                 b"traceparent: ",
                 trace,
@@ -280,14 +281,17 @@ class Relay:
                 return protocol
         return b""
 
-    def _own_lines(self, rules: ForwardingRules, plan: UpstreamPlan) -> bytes:
+    def _forwarded_line(self) -> bytes:
+        downstream = self._downstream
+        element = forwarded_element(downstream.peer, downstream.scheme, self._head.block.host)
+        return b"Forwarded: %b\r\n" % element
+
+    def _own_lines(self, rules: ForwardingRules) -> bytes:
         """Return what the upstream is told of the connection: remembered by the connection itself."""
         downstream = self._downstream
         lines = b""
         if rules.forwarded_x:
             lines += downstream.forwarded_x_lines
-        if plan.forwarded_rfc7239:
-            lines += b"Forwarded: %b\r\n" % forwarded_element(downstream.peer, downstream.scheme)
         if self.verdict is None:
             lines += b"X-Sidegate-Connection: %b\r\n" % downstream.issuer_reference()
         if len(downstream.own_lines) >= RULES_PER_BLOCK:

@@ -154,15 +154,15 @@ def test_entries_of_a_trusted_peer_come_before_ours(lines: bytes, expected: byte
 
 
 @pytest.mark.parametrize(
-    ("peer", "expected"),
+    ("peer", "host", "expected"),
     [
-        ("10.0.0.1", b"for=10.0.0.1;proto=http"),
-        ("::1", b'for="[::1]";proto=http'),
-        ("", b"for=unknown;proto=http"),
+        ("10.0.0.1", None, b"for=10.0.0.1;proto=http"),
+        ("::1", b"[::1]:80", b'for="[::1]";proto=http;host="[::1]:80"'),
+        ("", b"a.example", b'for=unknown;proto=http;host="a.example"'),
     ],
 )
-def test_forwarded_elements(peer: str, expected: bytes) -> None:
-    assert forwarded_element(peer, "http") == expected
+def test_forwarded_elements(peer: str, host: bytes | None, expected: bytes) -> None:
+    assert forwarded_element(peer, "http", host) == expected
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ async def test_a_trusted_peer_may_say_where_requests_come_from(start: Start, ups
     [
         ("none", {}),
         ("x", {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "a.example"}),
-        ("rfc7239", {"Forwarded": "for=127.0.0.1;proto=http"}),
+        ("rfc7239", {"Forwarded": 'for=127.0.0.1;proto=http;host="a.example"'}),
     ],
 )
 async def test_forwarding_fields_follow_the_setting(
