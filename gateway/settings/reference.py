@@ -68,6 +68,9 @@ listeners:
   - address: 127.0.0.1:8080
   - address: "[::1]:8081"
     serves: [gate]
+  - address: 127.0.0.1:8443
+    tls: {certificate_file: tls/server.pem, key_file: tls/server.key}
+  - address: unix:/run/sidegate.sock
 """,
     "admin": """\
 admin:

@@ -39,7 +39,7 @@ def test_the_readme_policy_loads_without_warnings(tmp_path):
 
 
 def test_the_sidecar_configuration_loads_without_warnings(tmp_path):
-    deployment, configuration = snippets("docs/operations.md", "yaml")
+    _, deployment, configuration = snippets("docs/operations.md", "yaml")
     assert yaml.safe_load(deployment)["kind"] == "Deployment"
     token = tmp_path / "token"
     token.write_text("x" * 43, encoding="ascii")
@@ -48,6 +48,12 @@ def test_the_sidecar_configuration_loads_without_warnings(tmp_path):
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "country.yaml").write_text("clients: {country-service: {scopes: {a: A}}}\n")
     assert load(path, environ={"POD_IP": "10.1.2.3"}).warnings == ()
+
+
+def test_the_listeners_load_without_warnings(tmp_path):
+    listeners = snippets("docs/operations.md", "yaml")[0]
+    (tmp_path / "gateway.yaml").write_text(f"version: 1\npolicies: []\n{listeners}", encoding="utf-8")
+    assert load(tmp_path / "gateway.yaml", environ={}).warnings == ()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
