@@ -623,7 +623,7 @@ class DownstreamConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Close when idle; else let the request in flight be the last."""
         if self.is_idle:
-            self._transport.close()
+            self._leave()
         elif self.relay is not None:
             self.relay.keep_alive = False  # an answer that said otherwise already is the last all the same
 

@@ -61,8 +61,8 @@ ACCEPT_BATCH_TLS = 8
 PAUSE_S = 0.25
 """How long nothing is accepted after the system had no descriptor or memory left."""
 PAUSE_LOG_INTERVAL_S = 60.0
-TLS_SHUTDOWN_TIMEOUT_S = 10.0
-"""From our close until the peer has taken what was written and closed as well."""
+TLS_SHUTDOWN_TIMEOUT_S = 3600.0
+"""The last resort: the gate's sweep ends a connection that neither takes our close nor what is before it."""
 ARRIVAL_GRACE_S = 1.0
 """What a connection that is on its way in gets when the listener closes."""
 

@@ -246,6 +246,19 @@ async def test_a_refusal_in_the_middle_of_a_body_arrives(
     assert upstream.requests == []
 
 
+async def test_a_caller_that_does_not_answer_our_close_is_cut(
+    files: Path, start: Start, authority: Authority
+) -> None:
+    async with start(listeners=tls()) as appliance, secured(appliance, trusting(authority)) as caller:
+        assert (await caller.ask(GET)).status == 200
+        caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        appliance.let_pass(76)
+        await turns_of_the_loop()
+        assert len(appliance.gate.connections) == 1, "the caller may still take our close"
+        appliance.let_pass(3)
+        await until(lambda: not appliance.gate.connections)
+
+
 # --- what is spoken
 
 
