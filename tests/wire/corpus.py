@@ -424,7 +424,7 @@ REFUSED = [
     # chunks
     *_sizes(
         "RFC 9112 7.1",
-        b" 3\r\n", b"\t3\r\n", b"03h\r\n", b"0X3\r\n", b"0_3\r\n", b"3.\r\n", b"3,\r\n", b"3 3\r\n",
+        b" 3\r\n", b"\t3\r\n", b"3 \r\n", b"3\t\r\n", b"03h\r\n", b"0X3\r\n", b"0_3\r\n", b"3.\r\n", b"3,\r\n", b"3 3\r\n",
         b"\x003\r\n", b"3\x00\r\n", b"g\r\n", b"\xd9\xa3\r\n", b"\r\n3\r\n", b"0000000000000003\r\n",
         b"fffffffffffffffff\r\n", b"10000000000000003\r\n", b"-0\r\n", b"+0\r\n", b"3\n", b"3\r", b"3\r\r\n",
         b"3\n\r", b"3\r\n\r\n", b"3\x0b\r\n", b";a\r\n", b"3: a\r\n", b"$3\r\n", b"ffffffffffffffff\r\n",
