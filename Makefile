@@ -24,7 +24,7 @@ run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to
 
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the tests with reduced counts
-	@tools/require-commands curl=curl
+	@tools/require-commands curl=curl redis-server=redis-server
 	@$(BIN)/python -m pytest $(PYTEST)
 
 .PHONY: check
@@ -39,7 +39,7 @@ lint: $(DEVELOPMENT)
 
 .PHONY: soak
 soak: $(DEVELOPMENT) ## Run the tests with full counts (long)
-	@tools/require-commands curl=curl
+	@tools/require-commands curl=curl redis-server=redis-server
 	@SIDEGATE_SOAK=1 $(BIN)/python -m pytest $(PYTEST)
 
 .PHONY: bench

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from aiohttp import web
@@ -59,7 +59,7 @@ from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
-from gateway.policy.peers import peer_group
+from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.health import CircuitState
@@ -69,18 +69,22 @@ from gateway.settings.model import (
     ClientCertificate,
     ListenerSettings,
     LogSettings,
+    RedisSettings,
     Settings,
     TcpAddress,
     UnixAddress,
 )
 from gateway.settings.problems import Problem, SettingsError, Severity
-from gateway.state.interface import StateStore, StateUnavailableError
+from gateway.state.interface import SharedCounters, StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
 from gateway.state.sqlite import open_sqlite
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import Revocations
 from gateway.version import VERSION
+
+if TYPE_CHECKING:
+    from gateway.state.redis import RedisStore
 
 _log = logging.getLogger(__name__)
 
@@ -320,16 +324,32 @@ def _open_recorder(stack: contextlib.AsyncExitStack, settings: LogSettings, metr
     return recorder
 
 
-async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings) -> StateStore:
-    path = settings.state.sqlite_path
-    if path is None:
-        return MemoryStore()
+async def _open_store(
+    stack: contextlib.AsyncExitStack, settings: Settings, revocations: Revocations
+) -> tuple[StateStore, SharedCounters | None]:
+    """Return the state store, which keeps `revocations` up to date, and what counts over all processes."""
+    state = settings.state
+    store: StateStore = MemoryStore()
+    counters = None
     try:
-        store = await open_sqlite(path)
+        if state.sqlite_path is not None:
+            store = await open_sqlite(state.sqlite_path)
+        elif state.redis is not None:
+            store = counters = await _open_redis(state.redis, settings.issuer.url, strict=state.strict)
+        stack.push_async_callback(store.close)
+        await store.follow(revocations)
     except StateUnavailableError as error:
         raise StartError(f"state: {error}") from error
-    stack.push_async_callback(store.close)
-    return store
+    return store, counters
+
+
+async def _open_redis(settings: RedisSettings, issuer: str, *, strict: bool) -> "RedisStore":
+    # Imported when wanted: the client is an extra, and takes megabytes.
+    try:
+        from gateway.state.redis import open_redis
+    except ImportError as error:
+        raise StartError("state: redis:// needs the client: pip install 'sidegate[redis]'") from error
+    return await open_redis(settings, issuer=issuer, strict=strict)
 
 
 async def open_data_plane(
@@ -352,13 +372,9 @@ async def open_data_plane(
     Raises:
         StartError: The state store cannot be opened.
     """
-    store = await _open_store(stack, snapshot.settings)
-    state = RuntimeState(
-        TokenCache(),
-        Revocations(await store.load(), await store.load_clients()),
-        VerifyCounts(),
-        metrics.token_verify_seconds,
-    )
+    revocations = Revocations()
+    store, counters = await _open_store(stack, snapshot.settings, revocations)
+    state = RuntimeState(TokenCache(), revocations, VerifyCounts(), metrics.token_verify_seconds)
     gate = Gate(record)
     stack.callback(gate.close)
     live_cell: list[Live] = []
@@ -386,6 +402,7 @@ async def open_data_plane(
                 on_issued=warm_cache,
                 observer=metrics,
                 replay=store,
+                counters=counters,
                 peer_of=_peer_finder(gate),
                 key_sets=key_sets,
                 may_fetch_keys=lambda peer: _may_send_tokens(state, peer),
@@ -470,7 +487,11 @@ def _peer_finder(gate: Gate) -> Callable[[web.Request], PeerInfo]:
         caller = gate.caller(request.headers.get("X-Sidegate-Connection", ""))
         if caller is None:
             return PeerInfo("", "http")
-        return PeerInfo(caller.address, caller.scheme, caller.certificate)
+        # The gate passes this field on from trusted proxies only.
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        values = [value.encode("utf-8", "surrogateescape") for value in forwarded]
+        address = forwarded_address(values, gate.is_trusted) or caller.address
+        return PeerInfo(address, caller.scheme, caller.certificate)
 
     return peer_of
 

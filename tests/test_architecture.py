@@ -36,6 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 of one layer do not know each other, but for `WITHIN_A_LAYER`."""
 
 WITHIN_A_LAYER = {
+    ("state", "tokens"): "a store keeps the revocations up to date that the gate looks into",
     ("clients", "policy"): "the registry writes the grants that decisions read",
     ("app", "live"): "the composition root builds the first snapshot",
     ("app", "lifecycle"): "and lives by its signals",
@@ -50,7 +51,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "enforce": frozenset(),
     "policy": frozenset(),
     "clients": frozenset(),
-    "state": frozenset(),
+    "state": frozenset({"redis"}),
     "settings": frozenset({"yaml"}),
     "observe": frozenset({"prometheus_client", "msgspec", "uvloop"}),
     "proxy": frozenset({"aiohappyeyeballs", "cryptography", "msgspec", "uvloop"}),

@@ -309,6 +309,8 @@ class Enforcer:
             return Decision(Reason.EXPIRED, route)
         if self._revocations.refuses(token):
             return Decision(Reason.REVOKED, route)
+        if not self._revocations.are_complete:
+            return Decision(Reason.KEYS_UNAVAILABLE, route)
         return decide(route, token, grants=self._grants, now=now)
 
     def _find_token(self, credentials: Credentials) -> bytes | Reason:
@@ -355,6 +357,9 @@ class Enforcer:
             return Reason.EXPIRED
         if self._revocations.refuses(token):
             return Reason.REVOKED
+        lease = self._revocations.lease
+        if lease is not None and not lease.holds():
+            return Reason.KEYS_UNAVAILABLE
         return entry
 
     def _renew(self, raw: bytes, entry: VerifiedToken) -> bool:

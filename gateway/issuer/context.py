@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.clients.authenticate import ScryptChecker
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.settings.model import RemoteKeySource
-from gateway.state.interface import ReplayGuard, StateStore
+from gateway.state.interface import ReplayGuard, SharedCounters, StateStore
 from gateway.state.memory import MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.foreign_keys import KeySet
@@ -126,6 +126,10 @@ class IssuerContext:
     observer: IssuerObserver = field(default_factory=SilentObserver)
     replay: ReplayGuard = field(default_factory=MemoryReplayGuard)
     """Remembers the assertions that were used."""
+    counters: SharedCounters | None = None
+    """Adds up failures over all processes; None where there is only this one."""
+    stopwatch: Callable[[], float] = time.monotonic
+    """Monotonic seconds."""
     peer_of: Callable[[web.Request], PeerInfo] = peer_of_socket
     key_sets: KeyFinder = field(default_factory=lambda: RemoteKeySets(SilentObserver()))
     may_fetch_keys: Callable[[str], bool] = trust_peer

@@ -39,13 +39,16 @@ class ErrorAnswer:
     """Beyond content type and cache control."""
 
 
-def answer_problem(problem: OAuthProblem, *, status: int | None = None, allow: str = "") -> ErrorAnswer:
+def answer_problem(
+    problem: OAuthProblem, *, status: int | None = None, allow: str = "", retry_after_s: int = _RETRY_AFTER_S
+) -> ErrorAnswer:
     """Return the answer for `problem`.
 
     Args:
         problem: What is wrong.
         status: The status, where it does not follow from the code (400 for most).
         allow: The value of `Allow`, for 405.
+        retry_after_s: The value of `Retry-After`, for 429 and 503.
     """
     status = _STATUS.get(problem.code, 400) if status is None else status
     # RFC 6749 5.2 forbids quotes, backslashes and everything that is not printable ASCII.
@@ -62,8 +65,8 @@ def answer_problem(problem: OAuthProblem, *, status: int | None = None, allow: s
     if status == 401:
         # Sent with every 401, not only to callers that tried Basic: HTTP demands a challenge.
         headers["WWW-Authenticate"] = BASIC_CHALLENGE
-    if status == 503:
-        headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if status in (429, 503):
+        headers["Retry-After"] = str(retry_after_s)
     if allow:
         headers["Allow"] = allow
     return ErrorAnswer(problem.code, status, body, headers)

@@ -12,7 +12,7 @@ import msgspec
 from gateway.clients.registry import Registry
 from gateway.issuer.endpoints import Endpoint, issuer_endpoints
 from gateway.issuer.metadata import openid_metadata, server_metadata
-from gateway.settings.model import IssuerSettings, Settings
+from gateway.settings.model import IssuerSettings, Rate, Settings
 from gateway.tokens.keys import KeyRing
 
 
@@ -37,6 +37,8 @@ class IssuerSnapshot:
     jwks: Document
     server_metadata: Document
     openid_metadata: Document
+    auth_failures: Rate
+    """How often a peer may be wrong about one client's secret."""
 
 
 def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing) -> IssuerSnapshot:
@@ -49,6 +51,7 @@ def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing)
         jwks=_render(keys.jwks_document()),
         server_metadata=_render(server_metadata(settings, registry)),
         openid_metadata=_render(openid_metadata(settings, registry, keys)),
+        auth_failures=settings.limits.auth_failures,
     )
 
 

@@ -12,6 +12,7 @@ Sources: RFC 6749 3.2, 4.4 and 5; RFC 7009 2; RFC 7662 2; RFC 8414 3; RFC 9110 1
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 import traceback
@@ -34,8 +35,10 @@ from gateway.clients.authorization import GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
+from gateway.clients.throttle import GUESSES, FailureThrottle
 from gateway.issuer.assertions import GRANT_METHOD, Caller, prove_client, prove_identity
 from gateway.issuer.context import IssuerContext
+from gateway.issuer.cors import answer_headers, preflight_headers
 from gateway.issuer.endpoints import Endpoint
 from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
 from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, parse_form
@@ -45,6 +48,8 @@ from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.revoke import find_revocable
 from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
+from gateway.policy.peers import peer_group
+from gateway.settings.model import Rate
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.claims import AccessToken, read_access_token
 
@@ -56,6 +61,13 @@ _BUSY = OAuthProblem(ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try
 _NO_STATE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the revocation cannot be recorded now; the token is still valid"
 )
+_TOO_MANY_FAILURES = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "too many failed client authentications from here; try again later"
+)
+_NOT_COMPLETE = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "what was revoked elsewhere is not known now; try again shortly"
+)
+_SLOWED_DOWN = "slowed_down"
 _JUST_REVOKED = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the tokens of this client were just revoked; ask again in a second"
 )
@@ -92,11 +104,12 @@ def build_issuer_runner(app: web.Application) -> web.AppRunner:
 class _Issuer:
     """The application's one handler and what it works with."""
 
-    __slots__ = ("_context", "_signer")
+    __slots__ = ("_context", "_signer", "_throttle")
 
     def __init__(self, context: IssuerContext) -> None:
         self._context = context
         self._signer = TokenSigner()
+        self._throttle = FailureThrottle()
 
     async def close(self, _app: web.Application) -> None:
         self._signer.close()
@@ -124,7 +137,7 @@ class _Issuer:
             case Endpoint.OPENID_METADATA:
                 return _document(request, snapshot.openid_metadata, {})
             case Endpoint.TOKEN:
-                return await self._token(request, snapshot)
+                return await self._token_for_pages(request, snapshot)
             case Endpoint.INTROSPECTION:
                 return await self._introspect(request, snapshot)
             case Endpoint.REVOCATION:
@@ -133,6 +146,19 @@ class _Issuer:
                 assert_never(endpoint)
 
     # --- the three endpoints that take forms -------------------------------------
+
+    async def _token_for_pages(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response:
+        """Answer the token endpoint, and tell browsers which pages may read the answer."""
+        origins = snapshot.issuer.cors_origins
+        origin = request.headers.getall(hdrs.ORIGIN, ())
+        if origins and request.method == hdrs.METH_OPTIONS:
+            allowed = preflight_headers(origins, origin)
+            if allowed is not None:
+                return web.Response(status=204, headers=allowed)
+        answer = await self._token(request, snapshot)
+        response = _error_response(answer) if isinstance(answer, ErrorAnswer) else answer
+        response.headers.update(answer_headers(origins, origin))
+        return response
 
     async def _token(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
         started = time.perf_counter()
@@ -192,6 +218,8 @@ class _Issuer:
         asked = await self._read_token_request(request, snapshot)
         if isinstance(asked, ErrorAnswer):
             return asked
+        if not self._context.revocations.are_complete:
+            return answer_problem(_NOT_COMPLETE)
         now = self._context.clock()
         body = introspect(asked.raw, asked.caller.client, snapshot, self._context.revocations, now=now)
         return _json_response(body)
@@ -236,6 +264,13 @@ class _Issuer:
         if isinstance(presented, AuthFailure):
             return self._refuse_client(request, presented, labels)
         labels.auth_method = presented.method
+        peer = peer_group(self._context.peer_of(request).address)
+        wait_s = self._throttle.wait_s(
+            peer, presented.client_id, snapshot.auth_failures, self._context.stopwatch()
+        )
+        if wait_s:
+            self._context.observer.auth_failure(presented.method, _SLOWED_DOWN)
+            return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=math.ceil(wait_s))
         try:
             if isinstance(presented, PresentedAssertion):
                 proven = await prove_client(presented, snapshot, self._context, self._caller(request))
@@ -244,6 +279,8 @@ class _Issuer:
         except OverloadedError:
             return answer_problem(_BUSY)
         if isinstance(proven, AuthFailure):
+            if proven.reason in GUESSES:
+                await self._count_failure(peer, presented.client_id, snapshot.auth_failures)
             return self._refuse_client(request, proven, labels)
         labels.auth_method = proven.method
         labels.client = proven.client.id
@@ -274,6 +311,19 @@ class _Issuer:
 
     def _caller(self, request: web.Request) -> Caller:
         return Caller(self._context.peer_of(request).address, self._context.clock())
+
+    async def _count_failure(self, peer: str, client_id: str | None, rate: Rate) -> None:
+        """Count a guess here, and everywhere else if the processes share a store that answers."""
+        stopwatch, counters = self._context.stopwatch, self._context.counters
+        for counted in self._throttle.count(peer, client_id, rate, stopwatch()):
+            if counters is None:
+                continue
+            try:
+                failures, ends_in_s = await counters.count(counted.key, counted.window_s)
+            except StateUnavailableError as error:
+                _log.warning("failures are counted by this process alone: %s", error)
+                return
+            self._throttle.learn(counted, failures, ends_in_s, stopwatch())
 
     def _refuse_client(self, request: web.Request, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
         if failure.method != GRANT_METHOD:

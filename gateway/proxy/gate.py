@@ -382,14 +382,17 @@ def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> Up
         queue_size=4096,
         queue_timeout_s=5.0,
     )
-    rules = ForwardingRules(
-        keep_headers=frozenset(), forward_token=True, host=None, forwarded_x=False, trusted_peer=False
-    )
+
+    def rules(*, trusted: bool) -> ForwardingRules:
+        return ForwardingRules(
+            keep_headers=frozenset(), forward_token=True, host=None, forwarded_x=False, trusted_peer=trusted
+        )
+
     return UpstreamPlan(
         name=ISSUER,
         pool=pool,
-        rules=rules,
-        trusted_rules=rules,
+        rules=rules(trusted=False),
+        trusted_rules=rules(trusted=True),
         identity_headers=False,
         forwarded_rfc7239=False,
         response_timeout_s=30.0,

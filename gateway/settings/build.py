@@ -6,12 +6,13 @@ where there is none, stands in, so that the other checks can go on.
 """
 
 import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.settings.document import MapNode, Node, ScalarNode
-from gateway.settings.kinds import UNREAD, Reading, Text, found
+from gateway.settings.kinds import UNREAD, Reading, Section, Text, found
 from gateway.settings.model import (
     Access,
     AdminSettings,
@@ -36,6 +37,7 @@ from gateway.settings.model import (
     PolicyTest,
     Rate,
     RateLimitSettings,
+    RedisSettings,
     RemoteKeySource,
     RequireSettings,
     RewriteSettings,
@@ -50,9 +52,9 @@ from gateway.settings.model import (
     UpstreamSettings,
     UpstreamTlsSettings,
 )
-from gateway.settings.problems import LATER, SpellingError
+from gateway.settings.problems import SpellingError
 from gateway.settings.scalars import resolve_plain
-from gateway.settings.texts import choose_from, parse_file_text, parse_key_uri, parse_method
+from gateway.settings.texts import choose_from, parse_file_text, parse_key_uri, parse_method, parse_redis_url
 
 Values = dict[str, Any]
 
@@ -106,32 +108,48 @@ def make_keys(values: Values, node: Node, reading: Reading) -> KeySettings:
     return KeySettings(**values)
 
 
-def parse_state(text: str) -> str:
-    """Return an empty text for `memory:`, else the path of `sqlite:PATH`."""
+def parse_state(text: str) -> str | RedisSettings:
+    """Return an empty text for `memory:`, the path of `sqlite:PATH`, or where a Redis server is."""
     if text.startswith(("redis://", "rediss://")):
-        raise SpellingError(LATER, "memory: or sqlite:PATH")
+        return parse_redis_url(text)
     if text == "memory:":
         return ""
     scheme, _, path = text.partition(":")
     if scheme != "sqlite" or not path:
-        raise SpellingError("is not a state store", "memory: or sqlite:PATH")
+        raise SpellingError("is not a state store", "memory:, sqlite:PATH, redis://HOST or rediss://HOST")
     return parse_file_text(path)
 
 
-def place_state(directory: Path, path: str) -> StateSettings:
+def place_state(directory: Path, where: str | RedisSettings) -> StateSettings:
     """Return the state store, its file relative to `directory`."""
-    return StateSettings(directory / path if path else None)
+    if isinstance(where, RedisSettings):
+        return StateSettings(redis=where)
+    return StateSettings(directory / where if where else None)
 
 
+def make_state(values: Values, node: Node, reading: Reading) -> StateSettings:
+    """Return the state store of the mapping form."""
+    state: StateSettings = values.get("url", StateSettings())
+    ca_file = values.get("ca_file")
+    if ca_file is not None:
+        if state.redis is None or not state.redis.tls:
+            reading.warn(node, "ca_file has no effect: the url is not rediss://")
+        else:
+            state = replace(state, redis=replace(state.redis, ca_file=ca_file))
+    return replace(state, strict=values.get("consistency") == "strict")
+
+
+@dataclass(frozen=True, slots=True)
 class StateText(Text):
-    """The state store; its later form as a mapping is told apart from a mistake."""
+    """The state store: a URL, or a mapping that says more."""
+
+    mapping: Section | None = None
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the store."""
-        if isinstance(node, MapNode):
-            reading.error(node, f"the mapping form {LATER}", "memory: or sqlite:PATH")
-            return UNREAD
-        return super().read(node, reading)
+        if isinstance(node, MapNode) and self.mapping is not None:
+            return self.mapping.read(node, reading)
+        return Text.read(self, node, reading)
 
 
 def place_target(
@@ -184,6 +202,12 @@ def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSetti
 def make_bad_tokens(values: Values, node: Node, reading: Reading) -> Rate:
     """Return how many bad tokens a peer may send."""
     known = LimitSettings().bad_tokens
+    return Rate(values.get("requests", known.requests), values.get("per_s", known.per_s))
+
+
+def make_auth_failures(values: Values, node: Node, reading: Reading) -> Rate:
+    """Return how often a caller may be wrong about a client's secret."""
+    known = LimitSettings().auth_failures
     return Rate(values.get("requests", known.requests), values.get("per_s", known.per_s))
 
 

@@ -73,6 +73,7 @@ def check_process(settings: Settings) -> Iterator[Finding]:
             "listen on 127.0.0.1, or set admin.token_file",
             quoted=True,
         )
+    yield from _check_state(settings)
     url = urlsplit(settings.issuer.url)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         yield Finding(
@@ -82,6 +83,19 @@ def check_process(settings: Settings) -> Iterator[Finding]:
             "tokens and secrets travel readable; use https://",
             Severity.WARNING,
             quoted=True,
+        )
+
+
+def _check_state(settings: Settings) -> Iterator[Finding]:
+    """Yield a warning for a Redis server that is spoken to readably over a network."""
+    server = settings.state.redis
+    if server is not None and not server.tls and not is_loopback(server.host):
+        yield Finding(
+            None,
+            ("state",),
+            "is redis:// and not on loopback",
+            "its password and what is revoked travel readable; use rediss://",
+            Severity.WARNING,
         )
 
 

@@ -51,6 +51,7 @@ from gateway.settings.texts import (
     parse_method,
     parse_name,
     parse_network,
+    parse_origin,
     parse_own_claim_name,
     parse_path_prefix,
     parse_path_template,
@@ -238,7 +239,13 @@ ISSUER = Section(
             "60s",
             "clock_skew_s",
         ),
-        _later("cors_origins", "Origins whose pages may call the token endpoint.", "[]"),
+        Field(
+            "cors_origins",
+            ListOf("list of origins", Text("origin", parse_origin)),
+            "Origins (`https://app.example`) whose pages may call the token endpoint from a browser. Exact "
+            "ones only, and never with cookies.",
+            "[]",
+        ),
         _later("dpop", "Sender-constrained tokens (RFC 9449).", "{nonce: false, max_age: 60s}"),
     ),
     build.make_issuer,
@@ -467,6 +474,15 @@ BAD_TOKENS = Section(
     build.make_bad_tokens,
 )
 
+AUTH_FAILURES = Section(
+    "rate",
+    (
+        Field("requests", _COUNT_OR_NONE, "How many per period. 0: unlimited.", "100"),
+        Field("per", _TIMEOUT, "The period.", "1m", "per_s"),
+    ),
+    build.make_auth_failures,
+)
+
 LIMITS = Section(
     "limits",
     (
@@ -500,7 +516,14 @@ LIMITS = Section(
             "`trusted_proxies` are exempt. 0: unlimited.",
             "0",
         ),
-        _later("auth_failures", "Failed client authentications per caller.", "{requests: 100, per: 1m}"),
+        Field(
+            "auth_failures",
+            AUTH_FAILURES,
+            "Wrong secrets for one client from one caller's address (IPv6: its /64), and ten times as many "
+            "for all clients together. Beyond it 429 for that address until the period is over; the client "
+            "itself is not locked out elsewhere. Counted over all processes that share a Redis.",
+            "{requests: 100, per: 1m}",
+        ),
         Field(
             "bad_tokens",
             BAD_TOKENS,
@@ -563,6 +586,21 @@ LOGS = Section(
     build.make_logs,
 )
 
+STATE = Section(
+    "state store",
+    (
+        Field("url", Text("state store", build.parse_state, build.place_state), "The store.", required=True),
+        Field(
+            "consistency",
+            _one_of("cached", "strict"),
+            "When other processes know of a revocation: within a second, or before it is answered.",
+            "cached",
+        ),
+        Field("ca_file", _FILE, "Who signed the certificate of a `rediss://` server.", "null"),
+    ),
+    build.make_state,
+)
+
 PROCESS_FIELDS = (
     Field(
         "listeners",
@@ -575,8 +613,12 @@ PROCESS_FIELDS = (
     Field("keys", KEYS, "The signing keys.", nullable=True),
     Field(
         "state",
-        build.StateText("state store", build.parse_state, build.place_state),
-        'Where revocations are kept: `"memory:"` (in quotes; gone with the process) or `sqlite:PATH`.',
+        build.StateText("state store", build.parse_state, build.place_state, STATE),
+        "Where revocations and used assertions are kept: `memory:` (gone with the process), `sqlite:PATH` "
+        "(one process), or `redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` "
+        "with TLS). Or a mapping: `url`, one of these; `consistency`, `cached` (other processes know of a "
+        "revocation within a second) or `strict` (at once: it is answered when all know it, and a process "
+        "that may miss one refuses tokens); `ca_file`, who signed the certificate of a `rediss://` server.",
         "sqlite:state/sidegate.db",
     ),
     Field(

@@ -309,7 +309,7 @@ class _Load:
         keys = replace(settings.keys, directory=self._directory / settings.keys.directory)
         state = settings.state
         if state.sqlite_path is not None:
-            state = StateSettings(self._directory / state.sqlite_path)
+            state = replace(state, sqlite_path=self._directory / state.sqlite_path)
         return replace(settings, keys=keys, state=state)
 
     def _check_token_file(self, path: Path) -> None:

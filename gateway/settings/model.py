@@ -139,6 +139,8 @@ class IssuerSettings:
     introspection_by_any_client: bool = False
     assertion_max_lifetime_s: float = 3600.0
     clock_skew_s: float = 60.0
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the token endpoint, as browsers write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,33 @@ class KeySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where a Redis or Valkey server is, and how to speak to it. `host` has no brackets."""
+
+    host: str
+    port: int = 6379
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+    ca_file: Path | None = None
+    """None: the certificate authorities of the system."""
+
+    @property
+    def shown_url(self) -> str:
+        """Return the URL as it may be seen by anybody."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user = "" if self.password is None else f"{self.username or ''}:***@"
+        return f"{'rediss' if self.tls else 'redis'}://{user}{host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True, slots=True)
 class StateSettings:
     sqlite_path: Path | None = None
-    """The database file, or None for `memory:`."""
+    """The database file, or None for `memory:` or `redis`."""
+    redis: RedisSettings | None = None
+    strict: bool = False
+    """A revocation is answered when every process knows it, and who may miss one refuses tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +318,8 @@ class LimitSettings:
     header_timeout_s: float = 10.0
     body_idle_timeout_s: float = 30.0
     keep_alive_timeout_s: float = 75.0
+    auth_failures: Rate = Rate(100, 60.0)
+    """Wrong secrets for one client, per peer."""
     bad_tokens: Rate = Rate(200, 1.0)
     """Signature checks that failed, per peer."""
     loop_lag_s: float = 0.25

@@ -31,6 +31,7 @@ from gateway.settings.model import (
     Secret,
     Settings,
     Sha256Secret,
+    StateSettings,
     StaticKeySource,
     TlsSettings,
     UpstreamSettings,
@@ -73,7 +74,6 @@ _Dumper.add_representer(str, _represent_text)
 
 def _settings(settings: Settings) -> dict[str, Any]:
     issuer, logs = settings.issuer, settings.logs
-    state = settings.state.sqlite_path
     token_file = settings.admin.token_file
     shown: dict[str, Any] = {
         "version": 1,
@@ -103,9 +103,10 @@ def _settings(settings: Settings) -> dict[str, Any]:
             "introspection": "any_client" if issuer.introspection_by_any_client else "owner_or_audience",
             "assertion_max_lifetime": format_duration(issuer.assertion_max_lifetime_s),
             "clock_skew": format_duration(issuer.clock_skew_s),
+            "cors_origins": list(issuer.cors_origins),
         },
         "keys": {"directory": str(settings.keys.directory)},
-        "state": "memory:" if state is None else f"sqlite:{state}",
+        "state": _state(settings.state),
         "secrets_directory": str(settings.secrets_directory),
         "policy_environment": list(settings.policy_environment),
         "upstreams": {name: _upstream(upstream) for name, upstream in settings.upstreams.items()},
@@ -124,6 +125,18 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "tests": [_test(test) for test in settings.tests],
     }
     return shown
+
+
+def _state(state: StateSettings) -> str | dict[str, Any]:
+    url = "memory:" if state.sqlite_path is None else f"sqlite:{state.sqlite_path}"
+    ca_file = None
+    if state.redis is not None:
+        url = state.redis.shown_url
+        ca_file = state.redis.ca_file
+    if not state.strict and ca_file is None:
+        return url
+    shown = {"url": url, "consistency": "strict" if state.strict else "cached"}
+    return shown if ca_file is None else {**shown, "ca_file": str(ca_file)}
 
 
 def _server_tls(tls: TlsSettings) -> dict[str, Any]:

@@ -12,9 +12,16 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from gateway.settings.model import ListenAddress, TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings
+from gateway.settings.model import (
+    ListenAddress,
+    RedisSettings,
+    TargetSettings,
+    TcpAddress,
+    UnixAddress,
+    UnixTargetSettings,
+)
 from gateway.settings.problems import LATER, SpellingError
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
@@ -164,6 +171,44 @@ def parse_target(text: str) -> TargetSettings | UnixTargetSettings:
         raise SpellingError("names port 0")
     tls = scheme == "https"
     return TargetSettings(host, (443 if tls else 80) if port is None else port, tls)
+
+
+def parse_redis_url(text: str) -> RedisSettings:
+    """Return where a Redis server is: `redis[s]://[[user]:password@]host[:port][/database]`."""
+    scheme, _, rest = text.partition("://")
+    authority, _, path = rest.partition("/")
+    user, at, place = authority.rpartition("@")
+    if any(char in rest for char in "?#") or not (path == "" or re.fullmatch("[0-9]{1,5}", path)):
+        raise SpellingError("is not the URL of a Redis server", f"{scheme}://[user:password@]host:port/0")
+    host, port = _split_authority(place)
+    if port == 0:
+        raise SpellingError("names port 0")
+    name, colon, password = user.partition(":")
+    if at and (not colon or not password):
+        raise SpellingError("has no password before @", f"{scheme}://:password@host:port/0")
+    return RedisSettings(
+        host,
+        6379 if port is None else port,
+        int(path or 0),
+        unquote(name) or None,
+        unquote(password) or None,
+        tls=scheme == "rediss",
+    )
+
+
+def parse_origin(text: str) -> str:
+    """Return a web origin as browsers send it: `https://host[:port]`, lower-case, no path."""
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("http", "https") or text != text.lower() or any(char in rest for char in "/?#@*"):
+        raise SpellingError(
+            "is not an origin", "https://host or https://host:port in lower case, without a path"
+        )
+    _, port = _split_authority(rest)
+    if port is not None and (
+        port == (443 if scheme == "https" else 80) or str(port) != rest.rpartition(":")[2]
+    ):
+        raise SpellingError("is not how a browser writes this origin", "leave out the scheme's own port")
+    return text
 
 
 def parse_server_name(text: str) -> str:

@@ -7,6 +7,8 @@ records something returns, a crash loses nothing of it.
 
 from typing import Protocol
 
+from gateway.tokens.revocations import Revocations
+
 
 class StateUnavailableError(Exception):
     """The store cannot do what was asked; the message names it and what to look at."""
@@ -27,6 +29,16 @@ class ReplayGuard(Protocol):
         """
 
 
+class SharedCounters(Protocol):
+    """Counts of events, added up over all processes."""
+
+    async def count(self, key: str, window_s: float) -> tuple[int, float]:
+        """Count one event; return how many there were in this window, and in how many seconds it ends.
+
+        The window begins with the first event and is `window_s` long.
+        """
+
+
 class StateStore(ReplayGuard, Protocol):
     """Durable revocations. Every method may raise `StateUnavailableError`."""
 
@@ -42,11 +54,8 @@ class StateStore(ReplayGuard, Protocol):
         Returns only when the record is durable. It is kept for good: there is one for a client.
         """
 
-    async def load(self) -> list[tuple[str, int]]:
-        """Return every revocation that has not expired: `jti` and expiry in epoch seconds."""
-
-    async def load_clients(self) -> list[tuple[str, int]]:
-        """Return every client whose tokens were revoked together, and the last second that this holds for."""
+    async def follow(self, revocations: Revocations) -> None:
+        """Add everything that is recorded to `revocations`, and keep adding what others record."""
 
     async def check(self) -> None:
         """Return when the store would take a revocation now."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from gateway.state.interface import StateUnavailableError
+from gateway.tokens.revocations import Revocations
 
 MAX_USED = 1_000_000
 """Used keys that are remembered at once (about 150 octets each); beyond it nothing is let through."""
@@ -65,13 +66,8 @@ class MemoryStore(MemoryReplayGuard):
     async def revoke_client(self, client_id: str, issued_until: int) -> None:
         """Return at once."""
 
-    async def load(self) -> list[tuple[str, int]]:
-        """Return no revocations."""
-        return []
-
-    async def load_clients(self) -> list[tuple[str, int]]:
-        """Return no clients."""
-        return []
+    async def follow(self, revocations: Revocations) -> None:
+        """Return at once."""
 
     async def check(self) -> None:
         """Return at once."""

@@ -26,6 +26,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from gateway.state.interface import StateUnavailableError
+from gateway.tokens.revocations import Revocations
 
 MAX_WAITING = 10_000
 """Records that may wait for the disk; beyond it callers are told at once."""
@@ -123,8 +124,16 @@ class SqliteStore:
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         return await self._write(_USE, (digest, expires_at))
 
+    async def follow(self, revocations: Revocations) -> None:
+        """Add what is in the file; see `StateStore.follow`."""
+        now = self._clock()
+        for jti, expires_at in await self.load():
+            revocations.add(jti, expires_at, now=now)
+        for client_id, issued_until in await self.load_clients():
+            revocations.add_client(client_id, issued_until)
+
     async def load(self) -> list[tuple[str, int]]:
-        """Return the revocations that have not expired; see `StateStore.load`."""
+        """Return the `jti` and expiry of the revocations that have not expired."""
         now = self._clock()
         return await self._ask(
             lambda connection: connection.execute(
@@ -133,7 +142,7 @@ class SqliteStore:
         )
 
     async def load_clients(self) -> list[tuple[str, int]]:
-        """Return which clients lost what; see `StateStore.load_clients`."""
+        """Return each client that lost its tokens, and the last second of issue that is revoked."""
         return await self._ask(
             lambda connection: connection.execute("SELECT id, issued_until FROM revoked_clients").fetchall()
         )

@@ -12,16 +12,24 @@ Sources: RFC 7009 2.1 and 3.
 
 import heapq
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from gateway.tokens.claims import AccessToken
 
 _PRUNED_PER_ADDITION = 4
 
 
+class Freshness(Protocol):
+    """Says whether revocations that others made can be missing here."""
+
+    def holds(self) -> bool:
+        """Return whether every revocation that was answered is known."""
+
+
 class Revocations:
     """The `jti` of every revoked token that has not expired yet, and the clients that lost theirs."""
 
-    __slots__ = ("_by_expiry", "_clients", "_expiry", "generation")
+    __slots__ = ("_by_expiry", "_clients", "_expiry", "generation", "lease")
 
     def __init__(
         self, known: Iterable[tuple[str, int]] = (), clients: Iterable[tuple[str, int]] = ()
@@ -33,6 +41,8 @@ class Revocations:
             clients: Pairs of client and the last second of issue that is revoked.
         """
         self._clients: dict[str, int] = dict(clients)
+        self.lease: Freshness | None = None
+        """None where nothing can be missing, or where that is accepted for a while."""
         self._expiry: dict[str, int] = dict(known)
         self._by_expiry: list[tuple[int, str]] = [(expiry, jti) for jti, expiry in self._expiry.items()]
         heapq.heapify(self._by_expiry)
@@ -52,6 +62,11 @@ class Revocations:
             return True
         clients = self._clients
         return bool(clients) and token.issued_at <= clients.get(token.client_id, -1)
+
+    @property
+    def are_complete(self) -> bool:
+        """Return whether no revocation is missing that must be known."""
+        return self.lease is None or self.lease.holds()
 
     def client_revoked_until(self, client_id: str) -> int:
         """Return the last second of issue for which this client's tokens are revoked; -1 for none."""

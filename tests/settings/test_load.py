@@ -269,14 +269,12 @@ def test_keys_of_later_versions_are_errors(path: tuple[str, ...], problems_of: P
 
 
 def test_every_key_of_a_later_version_is_known() -> None:
-    assert len(UNAVAILABLE) == 10
+    assert len(UNAVAILABLE) == 8
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("state: redis://localhost", 'state: "redis://localhost" is not available in this version'),
-        ("state: {url: 'memory:'}", "state: the mapping form is not available in this version"),
         ("clients: {a: {grants: [token-exchange]}}", '"token-exchange" is not available in this version'),
         (
             "clients: {a: {auth_methods: [tls_client_auth]}}",

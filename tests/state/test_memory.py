@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.state.interface import ReplayGuard, StateUnavailableError
-from gateway.state.memory import MemoryReplayGuard
+from gateway.state.interface import ReplayGuard, StateStore, StateUnavailableError
+from gateway.state.memory import MemoryReplayGuard, MemoryStore
+from gateway.tokens.revocations import Revocations
 
 
 class Clock:
@@ -52,3 +53,16 @@ async def test_a_full_guard_lets_nothing_through_until_keys_expire() -> None:
     assert not await guard.first_use("one", 2_000)
     clock.now = 2_000.0
     assert await guard.first_use("three", 3_000)
+
+
+async def test_the_store_keeps_no_revocation() -> None:
+    store: StateStore = MemoryStore()
+    await store.revoke("a", 2**33)
+    await store.revoke_client("b", 5)
+    await store.check()
+    revocations = Revocations()
+    await store.follow(revocations)
+    assert (len(revocations), list(revocations.clients())) == (0, [])
+    assert await store.first_use("key", 2**33)
+    assert not await store.first_use("key", 2**33)
+    await store.close()

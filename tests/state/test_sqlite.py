@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state.interface import StateStore, StateUnavailableError
-from gateway.state.memory import MemoryStore
+from gateway.state.interface import StateUnavailableError
 from gateway.state.sqlite import open_sqlite
 
 NOW = 1_000.0
@@ -194,14 +193,6 @@ asyncio.run(main())
         return found
 
     assert asyncio.run(reopen()) >= {f"jti{n}" for n in range(last + 1)}
-
-
-async def test_memory_keeps_nothing() -> None:
-    store: StateStore = MemoryStore()
-    await store.revoke("a", 2**33)
-    await store.check()
-    assert await store.load() == []
-    await store.close()
 
 
 async def test_a_key_is_used_once_also_in_one_batch_and_after_reopening(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""Slow down whoever is wrong about secrets, and nobody else.
+
+Pure: the time is passed in. Failures are counted in windows, for one client from one
+peer and for all clients from one peer; a window begins with its first failure. When
+it is full, this peer is not listened to for this client (or for any) until the window
+ends: its next guess is not even compared. Another peer with the right secret is not
+touched by that, so nobody can lock a client out from afar. Unknown client ids count
+like known ones: the answers must not tell which exist.
+
+Where processes share a store, its count comes back with every failure (`learn`), so
+the limit holds for all of them together and a success costs nothing anywhere.
+
+The table is bounded. Who fills it to be forgotten fails more often than he may,
+because a peer has a count of its own.
+
+Sources: RFC 6749 2.3.1 (guard against brute force), RFC 6585 4 (429).
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.clients.assertions import AssertionReason
+from gateway.clients.authenticate import AuthReason
+from gateway.settings.model import Rate
+
+ENTRIES = 16_384
+CLIENTS_PER_PEER = 10
+"""A peer may fail this many times as often for all clients together as for one."""
+GUESSES: frozenset[str] = frozenset(
+    {AuthReason.UNKNOWN_CLIENT, AuthReason.WRONG_SECRET, AssertionReason.BAD_SIGNATURE}
+)
+"""The failures that are attempts to find a secret."""
+LONGEST_CLIENT_ID = 512
+"""Longer ones are cut for the count: no client has one."""
+
+
+@dataclass(slots=True)
+class _Window:
+    failures: int
+    ends: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One of the counts that a failure adds to."""
+
+    key: str
+    limit: int
+    window_s: float
+
+
+class FailureThrottle:
+    """The recent failures of client authentication. Not thread-safe: the event loop's own."""
+
+    __slots__ = ("_entries", "_windows")
+
+    def __init__(self, entries: int = ENTRIES) -> None:
+        """Remember at most `entries` windows."""
+        self._entries = entries
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def wait_s(self, peer: str, client_id: str | None, rate: Rate, monotonic_now: float) -> float:
+        """Return in how many seconds this peer may try again for this client; 0 for now."""
+        if not self._windows or not rate.requests:
+            return 0.0
+        return max(self._closed_s(counted, monotonic_now) for counted in counts(peer, client_id, rate))
+
+    def count(
+        self, peer: str, client_id: str | None, rate: Rate, monotonic_now: float
+    ) -> tuple[Counted, ...]:
+        """Count one failure; return what it was counted under, for a shared store."""
+        if not rate.requests:
+            return ()
+        counted = tuple(counts(peer, client_id, rate))
+        for item in counted:
+            window = self._windows.get(item.key)
+            if window is None or window.ends <= monotonic_now:
+                self._open(item.key, _Window(1, monotonic_now + item.window_s), monotonic_now)
+            else:
+                window.failures += 1
+        return counted
+
+    def learn(self, counted: Counted, failures: int, ends_in_s: float, monotonic_now: float) -> None:
+        """Take over how often all processes together counted this failure's like."""
+        window = self._windows.get(counted.key)
+        if window is None:
+            window = _Window(failures, monotonic_now + ends_in_s)
+            self._open(counted.key, window, monotonic_now)
+        elif failures > window.failures:
+            window.failures = failures
+            window.ends = monotonic_now + ends_in_s
+
+    def _closed_s(self, counted: Counted, monotonic_now: float) -> float:
+        window = self._windows.get(counted.key)
+        if window is None or window.failures < counted.limit:
+            return 0.0
+        return max(0.0, window.ends - monotonic_now)
+
+    def _open(self, key: str, window: _Window, monotonic_now: float) -> None:
+        self._windows.pop(key, None)
+        while self._windows:
+            oldest = next(iter(self._windows))
+            if self._windows[oldest].ends > monotonic_now and len(self._windows) < self._entries:
+                break
+            del self._windows[oldest]
+        self._windows[key] = window
+
+
+def counts(peer: str, client_id: str | None, rate: Rate) -> Iterator[Counted]:
+    """Yield what a failure of `peer` for `client_id` is counted under.
+
+    None: an assertion, which names the client only inside.
+    """
+    if client_id is not None:
+        yield Counted(f"{peer}\n{client_id[:LONGEST_CLIENT_ID]}", rate.requests, rate.per_s)
+    yield Counted(peer, rate.requests * CLIENTS_PER_PEER, rate.per_s)
