@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
+from gateway.tokens.roca import is_factorable
+
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """The signature algorithms that exist here; anything else is refused by name."""
 
@@ -183,6 +185,9 @@ def _check_strength(key: _PrivateKey | _PublicKey) -> None:
             raise UnusableKeyError(
                 f"it is an RSA key of {key.key_size} bits; use {MIN_RSA_BITS} to {MAX_RSA_BITS}"
             )
+        public = key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
+        if is_factorable(public.public_numbers().n):
+            raise UnusableKeyError("it was made by a broken generator (CVE-2017-15361); make another")
     elif isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):
             raise UnusableKeyError("its curve is not supported; use P-256")
