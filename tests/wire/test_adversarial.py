@@ -35,7 +35,8 @@ REQUESTS = 10_000 if SOAK else 600
 CALLERS = 64
 CONNECTIONS = 48
 """Fewer than callers: some wait for each other's."""
-TIMEOUT_S = 0.3
+TIMEOUT_S = 1.0
+"""Of an answer's head, and of silence in it: long enough for a machine that is busy with other things."""
 DEADLINE_S = 2 * TIMEOUT_S + 3 * SWEEP_INTERVAL_S + 5.0
 """By which every request is over: a retried one may wait twice; the rest is for a busy machine."""
 GROWTH_LIMIT_BYTES = 16 * 1024 * 1024
@@ -120,14 +121,14 @@ class Adversary(asyncio.Protocol):
                 write(b"HTTP/1.1 100 Continue\r\n\r\n" + counted + body)
             case "slow":
                 for piece in (counted[:5], counted[5:], body[:1], body[1:-1], body[-1:]):
-                    await asyncio.sleep(TIMEOUT_S / 20)
+                    await asyncio.sleep(0.015)
                     write(piece)
             case "then closes":
                 write(counted + body)
                 self._transport.close()
             case "then resets":
                 write(counted + body)
-                await asyncio.sleep(TIMEOUT_S / 10)  # a reset overtakes what was not read yet
+                await asyncio.sleep(0.03)  # a reset overtakes what was not read yet
                 self._hits_another(name)
                 self.reset()
             case "then closes later":
@@ -139,8 +140,8 @@ class Adversary(asyncio.Protocol):
                 write(counted + body)
                 await asyncio.sleep(self._upstream.chance.random() * 0.01)
                 self._poisoned = True
-                self._hits_another(name)
-                write(b"junk\r\n\r\n")
+                if self._last == name:  # else it would be in the midst of another's answer
+                    write(b"junk\r\n\r\n")
             case "silent in the head":
                 write(counted[:30])
             case "silent in the body":
@@ -292,11 +293,13 @@ class Outcomes:
         assert times <= (2 if method == b"GET" else 1), f"{name!r} ran {times} times"
         assert b"evil" not in received
         if answer is not None and answer.status == 200:
-            assert conduct in SOUND or conduct == "victim", f"{name!r} looked complete although the upstream was: {conduct}"
+            assert conduct in SOUND or conduct == "victim", (
+                f"{name!r} looked complete although the upstream was: {conduct}"
+            )
             assert (answer.one("X-Id"), answer.body) == (name.decode(), body_of(name))
             self.seen["answered"] += 1
             return
-        assert conduct not in SOUND, f"{name!r} failed although the upstream was: {conduct}"
+        assert conduct not in SOUND, f"{name!r} failed although the upstream was: {conduct}; {answer}"
         if answer is None:
             assert body_of(name).startswith(strip_chunks(received)), "of somebody else's answer"
             self.seen["cut"] += 1

@@ -84,9 +84,13 @@ FOUND = {
     "a trailer that Connection names ends here": b"POST"
     + HEAD
     + b"Connection: X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Hop: 1\r\nX-End: 2\r\n\r\n",
+    "white space behind a chunk size is no extension": b"POST"
+    + HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n"
+    + NEXT,
     "HTTP/1.0 without Host": b"GET /open/x HTTP/1.0\r\n\r\n",
 }
-"""Streams with which the gate was once wrong."""
+"""Streams with which the gate, or this comparison, was once wrong."""
 
 
 @pytest.mark.parametrize("name", FOUND)
