@@ -1,0 +1,62 @@
+"""Guess secrets at a running issuer, and let the right ones in."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.settings.model import LimitSettings, Rate
+from tests.issuer.conftest import EC_RING, SECRET, ServedIssuer, basic, make_settings
+
+FORM = {"grant_type": "client_credentials"}
+
+
+@pytest.fixture
+def limited(issuer: ServedIssuer) -> ServedIssuer:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    issuer.configure(settings, EC_RING)
+    return issuer
+
+
+async def ask(issuer: ServedIssuer, client_id: str, secret: str, path: str = "token") -> tuple[int, Any, Any]:
+    form = FORM if path == "token" else {"token": "x"}
+    headers = {"Authorization": basic(client_id, secret)}
+    async with issuer.http.post(f"{issuer.url}/oauth2/{path}", data=form, headers=headers) as answer:
+        return answer.status, answer.headers, await answer.json() if answer.content_length else None
+
+
+@pytest.mark.parametrize("client_id", ["reader", "no such client"])
+async def test_guesses_end_in_429(limited: ServedIssuer, client_id: str) -> None:
+    for _ in range(3):
+        status, headers, body = await ask(limited, client_id, "wrong")
+        assert (status, body["error"]) == (401, "invalid_client")
+        assert "Retry-After" not in headers
+    status, headers, body = await ask(limited, client_id, "wrong")
+    assert (status, body["error"], body["status"]) == (429, "temporarily_unavailable", 429)
+    assert 1 <= int(headers["Retry-After"]) <= 60
+    assert headers["Cache-Control"] == "no-store"
+    assert limited.observer.failures[-1] == ("client_secret_basic", "slowed_down")
+
+
+async def test_the_right_secret_is_not_compared_either(limited: ServedIssuer) -> None:
+    for _ in range(3):
+        await ask(limited, "reader", "wrong")
+    assert (await ask(limited, "reader", SECRET))[0] == 429
+    assert (await ask(limited, "writer", "writer-secret", "introspect"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["token", "introspect", "revoke"])
+async def test_every_endpoint_counts_and_heeds(limited: ServedIssuer, path: str) -> None:
+    for _ in range(3):
+        assert (await ask(limited, "reader", "wrong", path))[0] == 401
+    for other in ("token", "introspect", "revoke"):
+        assert (await ask(limited, "reader", SECRET, other))[0] == 429
+
+
+async def test_only_guesses_count(limited: ServedIssuer) -> None:
+    for _ in range(10):
+        assert (await ask(limited, "reader", SECRET))[0] == 200
+        assert (await ask(limited, "off", "s"))[0] == 401
+        async with limited.http.post(limited.url + "/oauth2/token", data=FORM) as answer:
+            assert answer.status == 401
+    assert (await ask(limited, "reader", SECRET))[0] == 200
