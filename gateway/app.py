@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         async def reload() -> ReloadResult:
             await watch.look()
+            await key_watch.look()
             await reload_certificates()
             result = _with_refusals(await live.reload(), live, endpoints)
             plane.key_sets.configure(live.snapshot.issuer.registry.remote_sources)
@@ -177,6 +179,10 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         watch = ContentWatch(lambda: live.watched, reload, since=now)
         await watch.begin()
+
+        # From now on, because the first start has just made a key in it.
+        key_watch = ContentWatch(lambda: (live.snapshot.settings.keys.directory,), reload, since=inf)
+        await key_watch.begin()
 
         async def reload_certificates() -> None:
             await certificate_watch.look()
@@ -211,6 +217,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             loop.create_task(_sweep(gate, state)),
             loop.create_task(reload_on_signal(signals, reload)),
             loop.create_task(watch.watch()),
+            loop.create_task(key_watch.watch()),
             loop.create_task(certificate_watch.watch()),
             loop.create_task(_give_back_memory(gate, listeners)),
             loop.create_task(plane.key_sets.refresh()),

@@ -28,4 +28,4 @@ def generate_command(path: Path, *, activate: bool) -> None:
     except KeyDirectoryError as error:
         raise CommandError(f"keys: {error}") from error
     click.echo(f"{key.kid}  {key.alg:5}  {key.state:8}  {key.path}")
-    click.echo("A running process uses it after `sidegate reload`.", err=True)
+    click.echo("A running process notices by itself; `sidegate reload` makes it look at once.", err=True)

@@ -237,7 +237,7 @@ def secret_hash() -> None:
 
 @main.group()
 def keys() -> None:
-    """Look after the key directory; a running process is told by `sidegate reload`."""
+    """Look after the key directory; a running process notices by itself."""
 
 
 @keys.command("list")
@@ -256,7 +256,7 @@ def keys_list(config: Path) -> None:
 
 @keys.command("generate")
 @configuration_option
-@click.option("--activate", is_flag=True, help="Sign with it from the next reload on.")
+@click.option("--activate", is_flag=True, help="Sign with it from now on.")
 @translate_errors
 def keys_generate(config: Path, activate: bool) -> None:
     """Make a key. It is published as `next` unless --activate, or it is the first.

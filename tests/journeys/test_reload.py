@@ -258,3 +258,14 @@ def key_files(appliance):
 def kid_of(token):
     head = token.partition(".")[0]
     return json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+
+
+def test_a_running_process_notices_a_new_key_by_itself(appliance):
+    (first,) = key_ids(appliance)
+
+    def make() -> None:
+        assert appliance.cli("keys", "generate").returncode == 0
+
+    assert appliance.reloaded_after(make)["applied"]
+    assert len(published(appliance)) == 2
+    assert kid_of(appliance.token()) == first
