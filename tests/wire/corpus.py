@@ -424,7 +424,8 @@ REFUSED = [
     # chunks
     *_sizes(
         "RFC 9112 7.1",
-        b" 3\r\n", b"\t3\r\n", b"3 \r\n", b"3\t\r\n", b"03h\r\n", b"0X3\r\n", b"0_3\r\n", b"3.\r\n", b"3,\r\n", b"3 3\r\n",
+        b" 3\r\n", b"\t3\r\n", b"3 \r\n", b"3\t\r\n",
+        b"03h\r\n", b"0X3\r\n", b"0_3\r\n", b"3.\r\n", b"3,\r\n", b"3 3\r\n",
         b"\x003\r\n", b"3\x00\r\n", b"g\r\n", b"\xd9\xa3\r\n", b"\r\n3\r\n", b"0000000000000003\r\n",
         b"fffffffffffffffff\r\n", b"10000000000000003\r\n", b"-0\r\n", b"+0\r\n", b"3\n", b"3\r", b"3\r\r\n",
         b"3\n\r", b"3\r\n\r\n", b"3\x0b\r\n", b";a\r\n", b"3: a\r\n", b"$3\r\n", b"ffffffffffffffff\r\n",
@@ -565,7 +566,7 @@ def _dropped(section: str, *lines: bytes, closes: bool = False) -> list[Forwarde
     """Return a row for each field that ends here."""
     return [
         _same(
-            f"{line.partition(chr(13).encode())[0].decode('latin-1')} ends here",
+            f"{_in_line(line.decode('latin-1'))} ends here",
             section,
             GET.replace(b"Host", line + b"\r\nHost"),
             closes=closes,
@@ -578,7 +579,7 @@ def _kept(section: str, *lines: bytes) -> list[Forwarded]:
     """Return a row for each field that arrives as it was sent."""
     return [
         Forwarded(
-            f"{line.decode('latin-1')} arrives",
+            f"{_in_line(line.decode('latin-1'))} arrives",
             section,
             GET.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n"),
             b"GET /open/x" + HOST + line + b"\r\n" + OURS + b"\r\n",
@@ -608,8 +609,8 @@ def _chunks(name: str, section: str, sent: bytes, arrives: bytes = b"3\r\nabc\r\
 
 FORWARDED = [
     *[
-        Forwarded(f"sound: {sent[:24].decode()}", "RFC 9112 3", sent, arrives)
-        for sent, arrives in ARRIVES.items()
+        Forwarded(f"sound request {number}", "RFC 9112 3", sent, arrives)
+        for number, (sent, arrives) in enumerate(ARRIVES.items())
     ],
     _same("one empty line in front", "RFC 9112 2.2", b"\r\n" + GET),
     _same("Host without a space", "RFC 9112 5", GET.replace(b": ", b":")),
