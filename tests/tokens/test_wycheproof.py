@@ -21,7 +21,7 @@ from gateway.tokens.keys import ALGORITHMS
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "wycheproof"
 SPOILED = frozenset({"signature-367", "signature-370"})
-"""Meant to hold padding, which got lost: their text is an exact, properly signed JWS without any.
+"""Meant to hold padding, which got lost: their text is that of the valid vector 357, without any.
 Looked at as signatures alone they verify, rightly; as tokens they are refused (no JSON)."""
 NAMES = ("json_web_signature_test.json", "json_web_key_test.json")
 
