@@ -889,7 +889,7 @@ def _status_lines(*lines: bytes) -> list[SpoiledAnswer]:
 def _answer_lines(section: str, *lines: bytes, whole: bytes = ANSWER) -> list[SpoiledAnswer]:
     return [
         SpoiledAnswer(
-            _in_line(f"the line {line.decode('latin-1')[:40]} in {whole[9:12].decode()}"),
+            _in_line(f"the line {line.decode('latin-1')[:40]} before {whole[-20:].decode()}"),
             section,
             whole,
             b"X-Kept",
