@@ -118,14 +118,19 @@ class Registry:
     grants: Grants
     scopes: frozenset[str]
     """Every scope that any audience offers."""
-    identities: Mapping[str, tuple[TrustedIdentity, ...]] = field(
+    identities: Mapping[tuple[str, str | None], tuple[TrustedIdentity, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    """By the issuer of their assertions."""
+    """By issuer and subject of their assertions; None stands for any subject."""
     remote_sources: tuple[RemoteKeySource, ...] = ()
     """Every key set that is fetched, each once."""
     decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
     """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
+
+    def find_identities(self, issuer: str, subject: str) -> tuple[TrustedIdentity, ...]:
+        """Return the identities that an assertion of this issuer and subject may be."""
+        named = self.identities.get((issuer, subject), ())
+        return named + self.identities.get((issuer, None), ())
 
     def find_authorization(self, client_id: str, audience: str) -> Authorization | None:
         """Return what `client_id` may ask for `audience`, or None for nothing."""
@@ -158,7 +163,7 @@ def compile_registry(settings: Settings) -> Registry:
     identities = tuple(_trusted_identities(settings.clients.values()))
     sources = [client.keys for client in clients.values()] + [identity.keys for identity in identities]
     return Registry(
-        identities=_by_issuer(identities),
+        identities=_by_name(identities),
         remote_sources=tuple(dict.fromkeys(s for s in sources if isinstance(s, RemoteKeySource))),
         clients=MappingProxyType(clients),
         nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
@@ -257,11 +262,13 @@ def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedId
             yield TrustedIdentity(client.id, entry, keys)
 
 
-def _by_issuer(identities: Iterable[TrustedIdentity]) -> Mapping[str, tuple[TrustedIdentity, ...]]:
-    found: dict[str, list[TrustedIdentity]] = {}
+def _by_name(
+    identities: Iterable[TrustedIdentity],
+) -> Mapping[tuple[str, str | None], tuple[TrustedIdentity, ...]]:
+    found: dict[tuple[str, str | None], list[TrustedIdentity]] = {}
     for identity in identities:
-        found.setdefault(identity.settings.issuer, []).append(identity)
-    return MappingProxyType({issuer: tuple(entries) for issuer, entries in found.items()})
+        found.setdefault((identity.settings.issuer, identity.settings.subject), []).append(identity)
+    return MappingProxyType({name: tuple(entries) for name, entries in found.items()})
 
 
 def _failure_costs(clients: Iterable[ClientSettings]) -> Counter[ScryptCost]:

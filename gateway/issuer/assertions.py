@@ -152,17 +152,17 @@ async def prove_identity(
         )
     trusting = [
         identity
-        for identity in snapshot.registry.identities.get(assertion.issuer, ())
-        if client_id in (None, identity.client_id) and identity.settings.subject in (None, assertion.subject)
+        for identity in snapshot.registry.find_identities(assertion.issuer, assertion.subject)
+        if client_id in (None, identity.client_id)
     ]
-    failure: AuthFailure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
+    failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
     proven: list[tuple[TrustedIdentity, AssertionRules]] = []
-    for identity, rules, problem in _judge(assertion, trusting, snapshot, caller.now):
-        checked = await _check_identity(assertion, identity, problem, context, caller)
-        if checked is None:
+    for identity, rules, problem in _choose(assertion, trusting, snapshot, caller.now):
+        refused = await _check_identity(assertion, identity, problem, context, caller)
+        if refused is None:
             proven.append((identity, rules))
         else:
-            failure = checked
+            failure = refused
     if not proven:
         return failure
     if len({identity.client_id for identity, _ in proven}) > 1:
@@ -174,18 +174,20 @@ async def prove_identity(
     return await _admit_identity(assertion, identity, rules, snapshot, context)
 
 
-def _judge(
+def _choose(
     assertion: Assertion, trusting: Iterable[TrustedIdentity], snapshot: IssuerSnapshot, now: float
 ) -> list[tuple[TrustedIdentity, AssertionRules, AssertionProblem | None]]:
-    """Return each identity with its rules and what the claims lack, those that lack nothing last.
+    """Return the identities that the claims fit, each with its rules; if there is none, the first.
 
-    The last failure is the one that is told, and an identity whose claims fit is the one meant.
+    That one is for telling a caller with a good signature what is wrong. Of many identities
+    that one issuer and condition could mean, only these are worth a signature check.
     """
     judged = []
     for identity in trusting:
         rules = _grant_rules(identity, snapshot)
         judged.append((identity, rules, check_claims(assertion, rules, now=now)))
-    return sorted(judged, key=lambda each: each[2] is None)
+    fitting = [each for each in judged if each[2] is None]
+    return fitting or judged[:1]
 
 
 async def _check_identity(
