@@ -47,6 +47,11 @@ bench: $(DEVELOPMENT) ## Measure the gate beside nginx and HAProxy (BENCH=--quic
 	@tools/require-commands nginx=nginx haproxy=haproxy wrk=wrk taskset=util-linux
 	@$(BIN)/python -m benchmarks.gate $(BENCH)
 
+.PHONY: bench-tokens
+bench-tokens: $(DEVELOPMENT) ## Measure the token endpoint beside node oidc-provider (from npm)
+	@tools/require-commands wrk=wrk taskset=util-linux node=nodejs npm=npm
+	@$(BIN)/python -m benchmarks.tokens_per_second $(BENCH)
+
 .PHONY: load
 load: $(DEVELOPMENT) ## Run the load tests for DURATION (default 60s)
 	@$(BIN)/python -m loadtests --duration $(DURATION)
