@@ -257,8 +257,9 @@ def _choose_keys(values: Values, node: Node, reading: Reading) -> tuple[str, Any
         if (value := values.pop(key, None)) is not None
     ]
     for key, _ in written[1:]:
-        at = node.members[key][0] if isinstance(node, MapNode) and key in node.members else node
-        reading.error(at, f"{written[0][0]} is given too", "write one of jwks, jwks_file and jwks_uri")
+        reading.error(
+            node, f"{written[0][0]} is given too", "write one of jwks, jwks_file and jwks_uri", below=key
+        )
     return written[0] if written else ("", None)
 
 

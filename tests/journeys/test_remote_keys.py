@@ -176,6 +176,22 @@ def test_invented_keys_cost_the_platform_little_and_honest_callers_nothing(
     assert len(platform.asked) - 3 <= allowed
 
 
+def test_a_peer_with_too_many_bad_tokens_causes_no_fetch(
+    make: Make, platform: Platform, wait_until: Callable[..., Any]
+) -> None:
+    more = "limits: {bad_tokens: {requests: 1, per: 1h}}"
+    process = make(policy=policy(platform), more=more).start()
+    wait_until(lambda: len(platform.asked) == 3, "the discovery and both key sets")
+    forger = make_key("ES256", "first")
+    for _ in range(2):
+        assert authenticate(process, platform, forger).status == 401
+    new = make_key("ES256", "second")
+    platform.keys.append(new)
+    assert authenticate(process, platform, new).status == 401
+    assert len(platform.asked) == 3
+    assert authenticate(process, platform, platform.keys[0]).status == 200
+
+
 def test_a_used_assertion_stays_used_after_kill_9(make: Make, platform: Platform) -> None:
     process = make(policy=policy(platform), state="sqlite:state.db").start()
     token = platform.token(platform.keys[0], aud=ours(process))
