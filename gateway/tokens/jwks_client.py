@@ -223,7 +223,7 @@ class _RemoteKeySet:
         if known is None:
             # Nothing to lose yet: but a source that just failed is not asked again by every caller.
             if self._fetch is not None or not self._failures or self._take_from_bucket():
-                await asyncio.shield(self.begin_fetch())
+                await self._wait_for_fetch()
             if self.keys is None:
                 raise KeysUnavailableError
             return self.keys
@@ -233,8 +233,12 @@ class _RemoteKeySet:
             return self._settle(kid)
         if self._fetch is None and not self._take_from_bucket():
             return self._settle(kid)
-        await asyncio.shield(self.begin_fetch())
+        await self._wait_for_fetch()
         return self._settle(kid)
+
+    async def _wait_for_fetch(self) -> None:
+        """Return when the fetch is over, also when it was given up; a caller that leaves does not end it."""
+        await asyncio.wait({self.begin_fetch()})
 
     def _settle(self, kid: str) -> KeySet:
         """Return the keys there are; raise when none is named `kid` and the source failed last time."""

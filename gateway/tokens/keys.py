@@ -30,6 +30,8 @@ SLOW_TO_SIGN = frozenset({"RS256", "PS256"})
 
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 16384
+MAX_RSA_EXPONENT = 2**32
+"""Larger ones are of no use, and make whoever publishes the key decide what a check costs us."""
 
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
@@ -186,7 +188,10 @@ def _check_strength(key: _PrivateKey | _PublicKey) -> None:
                 f"it is an RSA key of {key.key_size} bits; use {MIN_RSA_BITS} to {MAX_RSA_BITS}"
             )
         public = key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
-        if is_factorable(public.public_numbers().n):
+        numbers = public.public_numbers()
+        if numbers.e >= MAX_RSA_EXPONENT:
+            raise UnusableKeyError("its public exponent is too large; 65537 is usual")
+        if is_factorable(numbers.n):
             raise UnusableKeyError("it was made by a broken generator (CVE-2017-15361); make another")
     elif isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):

@@ -95,6 +95,8 @@ PASSED_OVER: dict[str, Any] = {
     "no y": without(OTHER, "y"),
     "x is no text": without(OTHER, x=1),
     "x is no base64url": without(OTHER, x="***"),
+    "a large exponent": without(RSA, kid="x", e="AQAAAAE"),
+    "an even exponent": without(RSA, kid="x", e="AQAC"),
     "exponent 1": without(RSA, kid="x", e="AQ"),
 }
 

@@ -317,6 +317,17 @@ async def test_a_failed_refresh_is_tried_again_ever_more_slowly(client: Client, 
     task.cancel()
 
 
+async def test_callers_do_not_fail_with_a_source_that_a_reload_drops(
+    client: Client, server: KeyServer
+) -> None:
+    server.hold = asyncio.Event()
+    caller = asyncio.create_task(client.find(at(server)))
+    await until(lambda: server.asked)
+    client.sets.configure([])
+    with pytest.raises(KeysUnavailableError):
+        await caller
+
+
 async def test_a_reload_keeps_what_is_known_and_drops_what_is_gone(client: Client, server: KeyServer) -> None:
     assert await client.find(at(server))
     client.sets.configure([at(server), RemoteKeySource("b", server.url + "/b")])
