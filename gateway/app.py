@@ -489,15 +489,17 @@ def _bound(listening: socket.socket) -> str:
     return str(TcpAddress(host, port))
 
 
-def _peer_finder(gate: Gate) -> Callable[[web.Request], PeerInfo]:
-    def peer_of(request: web.Request) -> PeerInfo:
+def _peer_finder(gate: Gate) -> Callable[[web.BaseRequest], PeerInfo]:
+    def peer_of(request: web.BaseRequest) -> PeerInfo:
         caller = gate.caller(request.headers.get("X-Sidegate-Connection", ""))
         if caller is None:
             return PeerInfo("", "http")
         # The gate passes this field on from trusted proxies only.
         forwarded = request.headers.getall("X-Forwarded-For", ())
-        values = [value.encode("utf-8", "surrogateescape") for value in forwarded]
-        address = forwarded_address(values, gate.is_trusted) or caller.address
+        address = caller.address
+        if forwarded:
+            values = [value.encode("utf-8", "surrogateescape") for value in forwarded]
+            address = forwarded_address(values, gate.is_trusted) or address
         return PeerInfo(address, caller.scheme, caller.certificate)
 
     return peer_of

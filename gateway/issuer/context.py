@@ -92,7 +92,7 @@ class SilentObserver:
         """Do nothing."""
 
 
-def peer_of_socket(request: web.Request) -> PeerInfo:
+def peer_of_socket(request: web.BaseRequest) -> PeerInfo:
     """Return the socket's own peer: right only where no data plane lies between."""
     return PeerInfo(request.remote or "", request.scheme)
 
@@ -130,7 +130,7 @@ class IssuerContext:
     """Adds up failures over all processes; None where there is only this one."""
     stopwatch: Callable[[], float] = time.monotonic
     """Monotonic seconds."""
-    peer_of: Callable[[web.Request], PeerInfo] = peer_of_socket
+    peer_of: Callable[[web.BaseRequest], PeerInfo] = peer_of_socket
     key_sets: KeyFinder = field(default_factory=lambda: RemoteKeySets(SilentObserver()))
     may_fetch_keys: Callable[[str], bool] = trust_peer
     """Returns whether this peer's unknown `kid` may cause a fetch."""

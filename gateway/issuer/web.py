@@ -1,6 +1,6 @@
-"""Serve the issuer as an aiohttp application.
+"""Serve the issuer with aiohttp.
 
-One catch-all route: which path is which endpoint comes from the current snapshot, so
+One handler for everything: which path is which endpoint comes from the current snapshot, so
 a reload can move endpoints, and every answer, errors included, is made here. The
 decisions are elsewhere and pure; here are sockets, the clock, the store and logs.
 
@@ -20,8 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.http import RawRequestMessage
 
 from gateway.clients.authenticate import (
     NO_METHOD,
@@ -86,23 +88,53 @@ class _Labels:
     result: str = ErrorCode.SERVER_ERROR.value
 
 
-def build_issuer(context: IssuerContext) -> web.Application:
+def build_issuer(context: IssuerContext) -> "Issuer":
     """Return the issuer; it opens and closes nothing that `context` holds."""
-    issuer = _Issuer(context)
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_route("*", "/{path:.*}", issuer.serve, expect_handler=_expect)
-    app.on_response_prepare.append(_finish_headers)
-    app.on_cleanup.append(issuer.close)
-    return app
+    return Issuer(context)
 
 
-def build_issuer_runner(app: web.Application) -> web.AppRunner:
-    """Return the runner for `app`: no access log (the data plane writes one), no signal handlers."""
-    return web.AppRunner(app, access_log=None, handle_signals=False)
+def build_issuer_runner(issuer: "Issuer") -> web.ServerRunner:
+    """Return the runner for `issuer`: no access log (the data plane writes one), no signal handlers."""
+    return _Runner(issuer)
 
 
-class _Issuer:
-    """The application's one handler and what it works with."""
+class _Request(web.BaseRequest):
+    """A request to the issuer: without an application there is no router, whose work would be wasted."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        _finish_headers(response)
+
+
+def _make_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> _Request:
+    loop = asyncio.get_running_loop()
+    return _Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+
+
+class _Runner(web.ServerRunner):
+    """Serves an issuer and closes it."""
+
+    __slots__ = ("_issuer",)
+
+    def __init__(self, issuer: "Issuer") -> None:
+        super().__init__(
+            web.Server(issuer.serve, request_factory=_make_request, access_log=None), handle_signals=False
+        )
+        self._issuer = issuer
+
+    async def cleanup(self) -> None:
+        """Stop serving, and end what the issuer began itself."""
+        await super().cleanup()
+        self._issuer.close()
+
+
+class Issuer:
+    """The one handler of every path, and what it works with."""
 
     __slots__ = ("_context", "_signer", "_throttle")
 
@@ -111,12 +143,17 @@ class _Issuer:
         self._signer = TokenSigner()
         self._throttle = FailureThrottle()
 
-    async def close(self, _app: web.Application) -> None:
+    def close(self) -> None:
+        """End the signer."""
         self._signer.close()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever goes wrong, the answer is our JSON."""
         try:
+            if hdrs.EXPECT in request.headers:
+                unmet = _meet_expectation(request)
+                if unmet is not None:
+                    return _error_response(unmet)
             answer = await self._answer(request)
         except (asyncio.CancelledError, ConnectionError):
             raise
@@ -125,7 +162,7 @@ class _Issuer:
             answer = answer_problem(_INTERNAL)
         return _error_response(answer) if isinstance(answer, ErrorAnswer) else answer
 
-    async def _answer(self, request: web.Request) -> web.Response | ErrorAnswer:
+    async def _answer(self, request: web.BaseRequest) -> web.Response | ErrorAnswer:
         snapshot = self._context.snapshot()
         match snapshot.endpoints.get(request.rel_url.raw_path):
             case None:
@@ -147,7 +184,7 @@ class _Issuer:
 
     # --- the three endpoints that take forms -------------------------------------
 
-    async def _token_for_pages(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response:
+    async def _token_for_pages(self, request: web.BaseRequest, snapshot: IssuerSnapshot) -> web.Response:
         """Answer the token endpoint, and tell browsers which pages may read the answer."""
         origins = snapshot.issuer.cors_origins
         origin = request.headers.getall(hdrs.ORIGIN, ())
@@ -160,7 +197,7 @@ class _Issuer:
         response.headers.update(answer_headers(origins, origin))
         return response
 
-    async def _token(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+    async def _token(self, request: web.BaseRequest, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
         started = time.perf_counter()
         labels = _Labels()
         try:
@@ -173,7 +210,7 @@ class _Issuer:
             )
 
     async def _issue(
-        self, request: web.Request, snapshot: IssuerSnapshot, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, labels: _Labels
     ) -> web.Response | ErrorAnswer:
         form = await _read_form(request)
         if isinstance(form, ErrorAnswer):
@@ -214,7 +251,9 @@ class _Issuer:
         self._context.observer.token_issued(client.id, grant.audience, grant_type, grant.lifetime_s)
         return _json_response(token_reply(raw, grant))
 
-    async def _introspect(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+    async def _introspect(
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot
+    ) -> web.Response | ErrorAnswer:
         asked = await self._read_token_request(request, snapshot)
         if isinstance(asked, ErrorAnswer):
             return asked
@@ -224,7 +263,7 @@ class _Issuer:
         body = introspect(asked.raw, asked.caller.client, snapshot, self._context.revocations, now=now)
         return _json_response(body)
 
-    async def _revoke(self, request: web.Request, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
+    async def _revoke(self, request: web.BaseRequest, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
         asked = await self._read_token_request(request, snapshot)
         if isinstance(asked, ErrorAnswer):
             return asked
@@ -244,7 +283,7 @@ class _Issuer:
     # --- steps they share ----------------------------------------------------------
 
     async def _read_token_request(
-        self, request: web.Request, snapshot: IssuerSnapshot
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot
     ) -> "_TokenRequest | ErrorAnswer":
         form = await _read_form(request)
         if isinstance(form, ErrorAnswer):
@@ -258,16 +297,20 @@ class _Issuer:
         return _TokenRequest(proven, token.encode())
 
     async def _authenticate(
-        self, request: web.Request, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, labels: _Labels
     ) -> ProvenClient | ErrorAnswer:
         presented = read_credentials(request.headers.getall(hdrs.AUTHORIZATION, ()), form.values)
         if isinstance(presented, AuthFailure):
             return self._refuse_client(request, presented, labels)
         labels.auth_method = presented.method
-        peer = peer_group(self._context.peer_of(request).address)
-        wait_s = self._throttle.wait_s(
-            peer, presented.client_id, snapshot.auth_failures, self._context.stopwatch()
-        )
+        wait_s = 0.0
+        if len(self._throttle):
+            wait_s = self._throttle.wait_s(
+                self._peer_group(request),
+                presented.client_id,
+                snapshot.auth_failures,
+                self._context.stopwatch(),
+            )
         if wait_s:
             self._context.observer.auth_failure(presented.method, _SLOWED_DOWN)
             return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=math.ceil(wait_s))
@@ -280,14 +323,16 @@ class _Issuer:
             return answer_problem(_BUSY)
         if isinstance(proven, AuthFailure):
             if proven.reason in GUESSES:
-                await self._count_failure(peer, presented.client_id, snapshot.auth_failures)
+                await self._count_failure(
+                    self._peer_group(request), presented.client_id, snapshot.auth_failures
+                )
             return self._refuse_client(request, proven, labels)
         labels.auth_method = proven.method
         labels.client = proven.client.id
         return proven
 
     async def _prove_by_grant(
-        self, request: web.Request, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, labels: _Labels
     ) -> ProvenClient | ErrorAnswer:
         """Return the client that the form's `assertion` may act as.
 
@@ -309,8 +354,11 @@ class _Issuer:
         labels.client = proven.client.id
         return proven
 
-    def _caller(self, request: web.Request) -> Caller:
+    def _caller(self, request: web.BaseRequest) -> Caller:
         return Caller(self._context.peer_of(request).address, self._context.clock())
+
+    def _peer_group(self, request: web.BaseRequest) -> str:
+        return peer_group(self._context.peer_of(request).address)
 
     async def _count_failure(self, peer: str, client_id: str | None, rate: Rate) -> None:
         """Count a guess here, and everywhere else if the processes share a store that answers."""
@@ -325,7 +373,7 @@ class _Issuer:
                 return
             self._throttle.learn(counted, failures, ends_in_s, stopwatch())
 
-    def _refuse_client(self, request: web.Request, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
+    def _refuse_client(self, request: web.BaseRequest, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
         if failure.method != GRANT_METHOD:
             labels.auth_method = failure.method
         self._context.observer.auth_failure(failure.method, failure.reason.value)
@@ -363,7 +411,7 @@ def _check_grant_type(form: Form, labels: _Labels) -> str | OAuthProblem:
     return grant_type
 
 
-async def _read_form(request: web.Request) -> Form | ErrorAnswer:
+async def _read_form(request: web.BaseRequest) -> Form | ErrorAnswer:
     """Return the request's form, or the answer to the first thing wrong with method, head or body."""
     if request.method != hdrs.METH_POST:
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "the method must be POST")
@@ -386,7 +434,7 @@ async def _read_form(request: web.Request) -> Form | ErrorAnswer:
     return answer_problem(form) if isinstance(form, OAuthProblem) else form
 
 
-async def _read_body(request: web.Request) -> bytes | ErrorAnswer:
+async def _read_body(request: web.BaseRequest) -> bytes | ErrorAnswer:
     too_large = OAuthProblem(ErrorCode.INVALID_REQUEST, f"the body is larger than {MAX_BODY_BYTES} bytes")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         return answer_problem(too_large, status=413)
@@ -402,7 +450,7 @@ async def _read_body(request: web.Request) -> bytes | ErrorAnswer:
 
 
 def _document(
-    request: web.Request, document: Document, headers: Mapping[str, str]
+    request: web.BaseRequest, document: Document, headers: Mapping[str, str]
 ) -> web.Response | ErrorAnswer:
     if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "the method must be GET or HEAD")
@@ -417,7 +465,7 @@ def _document(
     return web.Response(body=document.body, content_type="application/json", headers=headers)
 
 
-def _is_known(request: web.Request, etag: str) -> bool:
+def _is_known(request: web.BaseRequest, etag: str) -> bool:
     """Return whether `If-None-Match` names `etag` (RFC 9110 13.1.2: weak comparison)."""
     known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
     return any(item.strip(" \t").removeprefix("W/") in (etag, "*") for item in known.split(","))
@@ -436,17 +484,17 @@ def _error_response(answer: ErrorAnswer) -> web.Response:
     )
 
 
-async def _finish_headers(_request: web.Request, response: web.StreamResponse) -> None:
+def _finish_headers(response: web.StreamResponse) -> None:
     response.headers.popall(hdrs.SERVER, None)
     if isinstance(response, web.Response) and not response.body:
         response.headers.popall(hdrs.CONTENT_TYPE, None)
 
 
-async def _expect(request: web.Request) -> web.StreamResponse | None:
+def _meet_expectation(request: web.BaseRequest) -> ErrorAnswer | None:
     """Answer `Expect`: go on for 100-continue, our own 417 for anything else (RFC 9110 10.1.1)."""
     if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "Expect: only 100-continue is known")
-        return _error_response(answer_problem(problem, status=417))
+        return answer_problem(problem, status=417)
     transport = request.transport
     if transport is not None:
         transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
