@@ -61,7 +61,9 @@ class Revocations:
         if token.jti in self._expiry:
             return True
         clients = self._clients
-        return bool(clients) and token.issued_at <= clients.get(token.client_id, -1)
+        if not clients:
+            return False
+        return token.issued_at <= clients.get(token.client_id, -1)
 
     @property
     def are_complete(self) -> bool:

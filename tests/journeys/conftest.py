@@ -269,8 +269,8 @@ class Appliance:
         fields = {"grant_type": "client_credentials", **form}
         return call(self.port, "POST", "/oauth2/token", form=fields, basic=(client, f"{client}-secret"))
 
-    def post_form(self, target: str, form: Mapping[str, str]) -> Answer:
-        return call(self.port, "POST", target, form=form)
+    def post_form(self, target: str, form: Mapping[str, str], **more: Any) -> Answer:
+        return call(self.port, "POST", target, form=form, **more)
 
     def token(self, client: str = "caller", **form: str) -> str:
         form.setdefault("scope", "country.read")
