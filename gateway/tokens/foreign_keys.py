@@ -38,8 +38,9 @@ MAX_SET_BYTES = 512 * 1024
 MAX_KEYS = 256
 MAX_TRIED = 4
 """How many keys a token without `kid` may be tried with."""
+MAX_KID = 512
+"""Characters; a key with a longer name is not taken."""
 
-_MAX_KID = 512
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SIGNATURE_USES = ("sig", "jwt-svid")
@@ -130,8 +131,8 @@ def _read_key(member: object) -> ForeignKey:
     if not isinstance(member, Mapping):
         raise UnusableKeyError("it is not a JSON object")
     kid, kty = member.get("kid"), member.get("kty")
-    if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID):
-        raise UnusableKeyError(f"its kid is not a text of 1 to {_MAX_KID} characters")
+    if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
+        raise UnusableKeyError(f"its kid is not a text of 1 to {MAX_KID} characters")
     if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS:
         raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519")
     if not _PRIVATE_MEMBERS.isdisjoint(member):

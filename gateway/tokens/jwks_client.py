@@ -44,7 +44,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from gateway.settings.model import RemoteKeySource
-from gateway.tokens.foreign_keys import MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
 from gateway.tokens.jwt import JwtProblem, parse_json_object
 
 FETCH_TIMEOUT_S = 5.0
@@ -227,7 +227,7 @@ class _RemoteKeySet:
             if self.keys is None:
                 raise KeysUnavailableError
             return self.keys
-        if kid is None or known.find(kid, alg) is not KeyMiss.UNKNOWN_KEY:
+        if kid is None or len(kid) > MAX_KID or known.find(kid, alg) is not KeyMiss.UNKNOWN_KEY:
             return known
         if not may_fetch or self._was_missed(kid):
             return self._settle(kid)

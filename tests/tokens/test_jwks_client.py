@@ -137,6 +137,12 @@ async def test_misses_are_remembered_within_bounds(client: Client, server: KeySe
     assert len(known._misses) <= jwks_client.MISSES_KEPT
 
 
+async def test_a_name_that_no_key_can_have_causes_no_fetch(client: Client, server: KeyServer) -> None:
+    assert await client.find(at(server))
+    assert not await client.find(at(server), "k" * 513)
+    assert len(server.asked) == 1
+
+
 async def test_a_peer_that_may_not_fetch_does_not(client: Client, server: KeyServer) -> None:
     assert await client.find(at(server))
     server.keys = [NEW]
