@@ -9,6 +9,9 @@ import pytest
 TODAY = datetime.datetime.now(datetime.UTC).date()
 YESTERDAY = TODAY - datetime.timedelta(days=1)
 
+CALM = "limits: {loop_lag: 0}\n"
+"""A busy machine is no reason to refuse."""
+
 POLICY = f"""\
 clients:
   country-service: {{scopes: {{country.read: Read, country.write: Write}}}}
@@ -53,7 +56,7 @@ routes:
 
 @pytest.fixture
 def granting(make):
-    return make(policy=POLICY).start()
+    return make(policy=POLICY, more=CALM).start()
 
 
 def claims_of(answer):
@@ -147,7 +150,7 @@ def test_a_client_that_is_disabled_loses_its_live_tokens(granting):
 
 
 def test_scopes_may_be_an_array(make):
-    appliance = make(policy=POLICY)
+    appliance = make(policy=POLICY, more=CALM)
     text = appliance.main.read_text()
     appliance.main.write_text(text.replace("issuer: {url: ", "issuer: {scope_claim: array, url: "))
     appliance.start()

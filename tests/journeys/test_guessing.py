@@ -2,7 +2,7 @@
 
 GUESS = {"grant_type": "client_credentials", "client_id": "caller", "client_secret": "wrong"}
 RIGHT = {**GUESS, "client_secret": "caller-secret"}
-LIMITS = "limits: {auth_failures: {requests: 3, per: 10m}}\n"
+LIMITS = "limits: {auth_failures: {requests: 3, per: 10m}, loop_lag: 0}\n"
 
 
 def ask(appliance, form, *addresses):

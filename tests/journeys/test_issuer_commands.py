@@ -81,7 +81,7 @@ def test_what_goes_wrong_is_said_and_holds_no_secret(commanded):
 
 
 def test_everything_of_a_client_is_revoked_at_once_and_for_good(make, sidegate):
-    appliance = make(state="sqlite:state/sidegate.db").start()
+    appliance = make(state="sqlite:state/sidegate.db", more="limits: {loop_lag: 0}\n").start()
     appliance.command = sidegate
     tokens = [appliance.token(scope=scope) for scope in ("country.read", "country.read country.write")]
     done = run(appliance, "revoke", "--client", "caller")
