@@ -48,7 +48,7 @@ from gateway.settings.load import load
 from gateway.settings.model import ClientCertificate, Settings, TargetSettings
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
-from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, load_keys
+from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, NoKeysError, load_keys
 from gateway.tokens.revocations import Revocations
 
 _log = logging.getLogger(__name__)
@@ -249,6 +249,22 @@ def build_snapshot(
         raise SettingsError((problem,), watched=settings.watched) from error
     issuer = build_issuer_snapshot(settings, configuration.registry, keys.ring)
     return Snapshot(configuration, keys, issuer, generation, now)
+
+
+def key_problems(configuration: Configuration) -> tuple[Problem, ...]:
+    """Return what is wrong with the keys that are there, for `check`; none is made, and none need be."""
+    settings = configuration.settings
+    place = str(configuration.path)
+    try:
+        keys = load_keys(settings.keys.directory, settings.issuer.signing_algorithm, create=False)
+    except NoKeysError:
+        return ()  # the first start makes one
+    except KeyDirectoryError as error:
+        return (Problem(place, 1, 1, "keys.directory", str(error)),)
+    return tuple(
+        Problem(place, 1, 1, "keys.directory", warning, severity=Severity.WARNING)
+        for warning in keys.warnings
+    )
 
 
 def build_gate_snapshot(

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import click
 
-from gateway.live import Configuration, load_configuration, run_configured_tests
+from gateway.live import Configuration, key_problems, load_configuration, run_configured_tests
 from gateway.policy.policy_tests import PolicyTestOutcome
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.settings.show import effective
@@ -45,8 +45,9 @@ def check_configuration(path: Path, *, output: str, strict: bool) -> int:
     """Print every problem of the configuration at `path`; return the exit code."""
     problems: tuple[Problem, ...]
     try:
-        problems = read_configuration(path).warnings
-        failed = strict and bool(problems)
+        configuration = read_configuration(path)
+        problems = (*configuration.warnings, *key_problems(configuration))
+        failed = any(strict or problem.severity is Severity.ERROR for problem in problems)
     except SettingsError as error:
         problems = error.problems
         failed = True

@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from gateway.app import Running, StartError
@@ -13,6 +14,7 @@ from gateway.cli.failure import CommandError
 from gateway.demo.configuration import DemoConfiguration, demo_configuration
 from gateway.demo.country_service import serve_countries
 from gateway.demo.journey import print_journey, walk_journey
+from gateway.lifecycle import CLOCK_TICK_S
 
 
 def run_demo(*, port: int, admin_port: int, once: bool) -> int:
@@ -25,6 +27,8 @@ def run_demo(*, port: int, admin_port: int, once: bool) -> int:
     try:
         upstream_port = _free_port()
         configuration = demo_configuration(directory, port, admin_port, upstream_port)
+        # The process takes files that changed as it began to read for changed since: be older than that.
+        time.sleep(2 * CLOCK_TICK_S)
         walked: list[bool] = []
 
         async def beside(running: Running) -> None:

@@ -206,7 +206,11 @@ def test(config: Path, junit: Path | None) -> int:
 
 @main.group()
 def secret() -> None:
-    """Make client secrets and their stored forms."""
+    """Make client secrets and their stored forms.
+
+    \b
+    Example:  sidegate secret generate
+    """
 
 
 @secret.command("generate")
@@ -237,7 +241,11 @@ def secret_hash() -> None:
 
 @main.group()
 def keys() -> None:
-    """Look after the key directory; a running process notices by itself."""
+    """Look after the key directory; a running process notices by itself.
+
+    \b
+    Example:  sidegate keys list
+    """
 
 
 @keys.command("list")
@@ -432,7 +440,11 @@ def healthcheck(config: Path) -> int:
 
 @main.group("config")
 def config_group() -> None:
-    """Look at the configuration."""
+    """Look at the configuration.
+
+    \b
+    Example:  sidegate config show
+    """
 
 
 @config_group.command("show")

@@ -273,6 +273,8 @@ class Enforcer:
         route = location.route
         if route is None:
             return Verdict(location.refusal or Decision(Reason.INTERNAL))
+        if credentials.authorization_count > 1:  # whatever the route demands: two parsers may choose two
+            return _verdict(Decision(Reason.DUPLICATE_AUTHORIZATION, route), route)
         if route.access is _PUBLIC:
             return Verdict(decide(route, None, grants=self._grants, now=now), permits=True)
         raw = self._find_token(credentials)

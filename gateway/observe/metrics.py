@@ -41,6 +41,7 @@ _GRANT_LABELS = {
     "token-exchange": "token-exchange",
     "urn:ietf:params:oauth:grant-type:token-exchange": "token-exchange",
     "": families.NONE,
+    families.NONE: families.NONE,
 }
 _FAILED_RESULTS = frozenset({"server_error", "temporarily_unavailable"})
 _UPSTREAM_REASON = "upstream_"
@@ -321,13 +322,13 @@ class Metrics:
         """Count one answered token request.
 
         Args:
-            grant: As sent, or ""; unknown text becomes `_other_`.
+            grant: As sent, or ""; unknown text becomes `_OTHER`.
             auth_method: The method that was tried, or "".
             client: The client's id when it is known, else "": never unverified text.
             result: `ok` or the OAuth error code.
             duration_s: Seconds from the request until its answer.
         """
-        grant = _GRANT_LABELS.get(grant, families.OTHER)
+        grant = _GRANT_LABELS.get(grant, OTHER_METHOD)
         method = self._words.admit(auth_method)
         known = self._admit("client", client)
         self._token_requests[grant, method, known, self._words.admit(result)] += 1

@@ -77,6 +77,11 @@ class Relay:
     """The body as sent so far, when it could be sent again; None when it could not."""
     _connection: UpstreamConnection | None = None
     _target = ""
+    _has_begun = False
+    """A connection to the upstream was asked for."""
+    _waits_since = 0.0
+    """Monotonic seconds since which there is none; 0 when nothing is waited for."""
+    _waited_s = 0.0
     _sent_at = 0.0
     _connect_s = NOT_APPLICABLE
     _ttfb_s = NOT_APPLICABLE
@@ -165,7 +170,10 @@ class Relay:
     def begin(self) -> None:
         """Ask for a connection to the upstream."""
         assert self._plan is not None
+        self._has_begun = True
         self._plan.pool.acquire(self)
+        if self._connection is None and self._downstream.relay is self:
+            self._waits_since = perf_counter()
 
     def start(self, connection: UpstreamConnection) -> None:
         """Send the request on `connection`, with what is there of its body."""
@@ -176,6 +184,8 @@ class Relay:
         self._connection = connection
         self._target = connection.target.key
         self.attempts += 1
+        if self._waits_since:
+            self._end_wait()
         data = self._request_head()
         if self._pending:
             data = b"".join((data, *self._pending))
@@ -186,6 +196,11 @@ class Relay:
             self._await_answer(sent_at)
         else:
             self._downstream.connection_ready()
+
+    def _end_wait(self) -> None:
+        """Count the time until there was a connection, or until it was clear that there is none."""
+        self._waited_s += perf_counter() - self._waits_since
+        self._waits_since = 0.0
 
     def _await_answer(self, monotonic_now: float) -> None:
         """Start the clock of the answer's head: it runs from the request's last byte."""
@@ -481,6 +496,8 @@ class Relay:
         """Refuse: there is no connection to be had."""
         if self._downstream.relay is not self:
             return
+        if self._waits_since:
+            self._end_wait()
         refusal = refusal_for(Decision(reason, self.location.route))
         if reason is Reason.CIRCUIT_OPEN:
             retry_after = str(max(ceil(retry_after_s), 1)).encode("ascii")
@@ -604,13 +621,13 @@ class Relay:
                 request_id if head.traceparent is None else head.traceparent[3:35].decode("ascii"),
                 self._downstream.peer,
                 self._downstream.listener_name,
-                plan.name if plan is not None and self.attempts else "",
+                plan.name if plan is not None and self._has_begun else "",
                 self._target,
                 self.attempts,
                 self.request_bytes,
                 self.response_bytes,
                 duration_s,
-                duration_s - upstream_s if upstream_s > 0 else duration_s,
+                duration_s - self._waited_s - (max(0.0, upstream_s)),
                 self._decided_after_s,
                 self._connect_s,
                 self._ttfb_s,

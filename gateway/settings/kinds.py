@@ -293,7 +293,7 @@ class MapOf:
                 name = self.parse_key(key.text)
             except SpellingError as reason:
                 reading.refuse(key, reason)
-                continue
+                name = ""  # what stands below it is read all the same: all mistakes at once
             if section is None:
                 value = self.value.read(member, reading)
             else:
@@ -301,7 +301,7 @@ class MapOf:
                 value = section.make(
                     {**section.read_members(member, reading), self.attribute: name}, key, reading
                 )
-            if value is not UNREAD:
+            if value is not UNREAD and name:
                 values[name] = value
         return MappingProxyType(values)
 

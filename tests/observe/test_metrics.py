@@ -270,8 +270,8 @@ def test_a_route_that_returns_before_the_scrape_stays() -> None:
         ("urn:ietf:params:oauth:grant-type:jwt-bearer", "jwt-bearer"),
         ("urn:ietf:params:oauth:grant-type:token-exchange", "token-exchange"),
         ("", "_none_"),
-        ("password", "_other_"),
-        ('x"\n\\', "_other_"),
+        ("password", "_OTHER"),
+        ('x"\n\\', "_OTHER"),
     ],
 )
 def test_grants_are_a_closed_list(grant: str, label: str) -> None:
