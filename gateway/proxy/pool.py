@@ -15,6 +15,8 @@ Rules:
 * Who asks is told at once when there is nobody to ask: 503 `circuit_open` when nothing
   was tried (no target is healthy, or the circuit is open), 502 `upstream_connect` when
   every target was tried and refused.
+* What this machine lacks, such as descriptors, is held against no target: 503 `overloaded`
+  for that one request, which is not tried elsewhere.
 * State is keyed by target and survives a reload. A connection is retired, which means
   that it carries what it carries and is then closed, when a reload changes or removes
   its target, and when the target's name no longer leads to its address.
@@ -44,7 +46,7 @@ from gateway.proxy.health import (
     Ejection,
 )
 from gateway.proxy.prober import Prober
-from gateway.proxy.targets import Opener, describe_failure
+from gateway.proxy.targets import Opener, describe_failure, is_own_shortage
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.model import (
     Balance,
@@ -315,6 +317,7 @@ class UpstreamPool:
     async def _open(self, target: TargetState, waiter: Waiter) -> None:
         begun = self._stopwatch()
         connection: UpstreamConnection | None = None
+        is_ours = False
 
         def factory() -> UpstreamConnection:
             nonlocal connection
@@ -331,6 +334,7 @@ class UpstreamPool:
             if not isinstance(error, OSError):  # TimeoutError is one
                 _log.exception("opening a connection failed inside the gateway")
             detail = describe_failure(error)
+            is_ours = is_own_shortage(error)
         else:
             assert connection is not None
             if not connection.is_closed:
@@ -346,13 +350,19 @@ class UpstreamPool:
                 self._total -= 1  # it never stood; one that stood is uncounted when it is lost
         else:
             connection.close()
-        self.failed(target, detail)
+        if is_ours:
+            waiter.no_connection(Reason.OVERLOADED, detail)
+        else:
+            self.failed(target, detail)
+            self._try_elsewhere(waiter, target, detail)
+        self._serve_waiting()
+
+    def _try_elsewhere(self, waiter: Waiter, target: TargetState, detail: str) -> None:
         waiter.tried |= {target.key}
         if not self._untried(waiter):
             waiter.no_connection(Reason.UPSTREAM_CONNECT, detail)
         elif not self._serve(waiter):
             self._enqueue(waiter)
-        self._serve_waiting()
 
     def forget_waiter(self, waiter: Waiter) -> None:
         """Drop a waiting request whose caller is gone."""

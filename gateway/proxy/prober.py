@@ -2,7 +2,8 @@
 
 A check is one GET on a connection of its own, opened the way requests' connections are:
 a target that speaks TLS is verified by it, too. A final answer of 2xx or 3xx in time
-passes; anything else fails. The head alone decides; of the body a bounded part is read
+passes; anything else fails, but for what this machine lacks, such as descriptors: that
+says nothing of the target. The head alone decides; of the body a bounded part is read
 over, so that a server that is polite to its callers is not cut off in mid-sentence.
 
 What follows from an outcome is `gateway.proxy.health`. Checks are started by the sweep,
@@ -21,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.response import BadResponse, ResponseReader
-from gateway.proxy.targets import describe_failure
+from gateway.proxy.targets import describe_failure, is_own_shortage
 from gateway.settings.model import HealthCheckSettings
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Prober:
             self._report(target, False, "the health check took too long")
         except Exception as error:
             # The rescue point of a check: a target that cannot be asked is not well.
+            if is_own_shortage(error):
+                return  # what was known of it stands
             reason = str(error) if isinstance(error, _NotHttpError) else describe_failure(error)
             self._report(target, False, f"the health check failed: {reason}")
         else:

@@ -19,6 +19,7 @@ Sources: RFC 8305; RFC 9525 6 (service identity); RFC 9325 3.1.1 (protocol versi
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import socket
 import ssl
@@ -40,6 +41,9 @@ STALE_AFTER_S = 0.25
 """How long a new connection waits for a fresh answer when there is an old one."""
 NEXT_ADDRESS_AFTER_S = 0.25
 """RFC 8305 5: the Connection Attempt Delay."""
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Errors that say what this machine lacks: descriptors, memory, local ports."""
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 AskNames = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
@@ -305,6 +309,16 @@ def read_upstream_tls(settings: UpstreamTlsSettings) -> UpstreamTls:
     return UpstreamTls(context, settings.server_name, digest.hexdigest())
 
 
+def is_own_shortage(error: Exception) -> bool:
+    """Return whether a connection was not opened for want of something here: no word about the target."""
+    # The codes of a name's resolution are numbers of their own.
+    return (
+        isinstance(error, OSError)
+        and not isinstance(error, socket.gaierror | ssl.SSLError)
+        and error.errno in SHORTAGES
+    )
+
+
 def describe_failure(error: Exception) -> str:
     """Return why a connection could not be opened, for logs: no bytes of the other end."""
     match error:
@@ -316,6 +330,8 @@ def describe_failure(error: Exception) -> str:
             return "the TLS handshake failed"
         case socket.gaierror():
             return "the name was not resolved"
+        case _ if is_own_shortage(error):
+            return "the gateway itself is short of descriptors, memory or ports"
         case _:
             return "connecting failed"
 

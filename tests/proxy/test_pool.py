@@ -1,6 +1,8 @@
 """Show who gets which connection, in which order, and what happens to those that wait."""
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +13,25 @@ import uvloop
 from aiohappyeyeballs import AddrInfoType
 
 from gateway.policy.model import Reason
+from gateway.proxy.health import CircuitState
 from gateway.proxy.pool import IDLE_LIMIT_S, UpstreamPool
-from gateway.proxy.targets import NAME_TTL_S, Names, Opener, ProtocolFactory, SocketpairOpener, TcpOpener
+from gateway.proxy.targets import (
+    NAME_TTL_S,
+    SHORTAGES,
+    Names,
+    Opener,
+    ProtocolFactory,
+    SocketpairOpener,
+    TcpOpener,
+)
 from gateway.proxy.upstream import UpstreamConnection
-from gateway.settings.model import Balance, OutlierSettings, TargetSettings
+from gateway.settings.model import (
+    Balance,
+    CircuitBreakerSettings,
+    HealthCheckSettings,
+    OutlierSettings,
+    TargetSettings,
+)
 from tests.support.waiting import turns_of_the_loop, until
 
 
@@ -392,3 +409,56 @@ async def test_connections_to_an_address_that_the_name_lost_are_retired(make: Ma
     pool.release(busy)
     await until(lambda: busy.is_closed)
     server.close()
+
+
+class PoorOpener(DoorOpener):
+    """The way to a target for which this machine lacks something."""
+
+    lacks = 0
+
+    async def open(self, factory: ProtocolFactory) -> None:
+        if self.lacks:
+            raise OSError(self.lacks, os.strerror(self.lacks))
+        await super().open(factory)
+
+
+@pytest.mark.parametrize("lacks", sorted(SHORTAGES), ids=errno.errorcode.get)
+async def test_what_this_machine_lacks_is_held_against_no_target(make: Make, lacks: int) -> None:
+    openers = PoorOpener(), PoorOpener()
+    breaker = CircuitBreakerSettings(failure_ratio=0.1, window_s=10, minimum=1, open_s=5)
+    pool = make(
+        *openers,
+        max_connections=1,
+        outlier=OutlierSettings(consecutive_failures=1, ejection_s=10),
+        circuit_breaker=breaker,
+    )
+    openers[0].lacks = openers[1].lacks = lacks
+    requests = [Request() for _ in range(4)]
+    for request in requests:
+        pool.acquire(request)
+    await until(lambda: all(request.refused for request in requests))
+    assert [request.refused for request in requests] == [Reason.OVERLOADED] * 4
+    assert not any(request.tried for request in requests)  # one attempt each: no storm
+    assert dict(pool.targets_in_use()) == {"t0": True, "t1": True}
+    assert pool.circuit_state is CircuitState.CLOSED
+    assert pool.gauges == {"idle": 0, "active": 0, "waiting": 0}
+    openers[0].lacks = openers[1].lacks = 0
+    await start(pool)
+
+
+async def test_a_check_that_this_machine_could_not_make_says_nothing(make: Make, clock: Clock) -> None:
+    opener = PoorOpener()
+    pool = make(opener, health_check=HealthCheckSettings("/", unhealthy_after=1, timeout_s=5))
+    opener.lacks = errno.EMFILE
+    pool.sweep(clock.now)
+    await turns_of_the_loop()
+    assert dict(pool.targets_in_use()) == {"t0": True}
+    opener.lacks = errno.ECONNREFUSED
+    clock.now += 1000
+    pool.sweep(clock.now)
+    await until(lambda: not dict(pool.targets_in_use())["t0"])
+    opener.lacks = errno.EMFILE
+    clock.now += 1000
+    pool.sweep(clock.now)
+    await turns_of_the_loop()
+    assert dict(pool.targets_in_use()) == {"t0": False}  # no word for it either
