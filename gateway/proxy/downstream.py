@@ -84,6 +84,7 @@ class DownstreamConnection(asyncio.Protocol):
         "_arrived",
         "_asks_peer",
         "_begun_head",
+        "_believes",
         "_body",
         "_dropped_bytes",
         "_half_closed",
@@ -127,7 +128,8 @@ class DownstreamConnection(asyncio.Protocol):
         """The certificate that the caller proved to hold and that our authorities signed, in DER."""
         self.peer_group = ""
         """Under which limits per peer count it."""
-        self.is_trusted = believes
+        self._believes = believes
+        self.is_trusted = False
         """The peer is one of `trusted_proxies`."""
         self.forwarded_x_lines = b""
         """Our X-Forwarded-For line and X-Forwarded-Proto."""
@@ -177,6 +179,11 @@ class DownstreamConnection(asyncio.Protocol):
             return "upgraded"
         return "idle" if self.is_idle else "active"
 
+    def judge_peer(self) -> None:
+        """Believe the peer's forwarding fields, or no longer: `trusted_proxies` changed."""
+        self.is_trusted = self._believes and self.gate.is_trusted(self.peer)
+        self.own_lines.clear()
+
     # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -189,7 +196,7 @@ class DownstreamConnection(asyncio.Protocol):
             peername = transport.get_extra_info("peername")
             self.peer = peername[0] if isinstance(peername, tuple) else ""
         gate = self.gate
-        self.is_trusted = self.is_trusted and gate.is_trusted(self.peer)
+        self.is_trusted = self._believes and gate.is_trusted(self.peer)
         if self._listener.asks_certificate:
             tls = transport.get_extra_info("ssl_object")
             self.client_certificate = tls.getpeercert(binary_form=True)

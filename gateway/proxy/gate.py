@@ -130,6 +130,8 @@ class Gate:
         self.via_lines = tuple(b"Via: 1.%d %b\r\n" % (minor, self.pseudonym) for minor in (0, 1))
         self.via_and_request_id = self.via_lines[1] + b"X-Request-Id: "
         self._callers: dict[bytes, Caller] = {}
+        self._judged_by: tuple[IPv4Network | IPv6Network, ...] = ()
+        """The `trusted_proxies` that decided which peers of open connections are believed."""
         self._ids: list[bytes] = []
         # An id has to be unlike others, not hard to guess; the kernel's generator costs 2 µs for each.
         self._random = random.Random(secrets.randbits(256))  # noqa: S311
@@ -143,6 +145,10 @@ class Gate:
             self.reader = RequestReader(max_fields=snapshot.limits.header_count)
         self.snapshot = snapshot
         self.limits = snapshot.limits
+        if snapshot.trusted_networks != self._judged_by:
+            self._judged_by = snapshot.trusted_networks
+            for connection in self.connections:
+                connection.judge_peer()
         self.admission.forget_forwarded()
         self.longest_head_bytes = snapshot.limits.header_bytes or sys.maxsize
         for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:

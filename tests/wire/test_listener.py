@@ -18,7 +18,7 @@ import pytest
 
 from gateway.proxy.listener import open_sockets
 from gateway.settings.model import TcpAddress, UnixAddress
-from tests.support.appliance import Appliance
+from tests.support.appliance import Appliance, configuration
 from tests.support.caller import Caller
 from tests.support.certificates import Authority
 from tests.support.upstream import Upstream
@@ -101,6 +101,33 @@ async def test_forwarding_fields_are_believed_by_the_address_in_the_header(
     async with start(**settings) as appliance, appliance.connect() as caller:
         assert (await caller.ask(V1 + FORWARDING, to="GET")).status == 200
         assert forwarded_for(upstream) == "198.51.100.1, 203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("header", "proxied_by", "expected"),
+    [
+        (b"", {}, ["127.0.0.1", "198.51.100.1, 127.0.0.1", "127.0.0.1"]),
+        (V1, proxied(), ["203.0.113.7", "198.51.100.1, 203.0.113.7", "203.0.113.7"]),
+        (LOCAL, proxied(), ["127.0.0.1", "127.0.0.1", "127.0.0.1"]),  # never believed, whoever is trusted
+    ],
+)
+async def test_a_reload_decides_anew_whom_open_connections_believe(
+    start: Start,
+    upstream: Upstream,
+    header: bytes,
+    proxied_by: dict[str, Any],
+    expected: list[str],
+) -> None:
+    trusted_now: list[list[str]] = [["127.0.0.0/8", "203.0.113.0/24"], ["192.0.2.0/24"]]
+    async with start(**proxied_by) as appliance, appliance.connect() as caller:
+        assert (await caller.ask(header + FORWARDING, to="GET")).status == 200
+        seen = [forwarded_for(upstream)]
+        for trusted in trusted_now:
+            settings = {**proxied_by, "trusted_proxies": trusted}
+            await appliance.reload(configuration(**settings), targets={"country": [upstream.port]})
+            assert (await caller.ask(FORWARDING)).status == 200
+            seen.append(forwarded_for(upstream))
+    assert seen == expected
 
 
 @pytest.mark.parametrize(
