@@ -54,7 +54,14 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import SpellingError
 from gateway.settings.scalars import resolve_plain
-from gateway.settings.texts import choose_from, parse_file_text, parse_key_uri, parse_method, parse_redis_url
+from gateway.settings.texts import (
+    choose_from,
+    is_dropped_by_default,
+    parse_file_text,
+    parse_key_uri,
+    parse_method,
+    parse_redis_url,
+)
 
 Values = dict[str, Any]
 
@@ -192,6 +199,9 @@ def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSetti
         and not any(isinstance(target, TargetSettings) and target.tls for target in values["targets"])
     ):
         reading.warn(node, "tls has no effect: no target is https://")
+    for name in sorted(values.get("keep_headers", ())):
+        if not is_dropped_by_default(name):
+            reading.warn(node, f"keep_headers: {name} is forwarded anyway", "leave it out")
     if "balance" in values:
         values["balance"] = Balance(values["balance"])
     if "forwarded" in values:

@@ -987,7 +987,7 @@ ROUTE = Section(
             "upgrade",
             ListOf("list of protocols", Text("protocol", parse_protocol), into=frozenset),
             "Protocols that may be switched to, e.g. `[websocket]`; the field is dropped for all others. "
-            "Never `h2c`.",
+            "Never HTTP or TLS (`h2c`, `HTTP/2.0`, `TLS/1.0`).",
             "[]",
         ),
         Field(

@@ -26,6 +26,39 @@ from gateway.settings.problems import LATER, SpellingError
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
+_ENDS_HERE = "it is meant for Sidegate, not for what is behind it"
+_OWN_FRAMING = "Sidegate writes it from the body as it forwards it"
+_OWN_TRACE = "Sidegate checks the caller's and always sends one"
+_NEVER_KEPT = {
+    "connection": _ENDS_HERE,
+    "keep-alive": _ENDS_HERE,
+    "proxy-connection": _ENDS_HERE,
+    "proxy-authenticate": _ENDS_HERE,
+    "proxy-authorization": _ENDS_HERE,
+    "proxy-authentication-info": _ENDS_HERE,
+    "te": _ENDS_HERE,
+    "trailer": _ENDS_HERE,
+    "upgrade": "name the protocol in the route's `upgrade`",
+    "http2-settings": _ENDS_HERE,
+    "transfer-encoding": _OWN_FRAMING,
+    "content-length": _OWN_FRAMING,
+    "host": "it is always sent; the upstream's `host` replaces it",
+    "authorization": "use forward_token",
+    "max-forwards": "Sidegate decides upon it",
+    "x-request-id": _OWN_TRACE,
+    "traceparent": _OWN_TRACE,
+}
+"""Fields of which nothing decides whether they are kept, with what to do instead."""
+_OVERRIDES = frozenset(
+    {
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-original-uri",
+        "x-rewrite-url",
+    }
+)
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -107,22 +140,36 @@ def parse_protocol(text: str) -> str:
     """Return the lower-case name of a protocol that a route may switch to (RFC 9110 7.8)."""
     if not _PROTOCOL.match(text):
         raise SpellingError("is not a protocol name", "for example websocket")
-    if text.lower() in ("h2c", "http", "tls"):
-        # HTTP/2 in a tunnel would carry requests that nobody judged.
+    name = text.lower().partition("/")[0]
+    if name in ("h2", "h2c", "h3", "http", "https", "tls"):
+        # Any HTTP in a tunnel, in whatever version or cipher, would carry requests that nobody judged.
         raise SpellingError("can never be switched to", "requests inside it would pass unjudged")
     return text.lower()
 
 
 def parse_kept_header(text: str) -> str:
-    """Return the lower-case name of a field to keep; the identity fields can never be kept."""
+    """Return the lower-case name of a field to keep, unless no setting could keep it."""
     if not _TOKEN.match(text):
         raise SpellingError("is not a field name")
-    spelling = re.sub(r"[^a-z0-9]", "-", text.lower())
-    if spelling.startswith(("x-auth-", "x-sidegate-")):
+    name = text.lower()
+    if (_spelled_alike(name) + "-").startswith(("x-auth-", "x-sidegate-")):
         raise SpellingError(
             "can never be kept", "X-Auth-* and X-Sidegate-* are Sidegate's own words to the upstream"
         )
-    return text.lower()
+    if name in _NEVER_KEPT:
+        raise SpellingError("can never be kept", _NEVER_KEPT[name])
+    return name
+
+
+def is_dropped_by_default(field_name: str) -> bool:
+    """Return whether a caller's field of this lower-case name reaches the upstream only when it is kept."""
+    alike = _spelled_alike(field_name)
+    return "_" in field_name or alike in _OVERRIDES or alike.startswith("x-forwarded") or alike == "forwarded"
+
+
+def _spelled_alike(field_name: str) -> str:
+    """Return what CGI-like servers cannot tell `field_name` from."""
+    return re.sub(r"[^a-z0-9]+", "-", field_name).strip("-")
 
 
 def parse_variable(text: str) -> str:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.http1.forwarding import ForwardingRules, forwardable_fields
+from gateway.http1.grammar import HOP_BY_HOP
+from gateway.http1.request import BadRequest, RequestReader
 from gateway.settings import texts
 from gateway.settings.model import TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings
 from gateway.settings.problems import SpellingError
@@ -16,6 +19,9 @@ ACCEPTED = [
     (texts.parse_scope, "country.read:x/y", "country.read:x/y"),
     (texts.parse_method, "PROPFIND", "PROPFIND"),
     (texts.parse_kept_header, "X_Legacy", "x_legacy"),
+    (texts.parse_kept_header, "X-Original-URL", "x-original-url"),
+    (texts.parse_protocol, "WebSocket", "websocket"),
+    (texts.parse_protocol, "h2o/1", "h2o/1"),
     (texts.parse_address, "127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
     (texts.parse_address, "[::1]:0", TcpAddress("::1", 0)),
     (texts.parse_address, "localhost:65535", TcpAddress("localhost", 65535)),
@@ -53,7 +59,13 @@ REFUSED = [
     (texts.parse_client_id, ["", "a\nb", "ä", " a", "a ", "a\x7f", "x" * 513]),
     (texts.parse_scope, ["", "a b", 'a"b', "a\\b", "é", "a\n"]),
     (texts.parse_method, ["", "get", "CONNECT", "TRACE", "GET /", "GÉT", "GET\n"]),
-    (texts.parse_kept_header, ["X-Auth-Client-Id", "x_auth_scope", "X_Sidegate_Peer", "a b", "a:b", ""]),
+    (texts.parse_kept_header, ["X-Auth-Client-Id", "x_auth_scope", "X_Sidegate_Peer", "_X__Auth_Sub"]),
+    (
+        texts.parse_kept_header,
+        ["a b", "a:b", "", "Connection", "HOST", "Content-Length", "Transfer-Encoding"],
+    ),
+    (texts.parse_kept_header, ["Authorization", "X-Request-Id", "traceparent", "TE", "Upgrade"]),
+    (texts.parse_protocol, ["h2", "H2C", "http", "HTTP/2.0", "http/3", "https", "TLS/1.0", "tls", "a b", ""]),
     (
         texts.parse_address,
         [
@@ -139,3 +151,36 @@ def test_loopback_hosts() -> None:
     outside = ["0.0.0.0", "::", "localhost.example.com", "10.0.0.1", "", "128.0.0.1"]
     assert all(map(texts.is_loopback, inside))
     assert not any(map(texts.is_loopback, outside))
+
+
+FIELD_NAMES = [
+    *sorted(name.decode() for name in HOP_BY_HOP),
+    *("host", "max-forwards", "content-length", "x-request-id", "traceparent", "authorization"),
+    *("accept", "cookie", "via", "x-custom", "x-http-method-override", "x-original-url", "x.rewrite.url"),
+    *("x-forwarded-for", "x-forwarded", "forwarded", "x_custom", "-x-auth-a", "x-authentic", "x-auth"),
+]
+
+
+@pytest.mark.parametrize("name", FIELD_NAMES)
+def test_what_is_said_of_a_kept_field_is_what_the_gateway_does(name: str) -> None:
+    def arrives(*kept: bytes) -> bool:
+        rules = ForwardingRules(
+            keep_headers=frozenset(kept),
+            forward_token=False,
+            host=b"u",
+            forwarded_x=False,
+            trusted_peer=False,
+        )
+        fields = f"{name}: 0\r\n" if name == "host" else f"Host: a\r\n{name}: 0\r\n"
+        head = RequestReader(max_fields=9).read(f"GET / HTTP/1.1\r\n{fields}\r\n".encode())
+        if isinstance(head, BadRequest):
+            return False
+        return f"\r\n{name}: 0".encode() in b"\r\n" + forwardable_fields(head.block, rules)
+
+    try:
+        kept = texts.parse_kept_header(name)
+    except SpellingError:
+        assert not arrives(name.encode())
+    else:
+        assert arrives(kept.encode())
+        assert texts.is_dropped_by_default(kept) is not arrives()
