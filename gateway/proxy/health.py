@@ -8,7 +8,8 @@ Three small machines, none of which does I/O or reads a clock:
   a while. When it comes back it is on trial: the next failure leaves it out again, for
   twice as long each time, up to `EJECTION_CAP` times the first. One success forgives all.
 * `CircuitBreaker`: an upstream that fails too large a share of its requests is not asked
-  for a while, then by one request at a time, whose outcome decides.
+  for a while, then by one request at a time, whose outcome decides. Each request has
+  the ticket of the time when it was let in: outcomes of earlier times are no news.
 
 What counts as a failure is decided where it is seen (`gateway.proxy.pool`); that the
 last target is never left out, too.
@@ -118,11 +119,22 @@ class CircuitState(StrEnum):
 class CircuitBreaker:
     """What an upstream's requests say of it as a whole."""
 
-    __slots__ = ("_bucket", "_failures", "_opens_until", "_probe_until", "_requests", "settings", "state")
+    __slots__ = (
+        "_bucket",
+        "_failures",
+        "_opens_until",
+        "_probe_until",
+        "_requests",
+        "settings",
+        "state",
+        "ticket",
+    )
 
     def __init__(self, settings: CircuitBreakerSettings) -> None:
         self.settings = settings
         self.state = CircuitState.CLOSED
+        self.ticket = 1
+        """Whoever is let in now has it; a new one with each change of state and each probe."""
         self._bucket = 0
         """The number of the newest bucket: time divided by the length of one."""
         self._requests = [0] * BUCKETS
@@ -131,7 +143,7 @@ class CircuitBreaker:
         self._probe_until = 0.0
 
     def permits(self, monotonic_now: float) -> bool:
-        """Return whether a request may be sent now. Half open, a True is the one probe's."""
+        """Return whether a request may be sent now, with `ticket`. Half open, a True is the one probe's."""
         if self.state is CircuitState.CLOSED:
             return True
         if self.state is CircuitState.OPEN:
@@ -142,19 +154,23 @@ class CircuitBreaker:
             return False
         # A probe whose caller left never reports: after a while the next one may try.
         self._probe_until = monotonic_now + self.settings.open_s
+        self.ticket += 1
         return True
 
-    def record(self, succeeded: bool, monotonic_now: float) -> bool:
-        """Take the outcome of one attempt; return whether the state changed by it.
+    def withdraw(self, ticket: int) -> None:
+        """Let the next request be the probe when the one with this ticket was, and could not be sent."""
+        if self.state is CircuitState.HALF_OPEN and ticket == self.ticket:
+            self._probe_until = 0.0
 
-        While open, outcomes of requests that were sent before are no news.
-        """
-        if self.state is CircuitState.OPEN:
+    def record(self, succeeded: bool, monotonic_now: float, ticket: int) -> bool:
+        """Take the outcome of the attempt with `ticket`; return whether the state changed by it."""
+        if self.state is CircuitState.OPEN or ticket != self.ticket:
             return False
         if self.state is CircuitState.HALF_OPEN:
             if succeeded:
                 self._clear()
                 self.state = CircuitState.CLOSED
+                self.ticket += 1
             else:
                 self._open(monotonic_now)
             return True
@@ -179,6 +195,7 @@ class CircuitBreaker:
 
     def _open(self, monotonic_now: float) -> None:
         self.state = CircuitState.OPEN
+        self.ticket += 1
         self._opens_until = monotonic_now + self.settings.open_s
         self._clear()
 

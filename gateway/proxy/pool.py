@@ -143,6 +143,8 @@ class UpstreamPool:
         self._queue_timeout_s = 0.0
         self._outlier = OutlierSettings()
         self._breaker: CircuitBreaker | None = None
+        self._tickets: dict[UpstreamConnection, int] = {}
+        """With a circuit breaker: whose outcome the outcome on a connection is."""
         self._prober: Prober | None = None
         self._turn = 0
         self._total = 0
@@ -198,8 +200,10 @@ class UpstreamPool:
         self._outlier = outlier
         if circuit_breaker is None:
             self._breaker = None
+            self._tickets.clear()
         elif self._breaker is None or self._breaker.settings != circuit_breaker:
             self._breaker = CircuitBreaker(circuit_breaker)
+            self._tickets.clear()
         if health_check is None:
             if self._prober is not None:
                 self._prober.close()
@@ -233,8 +237,13 @@ class UpstreamPool:
         )
         return False
 
-    def _serve(self, waiter: Waiter) -> bool:
-        """Start `waiter`, begin to open a connection for it, or refuse it; False when it must wait."""
+    def _serve(self, waiter: Waiter, ticket: int = 0) -> bool:
+        """Start `waiter`, begin to open a connection for it, or refuse it; False when it must wait.
+
+        Its ticket is the breaker's, unless it has an earlier one: who waits was let in lately.
+        """
+        if self._breaker is not None and not ticket:
+            ticket = self._breaker.ticket
         targets = self._eligible
         if waiter.tried or waiter.avoided:
             targets = self._untried(waiter)
@@ -244,18 +253,18 @@ class UpstreamPool:
         self._turn += 1
         target = targets[choose_target(targets, self._balance, self._turn)]
         if not waiter.wants_fresh:
-            if target.idle and self._start_on_idle(target, waiter):
+            if target.idle and self._start_on_idle(target, waiter, ticket):
                 return True
             if self._is_full:
                 # Rather another target's idle connection than to close it for a new one.
                 for other in targets:
-                    if other.idle and self._start_on_idle(other, waiter):
+                    if other.idle and self._start_on_idle(other, waiter, ticket):
                         return True
         if self._is_full and not self._make_room():
             return False
         self._total += 1
         target.active += 1
-        task = asyncio.get_running_loop().create_task(self._open(target, waiter))
+        task = asyncio.get_running_loop().create_task(self._open(target, waiter, ticket))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         waiter.must_wait()
@@ -283,7 +292,7 @@ class UpstreamPool:
             retry_after_s = 1.0 if self._prober is None else self._prober.settings.interval_s
             waiter.no_connection(Reason.CIRCUIT_OPEN, "no target is healthy", retry_after_s)
 
-    def _start_on_idle(self, target: TargetState, waiter: Waiter) -> bool:
+    def _start_on_idle(self, target: TargetState, waiter: Waiter, ticket: int) -> bool:
         """Start `waiter` on the idle connection that was used last, if one is still good."""
         while target.idle:
             connection = target.idle.pop()
@@ -291,6 +300,8 @@ class UpstreamPool:
                 connection.close()
                 continue
             target.active += 1
+            if ticket:
+                self._tickets[connection] = ticket
             waiter.start(connection)
             return True
         return False
@@ -314,7 +325,7 @@ class UpstreamPool:
         self._waiters.append(waiter)
         waiter.must_wait()
 
-    async def _open(self, target: TargetState, waiter: Waiter) -> None:
+    async def _open(self, target: TargetState, waiter: Waiter, ticket: int) -> None:
         begun = self._stopwatch()
         connection: UpstreamConnection | None = None
         is_ours = False
@@ -341,6 +352,8 @@ class UpstreamPool:
                 if target.opener is not opener or target not in self._targets:
                     connection.is_retired = True
                 waiter.connect_took(self._stopwatch() - begun)
+                if ticket:
+                    self._tickets[connection] = ticket
                 waiter.start(connection)
                 return
             detail = "the connection was closed at once"
@@ -351,17 +364,19 @@ class UpstreamPool:
         else:
             connection.close()
         if is_ours:
+            if self._breaker is not None:
+                self._breaker.withdraw(ticket)
             waiter.no_connection(Reason.OVERLOADED, detail)
         else:
-            self.failed(target, detail)
-            self._try_elsewhere(waiter, target, detail)
+            self._failed(target, detail, ticket)
+            self._try_elsewhere(waiter, target, detail, ticket)
         self._serve_waiting()
 
-    def _try_elsewhere(self, waiter: Waiter, target: TargetState, detail: str) -> None:
+    def _try_elsewhere(self, waiter: Waiter, target: TargetState, detail: str, ticket: int) -> None:
         waiter.tried |= {target.key}
         if not self._untried(waiter):
             waiter.no_connection(Reason.UPSTREAM_CONNECT, detail)
-        elif not self._serve(waiter):
+        elif not self._serve(waiter, ticket):
             self._enqueue(waiter)
 
     def forget_waiter(self, waiter: Waiter) -> None:
@@ -419,21 +434,30 @@ class UpstreamPool:
 
     # --- judging targets
 
-    def answered(self, target: TargetState, status: int) -> None:
+    def answered(
+        self, target: TargetState, status: int, connection: UpstreamConnection | None = None
+    ) -> None:
         """Take the status of an answer; called when the target is watched or the status is 5xx."""
         if status in GATEWAY_ERRORS:
-            self.failed(target, f"answered {status}")
+            self.failed(target, f"answered {status}", connection)
             return
         if not target.ejection.is_spotless:
             target.ejection.succeeded()
         target.is_watched = self._breaker is not None or not target.ejection.is_spotless
         if self._breaker is not None:
-            self._count_attempt(self._breaker, succeeded=True)
+            self._count_attempt(self._breaker, self._ticket_of(connection), succeeded=True)
 
-    def failed(self, target: TargetState, detail: str) -> None:
-        """Count a failure of a target: it did not accept, broke off, was silent, or said so itself."""
+    def failed(self, target: TargetState, detail: str, connection: UpstreamConnection | None = None) -> None:
+        """Count a failure of a target: it broke off, was silent, or said so itself."""
+        self._failed(target, detail, self._ticket_of(connection))
+
+    def _ticket_of(self, connection: UpstreamConnection | None) -> int:
+        """Return the ticket of the request on a connection; 0 when nobody knows."""
+        return 0 if connection is None else self._tickets.get(connection, 0)
+
+    def _failed(self, target: TargetState, detail: str, ticket: int) -> None:
         if self._breaker is not None:
-            self._count_attempt(self._breaker, succeeded=False)
+            self._count_attempt(self._breaker, ticket, succeeded=False)
         target.is_watched = True
         if target.ejection.failed(self._outlier) and self._has_other(target):
             ejection_s = target.ejection.begin(self._outlier, self._stopwatch())
@@ -449,9 +473,9 @@ class UpstreamPool:
     def _has_other(self, target: TargetState) -> bool:
         return any(other is not target for other in self._eligible)
 
-    def _count_attempt(self, breaker: CircuitBreaker, *, succeeded: bool) -> None:
+    def _count_attempt(self, breaker: CircuitBreaker, ticket: int, *, succeeded: bool) -> None:
         now = self._stopwatch()
-        if not breaker.record(succeeded, now):
+        if not breaker.record(succeeded, now, ticket or breaker.ticket):
             return
         _log.warning("upstream %s: the circuit is %s", self.name, breaker.state)
         if breaker.state is CircuitState.OPEN:
@@ -483,6 +507,9 @@ class UpstreamPool:
         """Act on what is due: who has waited too long, what has been idle or left out long enough."""
         while self._waiters and self._waiters[0].wait_deadline <= monotonic_now:
             self._waiters.popleft().no_connection(Reason.OVERLOADED, "waited too long for a connection")
+        if self._tickets:
+            # Not when they are lost: the failure of a lost connection is told after that.
+            self._tickets = {held: ticket for held, ticket in self._tickets.items() if not held.is_closed}
         returned = False
         for target in self._targets:
             while target.idle and target.idle[0].idle_since + IDLE_LIMIT_S <= monotonic_now:

@@ -101,7 +101,7 @@ BREAKER = CircuitBreakerSettings(failure_ratio=0.5, window_s=10, minimum=4, open
 
 def _record(breaker: CircuitBreaker, outcomes: str, now: float) -> None:
     for outcome in outcomes:
-        breaker.record(outcome == "+", now)
+        breaker.record(outcome == "+", now, breaker.ticket)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_open_circuit_lets_one_request_try() -> None:
     assert breaker.permits(1005.0)
     assert breaker.state is CircuitState.HALF_OPEN
     assert not any(breaker.permits(1005.0 + tenth / 10) for tenth in range(50))
-    assert breaker.record(True, 1006.0)
+    assert breaker.record(True, 1006.0, breaker.ticket)
     assert breaker.state is CircuitState.CLOSED
     assert breaker.permits(1006.0)
 
@@ -147,7 +147,7 @@ def test_a_failed_try_opens_it_again() -> None:
     breaker = CircuitBreaker(BREAKER)
     _record(breaker, "----", 1000.0)
     assert breaker.permits(1005.0)
-    assert breaker.record(False, 1006.0)
+    assert breaker.record(False, 1006.0, breaker.ticket)
     assert not breaker.permits(1010.9)
     assert breaker.permits(1011.0)
 
@@ -163,9 +163,37 @@ def test_a_try_that_never_reports_does_not_keep_the_circuit_open_for_good() -> N
 def test_news_of_older_requests_is_none_while_open() -> None:
     breaker = CircuitBreaker(BREAKER)
     _record(breaker, "----", 1000.0)
-    assert not breaker.record(True, 1001.0)
-    assert not breaker.record(False, 1001.0)
+    assert not breaker.record(True, 1001.0, breaker.ticket)
+    assert not breaker.record(False, 1001.0, breaker.ticket)
     assert breaker.retry_after_s(1001.0) == 4.0
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_only_the_probe_decides_when_the_circuit_is_half_open(late: bool) -> None:
+    breaker = CircuitBreaker(BREAKER)
+    before = breaker.ticket
+    _record(breaker, "----", 1000.0)
+    assert breaker.permits(1005.0)
+    gone = breaker.ticket
+    assert not breaker.record(late, 1006.0, before)
+    assert breaker.permits(1010.0)  # the first probe never reported
+    assert not breaker.record(late, 1010.5, gone)
+    assert breaker.state is CircuitState.HALF_OPEN
+    assert breaker.record(True, 1011.0, breaker.ticket)
+    for ticket in (before, gone):  # nor do they count once it is closed
+        assert not any(breaker.record(False, 1012.0, ticket) for _ in range(10))
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_a_probe_that_could_not_be_sent_leaves_its_place_to_the_next() -> None:
+    breaker = CircuitBreaker(BREAKER)
+    before = breaker.ticket
+    _record(breaker, "----", 1000.0)
+    assert breaker.permits(1005.0)
+    breaker.withdraw(before)
+    assert not breaker.permits(1005.0)
+    breaker.withdraw(breaker.ticket)
+    assert breaker.permits(1005.0)
 
 
 @given(
@@ -187,6 +215,6 @@ def test_the_window_agrees_with_a_list_of_all_outcomes(
         seen.append((tenth, succeeded))
         recent = [outcome for at, outcome in seen if at > tenth - BUCKETS]
         should_open = not succeeded and len(recent) >= minimum and recent.count(False) >= ratio * len(recent)
-        assert breaker.record(succeeded, now) is should_open
+        assert breaker.record(succeeded, now, breaker.ticket) is should_open
         if should_open:
             return

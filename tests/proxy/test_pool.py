@@ -462,3 +462,23 @@ async def test_a_check_that_this_machine_could_not_make_says_nothing(make: Make,
     pool.sweep(clock.now)
     await turns_of_the_loop()
     assert dict(pool.targets_in_use()) == {"t0": False}  # no word for it either
+
+
+@pytest.mark.parametrize("late", [200, 503])
+async def test_requests_from_before_the_circuit_opened_do_not_close_it(
+    make: Make, clock: Clock, late: int
+) -> None:
+    breaker = CircuitBreakerSettings(failure_ratio=0.5, window_s=10, minimum=1, open_s=5)
+    pool = make(DoorOpener(), circuit_breaker=breaker)
+    old, failing = await start(pool), await start(pool)
+    pool.failed(failing.target, "test", failing)
+    clock.now += 5
+    probe = await start(pool)
+    states = [pool.circuit_state]
+    pool.answered(old.target, late, old)
+    states.append(pool.circuit_state)
+    pool.answered(probe.target, 200, probe)
+    states.append(pool.circuit_state)
+    pool.failed(old.target, "test", old)
+    states.append(pool.circuit_state)
+    assert states == [CircuitState.HALF_OPEN] * 2 + [CircuitState.CLOSED] * 2
