@@ -20,6 +20,9 @@ EXTENSIONS_LIMIT_BYTES = 16 * 1024
 """Of all size lines beyond 20 bytes each: extensions cannot be used to send without end."""
 TRAILER_LIMIT_BYTES = 8 * 1024
 
+PIECES_PER_FEED = 512
+"""A read full of one-byte chunks would otherwise hold the event loop for a tenth of a second."""
+
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -33,7 +36,16 @@ class ChunkedReader:
     Feed bytes until `done`; what is left over after the end stays in `rest`.
     """
 
-    __slots__ = ("_extension_bytes", "_held", "_in_trailers", "_remaining", "done", "rest", "trailers")
+    __slots__ = (
+        "_extension_bytes",
+        "_held",
+        "_in_trailers",
+        "_remaining",
+        "done",
+        "is_behind",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self) -> None:
         self._held = b""
@@ -43,12 +55,14 @@ class ChunkedReader:
         self._extension_bytes = 0
         self._in_trailers = False
         self.done = False
+        self.is_behind = False
+        """There was more than one feed reads: feed again, with nothing, before anything else."""
         self.rest = b""
         self.trailers = b""
         """The trailer lines, each with its CRLF, once `done`."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the pieces of body data in `data`, none of them empty.
+        """Return the pieces of body data in `data`, none of them empty, and at most `PIECES_PER_FEED`.
 
         Raises:
             ChunkError: The coding is malformed or beyond a limit. Feed nothing more.
@@ -59,7 +73,12 @@ class ChunkedReader:
         pieces: list[bytes] = []
         position = 0
         end = len(data)
+        self.is_behind = False
         while not self.done:
+            if len(pieces) == PIECES_PER_FEED and position < end:
+                self._held = data[position:]
+                self.is_behind = True
+                return pieces
             if self._remaining > 0:
                 if position == end:
                     return pieces

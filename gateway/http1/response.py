@@ -120,6 +120,8 @@ def _judge(
         return BadResponse("Content-Length is not one decimal number")
     if codings and (status < 200 or status == 204):
         return BadResponse("a transfer coding on an answer that has no body")
+    if lengths and status < 200:
+        return BadResponse("a length on an interim answer")  # RFC 9110 8.6
     options = frozenset(
         option.strip(b" \t").lower()
         for value in by_name.get(b"connection", [])

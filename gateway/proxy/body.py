@@ -15,6 +15,8 @@ class CountedBody:
 
     trailers = b""
     """A counted body has none."""
+    is_behind = False
+    """It takes all it is given."""
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -59,6 +61,11 @@ class LimitedChunkedBody:
     def done(self) -> bool:
         """Whether the last chunk and the trailers were read."""
         return self._reader.done
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there was more than one feed reads."""
+        return self._reader.is_behind
 
     @property
     def trailers(self) -> bytes:

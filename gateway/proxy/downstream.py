@@ -73,8 +73,14 @@ _HOLD_NO_CONNECTION = 2
 """The body must wait for a connection to the upstream."""
 _HOLD_UPSTREAM = 4
 """The upstream does not take the body."""
+_HOLD_TURN = 16
+"""It has had its share of this turn of the event loop."""
 _HOLD_WRITING = 8
 """The caller does not take answers."""
+
+
+HEADS_PER_TURN = 16
+"""A read of the event loop can hold ten thousand requests that are refused at once: half a second."""
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -226,7 +232,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._half_closed = True
         if self.relay is not None and self.relay.tunnel is not None:
             self.relay.tunnel.caller_ended()
-            return not self._transport.is_closing()
+            return not self._transport.is_closing() and self._transport.can_write_eof()
         if self._leaving or self.is_idle or self.relay is None:
             return False
         if self._body is not None and not self._body.done:
@@ -265,7 +271,7 @@ class DownstreamConnection(asyncio.Protocol):
                 and 4 < data.find(b"\r\n\r\n") + 4 == len(data) <= self.gate.longest_head_bytes
                 and not data.startswith(b"\r\n")
             ):
-                self._take_head(data, b"")  # the usual read: exactly one head
+                self._take_head(data, data, len(data))  # the usual read: exactly one head
             elif len(self._held) > SHORT_HEAD_BYTES and self._begun_head:
                 self._extend_head(data)
             else:
@@ -281,24 +287,34 @@ class DownstreamConnection(asyncio.Protocol):
         """Read as many requests as may be read now; keep the rest."""
         self._held = b""
         self._reading = True
+        position, size, left = 0, len(data), HEADS_PER_TURN
         try:
-            while data and self.relay is None and self._body is None and not self._hold and not self._leaving:
-                if data.startswith(b"\r"):
-                    data = self._skip_empty_line(data)
+            while (
+                position < size
+                and self.relay is None
+                and self._body is None
+                and not self._hold
+                and not self._leaving
+            ):
+                if not left:
+                    self._yield_turn()
+                    break
+                left -= 1
+                if data.startswith(b"\r", position):
+                    data = self._skip_empty_line(data[position:])
+                    position, size = 0, len(data)
                     continue
-                end = data.find(b"\r\n\r\n") + 4
+                end = data.find(b"\r\n\r\n", position) + 4
                 limit = self.gate.limits.header_bytes
-                if end < 4 or (limit and end > limit):
-                    self._incomplete_head(data, end)
+                if end < 4 or (limit and end - position > limit):
+                    self._incomplete_head(data[position:], end - position if end >= 4 else end)
                     return
-                if end == len(data):
-                    data = self._take_head(data, b"")
-                else:
-                    data = self._take_head(data[:end], data[end:])
+                head = data[position:end]
+                position = self._take_head(head, data, end)
         finally:
             self._reading = False
-        if data and not self._leaving:
-            self._held = data
+        if position < size and not self._leaving:
+            self._held = data[position:]
             self._pause(_HOLD_NEXT_REQUEST)
 
     def _skip_empty_line(self, data: bytes) -> bytes:
@@ -365,8 +381,14 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self._held = held + data
 
-    def _take_head(self, head_bytes: bytes, rest: bytes) -> bytes:
-        """Judge one complete head and act on it; return the bytes behind its request."""
+    def _take_head(self, head_bytes: bytes, data: bytes, end: int) -> int:
+        """Judge one complete head and act on it; return where its request ends in `data`.
+
+        Args:
+            head_bytes: The head.
+            data: The read that it is part of.
+            end: Where the head ends in it.
+        """
         started = perf_counter()
         at = time()
         gate = self.gate
@@ -375,7 +397,7 @@ class DownstreamConnection(asyncio.Protocol):
         head = gate.reader.read(head_bytes)
         if isinstance(head, BadRequest):
             self._refuse_unread(_bad(head), at=at, started=started)
-            return b""
+            return len(data)
         block = head.block
         keep_alive = not block.close and (head.minor_version == 1 or block.keep_alive) and not gate.draining
         length = block.content_length
@@ -386,21 +408,19 @@ class DownstreamConnection(asyncio.Protocol):
             peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
             refusal = gate.count_request(relay, peer, started)
         if refusal is not None:
-            return self._refuse_request(relay, head, refusal, rest)
+            return self._refuse_request(relay, head, refusal, data, end)
         self.relay = relay
         if not has_body:
             relay.begin()
-            return rest
+            return end
         self._body = LimitedChunkedBody(gate.limits.body_bytes) if block.chunked else CountedBody(length or 0)
         self.deadline = _after(gate.limits.body_idle_timeout_s)
-        leftover = b""
-        if rest:
-            leftover = self._feed_body(rest)
+        leftover = self._feed_body(data[end:]) if end < len(data) else b""
         if self.relay is relay:
             if self._body is not None:
                 self._pause(_HOLD_NO_CONNECTION)
             relay.begin()
-        return leftover
+        return len(data) - len(leftover)
 
     def _judge(
         self, head: RequestHead, now: float
@@ -462,6 +482,8 @@ class DownstreamConnection(asyncio.Protocol):
             return b""
         if body.done:
             self._body = None
+        elif body.is_behind:
+            self._yield_turn()
         if relay is not None:
             if not body.done:
                 self.deadline = _after(self.gate.limits.body_idle_timeout_s)
@@ -584,13 +606,10 @@ class DownstreamConnection(asyncio.Protocol):
         return True
 
     def close_after_write(self) -> None:
-        """Close when what is buffered has been sent, or soon."""
+        """Close when what is buffered has been sent; a slow reader has the time it needs."""
         self.relay = None
-        self._leaving = True
-        self._written_backlog = 0
-        self.deadline = perf_counter() + LEAVE_LIMIT_S
         if not self._transport.is_closing():
-            self._transport.close()
+            self._leave()
 
     def issuer_reference(self) -> bytes:
         """Return the name under which the issuer can ask who is behind this connection."""
@@ -636,8 +655,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     # --- refusing and leaving
 
-    def _refuse_request(self, relay: Relay, head: RequestHead, refusal: Refusal, rest: bytes) -> bytes:
-        """Refuse one complete head; return the bytes behind its request."""
+    def _refuse_request(
+        self, relay: Relay, head: RequestHead, refusal: Refusal, data: bytes, end: int
+    ) -> int:
+        """Refuse one complete head; return where its request ends in `data`."""
         self.relay = relay
         if refusal.reason == Reason.BAD_FRAMING:
             # Whose bytes come next is what two readers could disagree about.
@@ -649,9 +670,11 @@ class DownstreamConnection(asyncio.Protocol):
                 LimitedChunkedBody(self.gate.limits.body_bytes) if length is None else CountedBody(length)
             )
         relay.refuse(Reason(refusal.reason), "", refusal)
-        if self._leaving or self._body is None:
-            return b"" if self._leaving else rest
-        return self._feed_body(rest) if rest else b""
+        if self._leaving:
+            return len(data)
+        if self._body is None or end == len(data):
+            return end
+        return len(data) - len(self._feed_body(data[end:]))
 
     def _refuse_unread(self, refusal: Refusal, *, at: float = 0.0, started: float = 0.0) -> None:
         """Refuse bytes that are no request, and leave."""
@@ -698,9 +721,33 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self._transport.close()
 
+    def _yield_turn(self) -> None:
+        """Do no more for this caller until the event loop has looked after the others."""
+        if not self._hold & _HOLD_TURN:
+            self._pause(_HOLD_TURN)
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._resume(_HOLD_TURN)
+        if self._body is None or not self._body.is_behind:
+            self._next_request()
+            return
+        try:
+            self._read_body(b"")
+        except Exception:
+            self.gate.log_internal_error()
+            self.abort()
+
     def _next_request(self) -> None:
         """Go on with the bytes that waited, unless something else still must be waited for."""
-        if self.relay is not None or self._reading or self._leaving or self._hold & _HOLD_WRITING:
+        if (
+            self.relay is not None
+            or self._reading
+            or self._leaving
+            or self._hold & (_HOLD_WRITING | _HOLD_TURN)
+        ):
             return
         held = self._held
         self._held = b""

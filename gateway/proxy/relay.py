@@ -92,6 +92,8 @@ class Relay:
     _protocol = b""
     """The protocol the upstream may switch to: one that caller and route both name."""
     tunnel: Tunnel | None = None
+    is_downstream_blocked = False
+    """The caller does not take the answer."""
     _reason = ""
     """Why the request ended other than decided: a word of the closed list."""
     _error_detail = ""
@@ -205,6 +207,7 @@ class Relay:
     def _await_answer(self, monotonic_now: float) -> None:
         """Start the clock of the answer's head: it runs from the request's last byte."""
         if self.response_started:
+            self._downstream.answering(self.idle_timeout_s)
             return
         plan = self._plan
         assert plan is not None
@@ -316,6 +319,7 @@ class Relay:
 
     def downstream_blocked(self, *, blocked: bool) -> None:
         """The caller does not take the answer, or takes it again."""
+        self.is_downstream_blocked = blocked
         if self._connection is not None:
             if blocked:
                 self._connection.pause_reading()
@@ -425,7 +429,7 @@ class Relay:
 
     def may_switch(self, head: ResponseHead) -> bool:
         """Return whether this 101 switches to what was asked for."""
-        return bool(self._protocol) and head.upgrade == self._protocol.lower()
+        return bool(self._protocol) and head.upgrade == self._protocol.lower() and head.content_length is None
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
         """Open the tunnel: the upstream has switched; `data` came behind its head."""
@@ -547,7 +551,7 @@ class Relay:
         if connection is not None:
             connection.abandon()
             if reason is Reason.UPSTREAM_TIMEOUT:
-                connection.pool.failed(connection.target, detail)
+                connection.pool.failed(connection.target, detail, connection)
         self.broken(reason, detail)
 
     def refuse(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:

@@ -56,10 +56,8 @@ class Tunnel:
     def caller_ended(self) -> None:
         """The caller sends no more: let the upstream know, and end when it is done as well."""
         self._caller_ended = True
-        if self._upstream_ended:
+        if self._upstream_ended or not self._upstream.end_writing():
             self.end("", "")
-        else:
-            self._upstream.end_writing()
 
     def upstream_ended(self) -> None:
         """The upstream sends no more: let the caller know, and end when it is done as well."""

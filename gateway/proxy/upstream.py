@@ -159,10 +159,12 @@ class UpstreamConnection(asyncio.Protocol):
         """Send more of the request's body."""
         self._transport.write(data)
 
-    def end_writing(self) -> None:
-        """Tell the upstream that nothing more will come (a tunnel's half-close)."""
-        if not self.is_closed and self._transport.can_write_eof():
-            self._transport.write_eof()
+    def end_writing(self) -> bool:
+        """Tell the upstream that nothing more will come; return False where that closes both ways (TLS)."""
+        if self.is_closed or not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
 
     def pause_reading(self) -> None:
         """Read no more until the caller takes what is there."""
@@ -248,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _begin_body(self, relay: Relay, head: ResponseHead, data: bytes) -> None:
         self._reusable = head.reusable
         if self.target.is_watched or head.status >= 500:
-            self.pool.answered(self.target, head.status)
+            self.pool.answered(self.target, head.status, self)
         length = body_length(head, request_method=relay.method)
         if length is not None:
             excess = len(data) - length
@@ -286,12 +288,23 @@ class UpstreamConnection(asyncio.Protocol):
         except ChunkError:
             self._fail(relay, "the chunked coding is malformed")
             return
+        if chunks.is_behind:
+            # A read full of tiny chunks: let the others have their turn before the next of them.
+            self.pause_reading()
+            asyncio.get_running_loop().call_soon(self._catch_up, relay)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if chunks.done:
             self._chunks = None
             self._end(relay, body, clean=not chunks.rest, trailers=chunks.trailers)
         elif body:
             relay.body_received(body)
+
+    def _catch_up(self, relay: Relay) -> None:
+        if self._relay is not relay or self._chunks is None:
+            return  # it was abandoned meanwhile
+        if not relay.is_downstream_blocked:
+            self.resume_reading()
+        self._read_chunks(relay, b"")
 
     def _end(self, relay: Relay, data: bytes, *, clean: bool, trailers: bytes = b"") -> None:
         """End the answer where its framing says it ends."""
@@ -321,15 +334,15 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._mode == _AWAIT_HEAD:
             began = bool(self._held) or self._interim_count > 0
             if began or self.requests == 1:  # else it may have been closed for having been idle
-                self.pool.failed(self.target, "closed before the answer's head")
+                self.pool.failed(self.target, "closed before the answer's head", self)
             relay.closed_before_head(began=began)
         else:
-            self.pool.failed(self.target, "broke off an answer")
+            self.pool.failed(self.target, "broke off an answer", self)
             relay.broken(Reason.UPSTREAM_RESET, "the answer ended before its end")
 
     def _fail(self, relay: Relay, detail: str) -> None:
         self._relay = None
         self.pool.discard(self)
         self.close()
-        self.pool.failed(self.target, detail)
+        self.pool.failed(self.target, detail, self)
         relay.broken(Reason.UPSTREAM_PROTOCOL, detail)

@@ -29,6 +29,8 @@ def read(pieces: list[bytes]) -> Reading:
             continue
         try:
             found = reader.feed(piece)
+            while reader.is_behind:
+                found += reader.feed(b"")
         except ChunkError as error:
             return str(error)
         assert all(found), "an empty piece"

@@ -400,12 +400,14 @@ def _canonical(path: bytes) -> bytes | None:
 def _leads_there(message: Message, path: bytes, rules: Rules) -> bool:
     """Return whether a route of `tests.support.appliance.configuration` permits it."""
     segments = path.split(b"/")[1:]
+    authorizations = message.values(b"authorization")
+    if len(authorizations) > 1:
+        return False
     if segments[0] == b"open":
         return True
     if segments[0] != b"read" or len(segments) != 2 or not segments[1]:
         return False
-    authorizations = message.values(b"authorization")
-    if len(authorizations) != 1:
+    if not authorizations:
         return False
     scheme, _, token = authorizations[0].partition(b" ")
     return scheme.lower() == b"bearer" and token.lstrip(b" ") == rules.token
