@@ -391,3 +391,61 @@ async def test_requests_in_flight_outlive_their_upstream(start: Start, upstream:
         assert (await second.answer()).status in (200, 502, 503)
         assert (await first.ask(GET)).status == 200
         await until(lambda: pool.gauges == {"idle": 0, "active": 0, "waiting": 0})
+
+
+async def test_a_read_full_of_refused_requests_lets_others_have_their_turn(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    count = 4000
+    async with appliance.connect() as flooding, appliance.connect() as honest:
+        flooding.send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+        answer = await honest.ask(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.status == 200
+        refused = [exchange for exchange in appliance.exchanges if exchange.reason == "no_route"]
+        assert len(refused) < count / 2
+        for _ in range(count):
+            assert (await flooding.answer()).status == 404
+
+
+async def test_a_read_full_of_tiny_chunks_lets_others_have_their_turn(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    count = 30_000
+    async with appliance.connect() as flooding, appliance.connect() as honest:
+        flooding.send(
+            b"POST /open/flood HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"1\r\na\r\n" * count
+            + b"0\r\n\r\n"
+        )
+        connection = await upstream.connection()
+        answer = await honest.ask(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.status == 200
+        assert connection.raw.count(b"1\r\na\r\n") < count / 2
+        assert (await flooding.answer()).status == 200
+        assert [len(request.body) for request in upstream.requests if request.method == "POST"] == [count]
+
+
+async def test_an_answer_full_of_tiny_chunks_lets_others_have_their_turn(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    count = 30_000
+
+    async def script(connection: Accepted) -> None:
+        while (request := await connection.request()) is not None:
+            if request.target == "/open/flood":
+                connection.write(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    + b"1\r\na\r\n" * count
+                    + b"0\r\n\r\n"
+                )
+            else:
+                connection.write(OK)
+
+    upstream.script = script
+    async with appliance.connect() as flooded, appliance.connect() as honest:
+        flooded.send(b"GET /open/flood HTTP/1.1\r\nHost: a\r\n\r\n")
+        await upstream.received()
+        answer = await honest.ask(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.status == 200
+        assert all(exchange.path != "/open/flood" for exchange in appliance.exchanges)
+        assert len((await flooded.answer()).body) == count
