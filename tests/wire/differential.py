@@ -40,7 +40,12 @@ from tests.wire.strict_reading import (
     read_stream,
 )
 
-LIMITS = {"header_bytes": "2KiB", "header_count": 30, "body_bytes": 1000, "bad_tokens": "off"}
+LIMITS = {
+    "header_bytes": "2KiB",
+    "header_count": 30,
+    "body_bytes": 1000,
+    "bad_tokens": {"requests": 0, "per": "1s"},
+}
 FROM_A_GATE = Rules(empty_host=True)
 LIMITED = Rules(head_bytes=2048, fields=30, body_bytes=1000)
 
@@ -119,9 +124,14 @@ class _Recording(asyncio.Protocol):
         self._recorder.partial.append(message)
 
 
-def recording(recorder: Recorder) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol of an upstream's connection."""
-    return lambda: _Recording(recorder)
+@contextlib.asynccontextmanager
+async def recording_upstream(recorder: Recorder) -> AsyncIterator[int]:
+    """Serve on a loopback port, which is yielded."""
+    server = await asyncio.get_running_loop().create_server(lambda: _Recording(recorder), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
 
 
 # --- examples
@@ -471,17 +481,14 @@ def _check_ours(arrived: list[Line], ours: dict[bytes, bytes | None]) -> str | N
 async def bench(directory: Path) -> AsyncIterator[Bench]:
     """Run the gate in front of a recording upstream."""
     recorder = Recorder()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(recording(recorder), "127.0.0.1", 0)
-    settings = configuration(limits={**LIMITS}, listeners=[{"address": "127.0.0.1:0", "serves": ["gate"]}])
-    settings["limits"]["bad_tokens"] = {"requests": 0, "per": "1s"}
+    settings = configuration(limits=LIMITS, listeners=[{"address": "127.0.0.1:0", "serves": ["gate"]}])
     settings["routes"] = settings["routes"][:2]
-    async with running(
-        directory, settings, targets={"country": [server.sockets[0].getsockname()[1]]}
-    ) as appliance:
+    async with (
+        recording_upstream(recorder) as port,
+        running(directory, settings, targets={"country": [port]}) as appliance,
+    ):
         token = appliance.sign(jti="differential")
         yield Bench(appliance, recorder, Rules(token, LIMITED.head_bytes, LIMITED.fields, LIMITED.body_bytes))
-    server.close()
 
 
 async def run(directory: Path, seed: int, examples: int) -> Bench:

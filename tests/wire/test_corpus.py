@@ -30,7 +30,7 @@ from tests.wire.corpus import (
     Refused,
     SpoiledAnswer,
 )
-from tests.wire.differential import Recorder, at_once, at_rest, recording
+from tests.wire.differential import Recorder, at_once, at_rest, recording_upstream
 from tests.wire.strict_reading import Rules, read_body, read_head
 from tests.wire.test_refused import LIMITS
 
@@ -97,15 +97,15 @@ def framed_alike(request: bytes) -> bytes:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     recorder = Recorder()
-    server = await asyncio.get_running_loop().create_server(recording(recorder), "127.0.0.1", 0)
     settings = configuration(limits={**LIMITS, "bad_tokens": {"requests": 0, "per": "1s"}})
     settings["routes"].append(
         {"name": "host", "host": "h.example", "path": "/only-here", "upstream": "country", "access": "public"}
     )
-    port = server.sockets[0].getsockname()[1]
-    async with running(tmp_path_factory.mktemp("corpus"), settings, targets={"country": [port]}) as appliance:
+    async with (
+        recording_upstream(recorder) as port,
+        running(tmp_path_factory.mktemp("corpus"), settings, targets={"country": [port]}) as appliance,
+    ):
         yield Scene(appliance, recorder, appliance.sign())
-    server.close()
 
 
 def test_the_corpus_is_as_large_as_it_should_be() -> None:
