@@ -660,8 +660,9 @@ class DownstreamConnection(asyncio.Protocol):
     ) -> int:
         """Refuse one complete head; return where its request ends in `data`."""
         self.relay = relay
-        if refusal.reason == Reason.BAD_FRAMING:
-            # Whose bytes come next is what two readers could disagree about.
+        if relay.location is NO_LOCATION:
+            # Refused for its fields or the form of its target: another reader may take what comes
+            # next for something else.
             relay.keep_alive = False
             relay.ends_unasked = True
         if relay.has_body:

@@ -184,6 +184,8 @@ def _field_line(line: bytes) -> Line:
     name, colon, value = line.partition(b":")
     if not colon or not name or not TOKEN.issuperset(name) or not VALUE.issuperset(value):
         raise RefusedError
+    if name.lower() == b"transfer-encoding" and b"\t" in value[len(value.rstrip(b" \t")) :]:
+        raise RefusedError  # RFC 9112 5 allows it, but not every reader sees `chunked` then; llhttp refuses it
     return name, value.strip(b" \t")
 
 
@@ -286,10 +288,17 @@ def _stays_open(message: Message) -> bool:
 
 
 def _is_ambiguous(message: Message) -> bool:
-    """Return whether two readers could differ about where it leads or ends."""
-    contradicts = _named_authority(message) is not None and _split_target(message) is None
+    """Return whether another reader could differ about where it leads, where it ends or what follows."""
+    if _split_target(message) is None:
+        return True
+    if message.version == b"1.0":
+        return False
     switches = b"upgrade" in message.members(b"connection") and message.members(b"upgrade")
-    return contradicts or bool(message.version == b"1.1" and switches and message.framing)
+    return bool(switches and message.framing) or _expects_what_nobody_can(message)
+
+
+def _expects_what_nobody_can(message: Message) -> bool:
+    return any(value.lower() != b"100-continue" for value in message.values(b"expect"))
 
 
 def _can_be_read_over(message: Message) -> bool:
@@ -305,15 +314,10 @@ def _judge(message: Message, rules: Rules) -> tuple[Expected, bool]:
     """Return how the upstream must see it, and whether it may see it at all. Raises nothing."""
     split = _split_target(message)
     path = None if split is None else _canonical(split[0])
-    permitted = path is not None and _leads_there(message, path, rules)
+    permitted = path is not None and not _is_ambiguous(message) and _leads_there(message, path, rules)
     limit = rules.body_bytes
     if limit and isinstance(message.framing, int) and message.framing > limit:
         permitted = False
-    if message.version == b"1.1":
-        if any(value.lower() != b"100-continue" for value in message.values(b"expect")):
-            permitted = False
-        if b"upgrade" in message.members(b"connection") and message.members(b"upgrade") and message.framing:
-            permitted = False
     forwards = message.values(b"max-forwards")
     left: int | None = None
     if len(forwards) == 1 and 1 <= len(forwards[0]) <= 9 and DIGITS.issuperset(forwards[0]):

@@ -38,7 +38,7 @@ on_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 BEHIND = GET.replace(b"/open/x", b"/open/behind")
 BEHIND_ARRIVES = ARRIVES[GET].replace(b"/open/x", b"/open/behind")
-CLOSING = {"bad_framing", "header_too_large", "uri_too_long"}
+CLOSING = {"bad_framing", "header_too_large", "uri_too_long", "expectation_failed"}
 """What is refused for these reasons leaves no doubt about the connection: it ends."""
 
 

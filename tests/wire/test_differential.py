@@ -66,6 +66,7 @@ def test_shrunk_requests(runner: asyncio.Runner, tmp_path: Path) -> None:
 
 HEAD = b" /open/x HTTP/1.1\r\nHost: a.example\r\n"
 NEXT = b"GET /open/next HTTP/1.1\r\nHost: a.example\r\n\r\n"
+CHUNKED_HEAD = b"POST" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 FOUND = {
     "what is behind a refusal that closes is read over": b"GET"
     + HEAD
@@ -76,6 +77,13 @@ FOUND = {
     + b"Expect: tea\r\nContent-Length: 3\r\n\r\n"
     + NEXT,
     "nor behind a target that contradicts Host": b"GET http://b.example/open/x HTTP/1.1\r\nHost: a\r\n\r\n"
+    + NEXT,
+    "not even with an expectation that is refused": b"GET http://b.example/open/x HTTP/1.1\r\nHost: a\r\n"
+    b"Expect: tea\r\n\r\n" + NEXT,
+    "nor behind an asterisk with a switch": b"GET * HTTP/1.1\r\nHost: a\r\n"
+    b"Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc" + NEXT,
+    "a tab behind the coding is refused": CHUNKED_HEAD.replace(b"chunked", b"chunked\t")
+    + b"0\r\n\r\n"
     + NEXT,
     "nor behind a switch with a body": b"POST"
     + HEAD
