@@ -189,7 +189,8 @@ REFUSED = [
     *_values(
         "RFC 9112 6.1",
         CHUNKED,
-        b"Transfer-Encoding", b"chunked", b"deflate", b"chunked, identity", b"chunked;q=1", b"chunked\t", b"chunked,",
+        b"Transfer-Encoding", b"chunked", b"deflate", b"chunked, identity", b"chunked;q=1",
+        b"chunked\t", b"chunked,",
         b"chunked chunked", b"chunkedchunked", b"\x0bchunked", b"chunked\x00", b"chunked\x0b", b"chu nked",
         b"'chunked'", b"\xa0chunked", b"chunked\x7f", b"\r\n chunked", b"\r\n\tchunked", b"chunked\r\n\tx",
         b"chunke", b"cow", b"chunked\r\nTransfer-Encoding: identity",
