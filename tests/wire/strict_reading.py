@@ -185,7 +185,7 @@ def _field_line(line: bytes) -> Line:
     if not colon or not name or not TOKEN.issuperset(name) or not VALUE.issuperset(value):
         raise RefusedError
     if name.lower() == b"transfer-encoding" and b"\t" in value[len(value.rstrip(b" \t")) :]:
-        # RFC 9112 5 allows it, but not every reader sees `chunked` then; llhttp refuses it.
+        # RFC 9112 5 allows it, but not every reader sees `chunked` then; llhttp does not.
         raise RefusedError
     return name, value.strip(b" \t")
 
