@@ -239,3 +239,4 @@ def test_nobody_is_told_where_nobody_asked(monkeypatch, tmp_path):
     notify_systemd("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     notify_systemd("READY=1")
+    assert list(tmp_path.iterdir()) == []

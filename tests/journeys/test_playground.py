@@ -38,7 +38,7 @@ def _run_blocks(repository):
     deadline = time.monotonic() + WAIT_FOR_PORTS_S
     while taken := [port for port in PORTS if _is_taken(port)]:
         if time.monotonic() > deadline:
-            pytest.skip(f"others listen on {taken}")
+            pytest.fail(f"the playground needs the ports that others listen on: {taken}")
         time.sleep(0.05)
     playground = repository / "examples" / "playground"
     ignore = shutil.ignore_patterns("keys", "state", "__pycache__")
