@@ -13,6 +13,7 @@ from secrets import token_hex
 from benchmarks.tokens import SigningKey
 
 PEERS = Path(__file__).parent / "peers"
+THIS_CHECKOUT = Path(__file__).parents[1]
 ISSUER = "http://127.0.0.1:8080"
 AUDIENCE = "country-service"
 SCOPE = "country.read"
@@ -50,13 +51,20 @@ class Contender:
     """False for a proxy that only forwards."""
 
 
-def contenders(*, rs256: bool) -> list[Contender]:
-    """Return who takes part, the reference first."""
+def contenders(*, rs256: bool, before: Path | None = None) -> list[Contender]:
+    """Return who takes part, the reference first.
+
+    Args:
+        rs256: Take part with RS256 tokens as well.
+        before: Another checkout of this project, whose gateway takes part too.
+    """
     algorithms = ["ES256", "RS256"] if rs256 else ["ES256"]
+    earlier = [] if before is None else [Contender("before ES256", _sidegate("ES256", before))]
     return [
         Contender("nginx", _nginx("off"), verifies=False),
         Contender("nginx + access log", _nginx("access.log"), verifies=False),
         *(Contender(f"haproxy {algorithm}", _haproxy(algorithm), algorithm) for algorithm in algorithms),
+        *earlier,
         *(Contender(f"sidegate {algorithm}", _sidegate(algorithm), algorithm) for algorithm in algorithms),
     ]
 
@@ -101,7 +109,9 @@ def _haproxy(algorithm: str) -> Callable[[Path, Setting, int, int], Sequence[str
     return prepare
 
 
-def _sidegate(algorithm: str) -> Callable[[Path, Setting, int, int], Sequence[str]]:
+def _sidegate(
+    algorithm: str, checkout: Path = THIS_CHECKOUT
+) -> Callable[[Path, Setting, int, int], Sequence[str]]:
     def prepare(directory: Path, setting: Setting, port: int, admin_port: int) -> Sequence[str]:
         keys = directory / "keys"
         keys.mkdir(mode=0o700)
@@ -117,7 +127,8 @@ def _sidegate(algorithm: str) -> Callable[[Path, Setting, int, int], Sequence[st
         }
         _fill("sidegate.yaml", directory / "gateway.yaml", values)
         (directory / "policy.yaml").write_text(_policy(), encoding="utf-8")
-        return [str(Path(sys.executable).parent / "sidegate"), "run", "-c", "gateway.yaml"]
+        command = [str(Path(sys.executable).parent / "sidegate"), "run", "-c", "gateway.yaml"]
+        return ["env", f"PYTHONPATH={checkout}", *command]
 
     return prepare
 

@@ -109,7 +109,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    chosen = [each for each in contenders(rs256=arguments.rs256) if _is_chosen(each, arguments.only)]
+    everyone = contenders(rs256=arguments.rs256, before=arguments.before)
+    chosen = [each for each in everyone if _is_chosen(each, arguments.only)]
     loads = _loads(arguments)
     with tempfile.TemporaryDirectory(prefix="sidegate-bench-") as name, ExitStack() as stack:
         # Workers of a server that was started as root run as another user and read from here.
@@ -145,6 +146,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rs256", action="store_true", help="measure RS256 beside ES256")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="contenders whose name starts so"
+    )
+    parser.add_argument(
+        "--before",
+        type=lambda text: Path(text).resolve(strict=True),
+        metavar="DIRECTORY",
+        help="another checkout, whose gateway takes part as `before`",
     )
     parser.add_argument("--loads", default="warm,cold,64k,1m", help="which loads (default: %(default)s)")
     arguments = parser.parse_args()

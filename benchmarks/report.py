@@ -47,8 +47,8 @@ def _figures(rounds: Sequence[Mapping[str, object]]) -> list[str]:
 def _ratios(rounds: Sequence[Mapping[str, object]]) -> list[str]:
     names = list(dict.fromkeys(str(each["contender"]) for each in rounds))
     lines = []
-    for ours in (name for name in names if name.startswith("sidegate")):
-        for other in (name for name in names if not name.startswith("sidegate")):
+    for ours in (name for name in names if name.startswith(("sidegate", "before"))):
+        for other in (name for name in names if not name.startswith(("sidegate", ours))):
             pairs = zip(
                 _values(_of(rounds, contender=ours), "cpu_us"),
                 _values(_of(rounds, contender=other), "cpu_us"),
