@@ -10,6 +10,8 @@ alone, and each key fixes its algorithm.
 Sources: RFC 9068 4; RFC 7519 4.1 and 7.2; RFC 8725 3.1, 3.2, 3.8, 3.10 and 3.11.
 """
 
+from collections.abc import Mapping
+
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
@@ -30,7 +32,7 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
         issuer: The `iss` that must be equal, byte for byte.
         now: Wall-clock seconds since the epoch.
     """
-    token = parse_compact(raw)
+    token = parse_compact(raw, headers=keys.headers)
     if isinstance(token, JwtProblem):
         return Reason.MALFORMED_TOKEN
     key = _find_key(token.header, keys)
@@ -44,7 +46,7 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
     return claims
 
 
-def _find_key(header: dict[str, object], keys: KeyRing) -> VerificationKey | Reason:
+def _find_key(header: Mapping[str, object], keys: KeyRing) -> VerificationKey | Reason:
     alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
     if not isinstance(alg, str):
         return Reason.MALFORMED_TOKEN

@@ -22,7 +22,6 @@ see them: 0.7 µs; checking an ES256 signature: 60 µs).
 Sources: RFC 7515 2, 4.1.11, 5.2 and 7.1; RFC 7519 4; RFC 7797 6; RFC 8725 3.11.
 """
 
-import binascii
 import json
 import math
 import re
@@ -32,7 +31,8 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.tokens.keys import SigningKey
+from gateway.tokens.base64url import decode_base64url, encode_base64url
+from gateway.tokens.keys import ACCESS_TOKEN_TYPE, NO_HEADERS, SigningKey, protected_header
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_DEPTH = 16
@@ -40,10 +40,6 @@ MAX_DEPTH = 16
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_TO_URL = bytes.maketrans(b"+/", b"-_")
-_LAST_OF_ONE_BYTE = frozenset(b"AQgw")
-_LAST_OF_TWO_BYTES = frozenset(b"AEIMQUYcgkosw048")
 
 
 class JwtProblem(StrEnum):
@@ -62,7 +58,7 @@ class JwtProblem(StrEnum):
 class CompactJwt:
     """One parsed token. Nothing in it is verified."""
 
-    header: dict[str, object]
+    header: Mapping[str, object]
     payload: dict[str, object] = field(repr=False)
     signing_input: bytes = field(repr=False)
     signature: bytes = field(repr=False)
@@ -93,27 +89,6 @@ def _refuse_constant(text: str) -> object:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_float=_finite_number, parse_constant=_refuse_constant
 )
-
-
-def decode_base64url(segment: bytes) -> bytes | None:
-    """Return the bytes that `segment` spells, or None unless it is their one exact spelling.
-
-    Expects characters of the base64url alphabet only.
-    """
-    match len(segment) % 4:
-        case 0:
-            return binascii.a2b_base64(segment.translate(_TO_STANDARD))
-        case 2 if segment[-1] in _LAST_OF_ONE_BYTE:
-            return binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"==")
-        case 3 if segment[-1] in _LAST_OF_TWO_BYTES:
-            return binascii.a2b_base64(segment.translate(_TO_STANDARD) + b"=")
-        case _:
-            return None
-
-
-def encode_base64url(octets: bytes) -> bytes:
-    """Return the unpadded base64url spelling of `octets`."""
-    return binascii.b2a_base64(octets, newline=False).rstrip(b"=").translate(_TO_URL)
 
 
 def _is_too_deep(text: str) -> bool:
@@ -149,35 +124,54 @@ def parse_json_object(octets: bytes) -> dict[str, object] | JwtProblem:
     return value
 
 
-def parse_compact(raw: bytes, *, max_bytes: int = MAX_TOKEN_BYTES) -> CompactJwt | JwtProblem:
+def parse_compact(
+    raw: bytes,
+    *,
+    max_bytes: int = MAX_TOKEN_BYTES,
+    headers: Mapping[bytes, Mapping[str, object]] = NO_HEADERS,
+) -> CompactJwt | JwtProblem:
     """Return the token that `raw` spells, or the first rule it breaks. Never raises on input.
 
     An empty signature parses (it is how `none` is written) and verifies under no key.
+
+    Args:
+        raw: The token as it was presented.
+        max_bytes: Longer ones are not looked at.
+        headers: First segments that are known by heart, with what they spell.
     """
     if len(raw) > max_bytes:
         return JwtProblem.TOO_LARGE
     segments = _COMPACT.fullmatch(raw)
     if segments is None:
         return JwtProblem.NOT_COMPACT
-    header_bytes = decode_base64url(segments[1])
+    header = headers.get(segments[1])
     payload_bytes = decode_base64url(segments[2])
     signature = decode_base64url(segments[3])
-    if header_bytes is None or payload_bytes is None or signature is None:
+    if payload_bytes is None or signature is None:
         return JwtProblem.BAD_BASE64URL
-    header = parse_json_object(header_bytes)
-    if isinstance(header, JwtProblem):
-        return header
-    if "crit" in header or "b64" in header:
-        return JwtProblem.CRITICAL_HEADER
+    if header is None:
+        read = _parse_header(segments[1])
+        if isinstance(read, JwtProblem):
+            return read
+        header = read
     payload = parse_json_object(payload_bytes)
     if isinstance(payload, JwtProblem):
         return payload
     return CompactJwt(header, payload, raw[: segments.end(2)], signature)
 
 
-def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = "at+jwt") -> bytes:
+def _parse_header(segment: bytes) -> dict[str, object] | JwtProblem:
+    octets = decode_base64url(segment)
+    if octets is None:
+        return JwtProblem.BAD_BASE64URL
+    header = parse_json_object(octets)
+    if not isinstance(header, JwtProblem) and ("crit" in header or "b64" in header):
+        return JwtProblem.CRITICAL_HEADER
+    return header
+
+
+def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = ACCESS_TOKEN_TYPE) -> bytes:
     """Return `claims` as a compact token signed by `key`, with `alg`, `kid` and `typ` in its header."""
-    header = msgspec.json.encode({"alg": key.alg, "kid": key.kid, "typ": typ})
-    payload = msgspec.json.encode(claims)
-    signing_input = encode_base64url(header) + b"." + encode_base64url(payload)
+    header = protected_header(key.alg, key.kid, typ)
+    signing_input = header + b"." + encode_base64url(msgspec.json.encode(claims))
     return signing_input + b"." + encode_base64url(key.sign(signing_input))

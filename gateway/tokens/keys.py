@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import assert_never, cast
 
+import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.roca import is_factorable
 
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
@@ -32,6 +34,11 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 16384
 MAX_RSA_EXPONENT = 2**32
 """Larger ones are of no use, and make whoever publishes the key decide what a check costs us."""
+
+ACCESS_TOKEN_TYPE = "at+jwt"
+"""RFC 9068 2.1."""
+
+NO_HEADERS: Mapping[bytes, Mapping[str, object]] = MappingProxyType({})
 
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
@@ -81,6 +88,8 @@ class KeyRing:
     active: SigningKey
     verification: Mapping[str, VerificationKey]
     """kid -> key, the active one included and first."""
+    headers: Mapping[bytes, Mapping[str, object]] = field(repr=False)
+    """The first segments of our access tokens, one per key -> what they spell."""
 
     def jwks_document(self) -> dict[str, list[dict[str, str]]]:
         """Return the JWK Set to publish, the active key first."""
@@ -97,7 +106,18 @@ def make_key_ring(active: SigningKey, verification: Iterable[VerificationKey]) -
     if active.kid not in keys:
         raise ValueError("the active key is not among the verification keys")
     ordered = {active.kid: keys[active.kid], **keys}
-    return KeyRing(active, MappingProxyType(ordered))
+    headers: dict[bytes, Mapping[str, object]] = {
+        protected_header(key.alg, key.kid, ACCESS_TOKEN_TYPE): MappingProxyType(
+            {"alg": key.alg, "kid": key.kid, "typ": ACCESS_TOKEN_TYPE}
+        )
+        for key in ordered.values()
+    }
+    return KeyRing(active, MappingProxyType(ordered), MappingProxyType(headers))
+
+
+def protected_header(alg: str, kid: str, typ: str) -> bytes:
+    """Return the first segment of a compact token as we write it (RFC 7515 4)."""
+    return encode_base64url(msgspec.json.encode({"alg": alg, "kid": kid, "typ": typ}))
 
 
 def algorithm_of(jwk: JWK, *, preferred: str) -> str:

@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwcrypto.jwk import JWK
 
+from gateway.tokens.base64url import decode_base64url, encode_base64url
 from gateway.tokens.jwt import (
     CompactJwt,
     JwtProblem,
-    decode_base64url,
-    encode_base64url,
     parse_compact,
     parse_json_object,
     sign_compact,
 )
-from gateway.tokens.keys import make_signing_key, make_verification_key
+from gateway.tokens.keys import make_key_ring, make_signing_key, make_verification_key
 
 JWK_ = JWK.generate(kty="EC", crv="P-256")
 KEY = make_signing_key(JWK_, "ES256")
@@ -30,6 +29,17 @@ def test_a_signed_token_parses_to_what_was_signed() -> None:
     assert token.payload == {"iss": "i", "exp": 1, "naïve": ["é", {"a": None}]}
     assert raw == token.signing_input + b"." + encode_base64url(token.signature)
     assert make_verification_key(JWK_, "ES256").verify(token.signing_input, token.signature)
+
+
+def test_a_header_known_by_heart_is_the_one_that_would_be_read() -> None:
+    ring = make_key_ring(KEY, [make_verification_key(JWK_, "ES256")])
+    raw = sign_compact(KEY, {"sub": "someone"})
+    assert set(ring.headers) == {raw.partition(b".")[0]}
+    by_heart, read = parse_compact(raw, headers=ring.headers), parse_compact(raw)
+    assert isinstance(by_heart, CompactJwt)
+    assert isinstance(read, CompactJwt)
+    assert dict(by_heart.header) == read.header
+    assert (by_heart.payload, by_heart.signing_input) == (read.payload, read.signing_input)
 
 
 def test_no_representation_shows_a_token() -> None:
