@@ -15,7 +15,7 @@ Sources: RFC 6750 2 and 3, RFC 9068 4.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
 from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
@@ -67,6 +67,13 @@ class Location:
     """The canonical path as text, or an empty text when there is none."""
     is_limited: bool = False
     """The route has a rate limit."""
+    name: str = field(init=False)
+    """The route's name, `_issuer_` for the issuer, or nothing."""
+
+    def __post_init__(self) -> None:
+        """Find the name once, for it is recorded with each request."""
+        name = "_issuer_" if self.is_issuer else "" if self.route is None else self.route.name
+        object.__setattr__(self, "name", name)
 
 
 class Credentials(Protocol):
@@ -79,19 +86,6 @@ class Credentials(Protocol):
     @property
     def authorization_count(self) -> int:
         """Return how many Authorization fields there are."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where one request head leads under one snapshot and on one kind of listener."""
-
-    generation: int
-    serves: int
-    location: Location
-    query: bytes
-    """With its question mark, or empty."""
-    problem: BadRequest | None = None
-    """Set when the target leads nowhere because of its form."""
 
 
 NO_LOCATION = Location(None, b"")
@@ -108,6 +102,36 @@ class Verdict:
     """The route is in shadow mode: `decision` was recorded, not carried out."""
     valid_until: float | None = None
     """Epoch seconds from which it must be made anew for the same token; None = never."""
+    words: tuple[str, str, str, str] = field(init=False)
+    """For the record: client, audience, `allow`, `deny` or `shadow_deny`, and the reason."""
+
+    def __post_init__(self) -> None:
+        """Find the words once, for they are recorded with each request."""
+        word = "shadow_deny" if self.shadowed else "allow" if self.permits else "deny"
+        client = audience = ""
+        if self.verified is not None:
+            client, audience = self.verified.token.client_id, self.verified.token.audience
+        object.__setattr__(self, "words", (client, audience, word, self.decision.word))
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Where one request head leads under one snapshot and on one kind of listener."""
+
+    generation: int
+    serves: int
+    location: Location
+    query: bytes
+    """With its question mark, or empty."""
+    problem: BadRequest | None = None
+    """Set when the target leads nowhere because of its form."""
+    verdict: Verdict | None = None
+    """What `Enforcer.remember` was given; only `Enforcer.recall` may believe it."""
+    valid_until: float = 0.0
+    revocations: int = 0
+    """The generation of the revocations it was made under."""
+    opening: Any = None
+    """A place for `gateway.proxy.relay` to keep how requests with that verdict are opened."""
 
 
 @dataclass(slots=True)
@@ -291,6 +315,36 @@ class Enforcer:
         if raw is _NO_TOKEN:
             return _verdict(decide(route, None, grants=self._grants, now=now), route)
         return _verdict(Decision(raw, route), route)
+
+    def remember(self, place: Place, verdict: Verdict) -> None:
+        """Keep a permitting verdict that `check` made of the very head that leads to `place`."""
+        verified = verdict.verified
+        if verified is None:
+            return
+        expires_at, valid_until = verified.token.expires_at, verdict.valid_until
+        place.valid_until = expires_at if valid_until is None else min(expires_at, valid_until)
+        place.revocations = self._revocations.generation
+        place.verdict = verdict
+
+    def recall(self, place: Place, now: float) -> Verdict | None:
+        """Return the verdict that was kept for this head, or None when it must be made anew.
+
+        It holds until the token expires, a time in the rules passes or anything is revoked; a new
+        snapshot makes a new place.
+        """
+        verdict = place.verdict
+        if verdict is None or now >= place.valid_until:
+            return None
+        revocations = self._revocations
+        if place.revocations != revocations.generation:
+            return None
+        lease = revocations.lease
+        if lease is not None and not lease.holds():
+            return None
+        assert verdict.verified is not None
+        verdict.verified.used = True
+        self._counts.hits += 1
+        return verdict
 
     def judge_again(self, location: Location, verified: VerifiedToken | None, now: float) -> Decision:
         """Return the decision that a request which was let through would get now.

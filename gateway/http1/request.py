@@ -35,6 +35,8 @@ MEMO_ENTRIES = 1024
 MEMO_HEADS = 2048
 """Whole heads, for callers that repeat a request to the letter."""
 MEMO_HEAD_BYTES = 2048
+ONCE_ENTRIES = 8192
+"""Fingerprints of heads that came once: the second time they are remembered."""
 MEMO_BLOCK_BYTES = 4096
 """Larger field blocks are read anew each time: they are rare, and memory stays bounded."""
 
@@ -140,12 +142,13 @@ class RequestReader:
         max_fields: How many field lines are accepted (431 beyond it); 0 = unlimited.
     """
 
-    __slots__ = ("_heads", "_max_fields", "_memo")
+    __slots__ = ("_heads", "_max_fields", "_memo", "_once")
 
     def __init__(self, *, max_fields: int) -> None:
         self._max_fields = max_fields
         self._memo: Memo[bytes, FieldBlock] = Memo(MEMO_ENTRIES)
         self._heads: Memo[bytes, RequestHead] = Memo(MEMO_HEADS)
+        self._once: set[int] = set()
 
     def read(self, head: bytes) -> RequestHead | BadRequest:
         """Return the head that `head` spells, up to and including its first CRLF CRLF.
@@ -156,9 +159,19 @@ class RequestReader:
         if known is not None:
             return known
         read = self._read_anew(head)
-        if len(head) <= MEMO_HEAD_BYTES and not isinstance(read, BadRequest):
+        if len(head) <= MEMO_HEAD_BYTES and not isinstance(read, BadRequest) and self._came_before(head):
             self._heads.remember(head, read)
         return read
+
+    def _came_before(self, head: bytes) -> bool:
+        """Return whether `head` came lately: those that come once are not worth their memory."""
+        fingerprint = hash(head)  # keyed anew by each process: nobody can aim at it
+        if fingerprint in self._once:
+            return True
+        if len(self._once) >= ONCE_ENTRIES:
+            self._once.clear()
+        self._once.add(fingerprint)
+        return False
 
     def _read_anew(self, head: bytes) -> RequestHead | BadRequest:
         line = grammar.REQUEST_LINE.match(head)

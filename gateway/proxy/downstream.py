@@ -107,6 +107,7 @@ class DownstreamConnection(asyncio.Protocol):
         "forwarded_x_lines",
         "gate",
         "is_trusted",
+        "listener_name",
         "own_lines",
         "peer",
         "peer_group",
@@ -127,6 +128,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.gate = gate
         self._arrived = arrived
         self._listener = listener
+        self.listener_name = listener.name
+        """For logs and metrics."""
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.peer = peer or ""
         self._asks_peer = peer is None
@@ -157,11 +160,6 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline = inf
         """Monotonic seconds; `expire` is called when it has passed."""
         self.requests = 0
-
-    @property
-    def listener_name(self) -> str:
-        """Return the listener's name for logs and metrics."""
-        return self._listener.name
 
     @property
     def serves(self) -> int:
@@ -433,7 +431,8 @@ class DownstreamConnection(asyncio.Protocol):
             refusal = gate.refuse_before_routing(head)
             if refusal is not None:
                 return NO_LOCATION, b"", None, None, refusal
-        place = snapshot.enforcer.place(head, self._listener.serves)
+        enforcer = snapshot.enforcer
+        place = enforcer.place(head, self._listener.serves)
         if place.problem is not None:
             return NO_LOCATION, b"", None, None, _bad(place.problem)
         location, query = place.location, place.query
@@ -444,10 +443,13 @@ class DownstreamConnection(asyncio.Protocol):
             return location, query, None, snapshot.issuer_plan, None
         if gate.shed_share and gate.admission.shedding.refuses():
             return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.route))
-        peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
-        verdict = snapshot.enforcer.check(location, head, now, peer)
-        if not verdict.permits:
-            return location, query, verdict, None, gate.refuse_verdict(verdict)
+        verdict = enforcer.recall(place, now)
+        if verdict is None:
+            peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
+            verdict = enforcer.check(location, head, now, peer)
+            if not verdict.permits:
+                return location, query, verdict, None, gate.refuse_verdict(verdict)
+            enforcer.remember(place, verdict)
         if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):
             # RFC 9110 7.6.2: the last one who may see it answers it.
             used_up = Refusal(200, Reason.OK, "Max-Forwards is used up: this gateway answers itself.")

@@ -285,7 +285,7 @@ class Gate:
     def in_flight_by_route(self) -> Mapping[str, int]:
         """Return the number of requests being relayed, by route name."""
         return Counter(
-            connection.relay.route_name for connection in self.connections if connection.relay is not None
+            connection.relay.location.name for connection in self.connections if connection.relay is not None
         )
 
     # --- small things every request needs

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from gateway.proxy.gate import Gate, UpstreamPlan
     from gateway.proxy.upstream import UpstreamConnection
 
+_NOT_JUDGED = ("", "", "", "ok")
+
 REPLAY_LIMIT_BYTES = 64 * 1024
 """Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
 
@@ -224,9 +226,14 @@ class Relay:
         plan = self._plan
         assert plan is not None
         downstream = self._downstream
-        rules = plan.trusted_rules if downstream.is_trusted else plan.rules
-        own_lines = downstream.own_lines.get(rules) or self._own_lines(rules)
-        verdict = self.verdict
+        rules = plan.rules
+        if downstream.is_trusted:
+            rules = plan.trusted_rules
+            own_lines = downstream.own_lines.get(rules) or self._own_lines(rules)
+            opening = self._opening(plan, rules, join_forwarded_for(own_lines, block, rules))
+        else:
+            own_lines = downstream.own_lines.get(rules) or self._own_lines(rules)
+            opening = self._known_opening(plan, rules, own_lines)
         request_id = self.request_id
         if head.traceparent is not None:
             trace = head.traceparent
@@ -242,6 +249,26 @@ class Relay:
             framing = b"\r\nContent-Length: %d\r\n\r\n" % block.content_length
         else:
             framing = b"\r\n\r\n"
+        return b"".join((opening, trace, b"\r\nX-Request-Id: ", request_id, framing))
+
+    def _known_opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
+        """Return `_opening`, remembered with the verdict: the same head is opened in the same way."""
+        place = self._head.place
+        if place is None or place.verdict is None or place.verdict is not self.verdict:
+            return self._opening(plan, rules, own_lines)
+        known: tuple[ForwardingRules, bytes, bytes] | None = place.opening
+        if known is not None and known[0] is rules and known[1] == own_lines:
+            return known[2]
+        opening = self._opening(plan, rules, own_lines)
+        if not plan.forwarded_rfc7239:  # what that says is this connection's
+            place.opening = (rules, own_lines, opening)
+        return opening
+
+    def _opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
+        """Return the head to send as far as it does not depend on trace, request id and body."""
+        head = self._head
+        block = head.block
+        verdict = self.verdict
         return b"".join(
             (
                 head.method_bytes,
@@ -254,14 +281,10 @@ class Relay:
                 verdict.verified.identity
                 if verdict is not None and plan.identity_headers and verdict.verified is not None
                 else b"",
-                own_lines if not downstream.is_trusted else join_forwarded_for(own_lines, block, rules),
+                own_lines,
                 b"" if not plan.forwarded_rfc7239 else self._forwarded_line(),
                 self.gate.via_lines[head.minor_version],
                 b"traceparent: ",
-                trace,
-                b"\r\nX-Request-Id: ",
-                request_id,
-                framing,
             )
         )
 
@@ -583,28 +606,12 @@ class Relay:
 
     # --- the record
 
-    @property
-    def route_name(self) -> str:
-        """Return the route's name, `_issuer_` for the issuer, or nothing."""
-        route = self.location.route
-        if route is not None:
-            return route.name
-        return "_issuer_" if self.location.is_issuer else ""
-
     def _record(self, monotonic_now: float) -> None:
         duration_s = monotonic_now - self._started
         verdict = self.verdict
         head = self._head
         block = head.block
-        client = audience = decision = ""
-        reason = "ok"
-        if verdict is not None:
-            if verdict.verified is not None:
-                token = verdict.verified.token
-                client = token.client_id
-                audience = token.audience
-            decision = "shadow_deny" if verdict.shadowed else "allow" if verdict.permits else "deny"
-            reason = verdict.decision.word
+        client, audience, decision, reason = _NOT_JUDGED if verdict is None else verdict.words
         plan = self._plan
         request_id = self.request_id.decode("ascii")
         upstream_s = self._upstream_s
@@ -615,7 +622,7 @@ class Relay:
                 block.host_text,
                 self.location.logged_path,
                 self._query[1:].decode("ascii") if self._query else "",
-                self.route_name,
+                self.location.name,
                 client,
                 audience,
                 self._reason or reason,

@@ -32,7 +32,7 @@ from enum import StrEnum
 import msgspec
 
 from gateway.tokens.base64url import decode_base64url, encode_base64url
-from gateway.tokens.keys import ACCESS_TOKEN_TYPE, NO_HEADERS, SigningKey, protected_header
+from gateway.tokens.keys import AT_JWT, NO_HEADERS, SigningKey, protected_header
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_DEPTH = 16
@@ -170,7 +170,7 @@ def _parse_header(segment: bytes) -> dict[str, object] | JwtProblem:
     return header
 
 
-def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = ACCESS_TOKEN_TYPE) -> bytes:
+def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = AT_JWT) -> bytes:
     """Return `claims` as a compact token signed by `key`, with `alg`, `kid` and `typ` in its header."""
     header = protected_header(key.alg, key.kid, typ)
     signing_input = header + b"." + encode_base64url(msgspec.json.encode(claims))

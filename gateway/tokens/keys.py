@@ -35,7 +35,7 @@ MAX_RSA_BITS = 16384
 MAX_RSA_EXPONENT = 2**32
 """Larger ones are of no use, and make whoever publishes the key decide what a check costs us."""
 
-ACCESS_TOKEN_TYPE = "at+jwt"
+AT_JWT = "at+jwt"
 """RFC 9068 2.1."""
 
 NO_HEADERS: Mapping[bytes, Mapping[str, object]] = MappingProxyType({})
@@ -107,8 +107,8 @@ def make_key_ring(active: SigningKey, verification: Iterable[VerificationKey]) -
         raise ValueError("the active key is not among the verification keys")
     ordered = {active.kid: keys[active.kid], **keys}
     headers: dict[bytes, Mapping[str, object]] = {
-        protected_header(key.alg, key.kid, ACCESS_TOKEN_TYPE): MappingProxyType(
-            {"alg": key.alg, "kid": key.kid, "typ": ACCESS_TOKEN_TYPE}
+        protected_header(key.alg, key.kid, AT_JWT): MappingProxyType(
+            {"alg": key.alg, "kid": key.kid, "typ": AT_JWT}
         )
         for key in ordered.values()
     }

@@ -13,13 +13,15 @@ from gateway.enforce.enforcer import (
     SERVES_ISSUER,
     VERDICTS_PER_TOKEN,
     Enforcer,
+    Place,
     Verdict,
 )
 from gateway.enforce.token_cache import VerifiedToken
-from gateway.http1.request import FieldBlock, read_fields
+from gateway.http1.request import FieldBlock, RequestHead, RequestReader, read_fields
 from gateway.policy.model import Reason
 from gateway.settings.model import RouteSettings
 from gateway.tokens.claims import AccessToken, read_access_token
+from gateway.tokens.revocations import Revocations
 from tests.enforce.conftest import BOTH, NOW, READ, ROUTES, Process, grants, ring_of
 
 
@@ -234,6 +236,99 @@ def test_a_token_issued_under_keys_that_are_gone_is_refused(process: Process) ->
     enforcer = process.enforcer(keys=ring_of(JWK.generate(kty="EC", crv="P-256"))[1])
     process.cache.put_issued(raw, entry)
     assert ask(enforcer, raw).decision.reason is Reason.UNKNOWN_KEY
+
+
+# --- a head that comes again
+
+
+def kept(process: Process, enforcer: Enforcer, now: float = NOW, **claims: object) -> Place:
+    """Return the place of a head whose verdict was made and kept at `now`."""
+    head = RequestReader(max_fields=10).read(
+        b"GET /read/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % process.token(**claims)
+    )
+    assert isinstance(head, RequestHead)
+    place = enforcer.place(head, BOTH)
+    verdict = enforcer.check(place.location, head, now)
+    assert verdict.permits
+    enforcer.remember(place, verdict)
+    return place
+
+
+def test_a_kept_verdict_is_the_one_that_was_made(process: Process) -> None:
+    enforcer = process.enforcer()
+    place = kept(process, enforcer)
+    verdict = enforcer.recall(place, NOW + 599)
+    assert verdict is place.verdict
+    assert verdict is not None
+    assert verdict.words == ("reader", "countries", "allow", "ok")
+    assert process.counts.take() == [(("ok", "miss"), 1), (("ok", "hit"), 1)]
+
+
+def test_a_kept_verdict_ends_with_its_token(process: Process) -> None:
+    enforcer = process.enforcer()
+    place = kept(process, enforcer)
+    assert enforcer.recall(place, NOW + 600) is None
+
+
+def test_a_kept_verdict_ends_when_its_authorization_does(process: Process) -> None:
+    enforcer = process.enforcer(granted=grants(until=NOW + 5))
+    place = kept(process, enforcer)
+    assert enforcer.recall(place, NOW + 4.9) is not None
+    assert enforcer.recall(place, NOW + 5) is None
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        lambda revocations: revocations.add("one", int(NOW) + 600, now=NOW),
+        lambda revocations: revocations.add_client("reader", int(NOW)),
+    ],
+)
+def test_a_kept_verdict_ends_with_any_revocation(
+    revoke: Callable[[Revocations], None], process: Process
+) -> None:
+    enforcer = process.enforcer()
+    place = kept(process, enforcer)
+    revoke(process.revocations)
+    assert enforcer.recall(place, NOW) is None
+
+
+def test_a_kept_verdict_is_not_believed_while_revocations_may_be_missing(process: Process) -> None:
+    @dataclass
+    class Lease:
+        held: bool = True
+
+        def holds(self) -> bool:
+            return self.held
+
+    lease = process.revocations.lease = Lease()
+    enforcer = process.enforcer()
+    place = kept(process, enforcer)
+    assert enforcer.recall(place, NOW) is not None
+    lease.held = False
+    assert enforcer.recall(place, NOW) is None
+
+
+def test_a_new_snapshot_keeps_no_verdict(process: Process) -> None:
+    head = RequestReader(max_fields=10).read(
+        b"GET /read/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % process.token()
+    )
+    assert isinstance(head, RequestHead)
+    before, after = process.enforcer(), process.enforcer(granted={})
+    place = before.place(head, BOTH)
+    before.remember(place, before.check(place.location, head, NOW))
+    assert before.recall(before.place(head, BOTH), NOW) is not None
+    assert after.recall(after.place(head, BOTH), NOW) is None
+    assert before.recall(before.place(head, SERVES_GATE), NOW) is None  # nor does another kind of listener
+
+
+def test_nothing_is_kept_where_no_token_is_looked_at(process: Process) -> None:
+    enforcer = process.enforcer()
+    head = RequestReader(max_fields=10).read(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(head, RequestHead)
+    place = enforcer.place(head, BOTH)
+    enforcer.remember(place, enforcer.check(place.location, head, NOW))
+    assert enforcer.recall(place, NOW) is None
 
 
 # --- where requests lead

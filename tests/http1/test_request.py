@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gateway.http1.grammar import METHODS
 from gateway.http1.request import (
     MEMO_BLOCK_BYTES,
+    ONCE_ENTRIES,
     BadRequest,
     FieldBlock,
     RequestHead,
@@ -303,7 +304,8 @@ def test_a_hit_of_the_memo_is_what_a_miss_would_be(lines: bytes, version: bytes)
     head = b"POST /x HTTP/%b\r\nHost: a\r\n%b\r\n\r\n" % (version, lines)
     head = head[: head.find(b"\r\n\r\n") + 4]
     used = RequestReader(max_fields=100)
-    used.read(head)
+    for _ in range(3):  # read, read and remembered, recalled
+        used.read(head)
     again, anew = used.read(head), RequestReader(max_fields=100).read(head)
     if isinstance(anew, RequestHead) and isinstance(again, RequestHead):
         assert again.block.fields == anew.block.fields
@@ -318,6 +320,22 @@ def test_a_hit_of_the_memo_is_what_a_miss_would_be(lines: bytes, version: bytes)
         )
     else:
         assert again == anew
+
+
+def test_a_head_that_comes_once_is_not_kept() -> None:
+    reader = RequestReader(max_fields=100)
+    for number in range(100):
+        reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+    assert len(reader._heads) == 0
+    head = b"GET /0 HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert reader.read(head) is reader.read(head)
+
+
+def test_strangers_cannot_fill_the_reader_with_fingerprints() -> None:
+    reader = RequestReader(max_fields=100)
+    for number in range(ONCE_ENTRIES + 10):
+        reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+    assert len(reader._once) <= ONCE_ENTRIES
 
 
 class Oracle:

@@ -1,0 +1,137 @@
+"""Send the same head again and again: what is remembered of it must not outlive its reasons.
+
+A head is remembered when it comes for the second time, and a verdict on its token with it,
+so four requests take every path there is.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.appliance import AUDIENCE, Appliance, configuration
+from tests.support.caller import Caller
+from tests.support.upstream import Upstream
+from tests.wire.conftest import Start
+
+TIMES = 4
+GET = b"GET /read/AUS HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer %b\r\n\r\n"
+
+
+async def let_through(caller: Caller, request: bytes) -> None:
+    """Send the request until everything there is to remember of it is remembered."""
+    for _ in range(TIMES):
+        assert (await caller.ask(request)).status == 200
+
+
+async def refusal(caller: Caller, request: bytes) -> tuple[int, str | None]:
+    """Return status and reason of the answer to the same request."""
+    answer = await caller.ask(request)
+    return answer.status, answer.json().get("reason")
+
+
+async def test_a_revoked_token_is_refused(appliance: Appliance, upstream: Upstream) -> None:
+    token = await appliance.token()
+    async with appliance.connect() as caller:
+        await let_through(caller, GET % token)
+        assert (await appliance.post_form("/oauth2/revoke", {"token": token.decode()})).status == 200
+        assert await refusal(caller, GET % token) == (401, "revoked")
+    assert len(upstream.requests) == TIMES
+
+
+async def test_another_token_of_the_caller_still_passes(appliance: Appliance, upstream: Upstream) -> None:
+    token, other = await appliance.token(), appliance.sign()
+    async with appliance.connect() as caller:
+        await let_through(caller, GET % token)
+        await let_through(caller, GET % other)
+        assert (await appliance.post_form("/oauth2/revoke", {"token": other.decode()})).status == 200
+        await let_through(caller, GET % token)
+        assert await refusal(caller, GET % other) == (401, "revoked")
+    assert len(upstream.requests) == 3 * TIMES
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"authorizations": []}, (403, "client_not_allowed")),
+        ({"clients": {"reader": {"secrets": ["plain:reader"], "disabled": True}}}, (403, "client_disabled")),
+        ({"routes": []}, (404, "no_route")),
+        ({"issuer": {"url": "http://127.0.0.1:8081"}}, (401, "wrong_issuer")),
+    ],
+)
+async def test_a_reload_takes_it_away(
+    changes: dict[str, Any], expected: tuple[int, str], appliance: Appliance, upstream: Upstream
+) -> None:
+    token = await appliance.token()
+    targets = {"country": [upstream.port]}
+    async with appliance.connect() as caller:
+        await let_through(caller, GET % token)
+        await appliance.reload(configuration(**changes), targets=targets)
+        assert await refusal(caller, GET % token) == expected
+        await appliance.reload(configuration(), targets=targets)
+        await let_through(caller, GET % token)
+    assert len(upstream.requests) == 2 * TIMES
+
+
+@contextlib.asynccontextmanager
+async def connected_from(address: str, appliance: Appliance) -> AsyncIterator[Caller]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", appliance.port, local_addr=(address, 0))
+    try:
+        yield Caller(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("forwarded", ["x", "rfc7239", "both"])
+async def test_each_connection_is_told_apart(forwarded: str, start: Start, upstream: Upstream) -> None:
+    """Two callers behind different addresses that send the same bytes."""
+    async with start(upstreams={"country": {"forwarded": forwarded}}) as appliance:
+        token = await appliance.token()
+        for address in ("127.0.0.1", "127.0.0.2") * 2:
+            async with connected_from(address, appliance) as caller:
+                await let_through(caller, GET % token)
+            told = {
+                value
+                for request in upstream.requests[-TIMES:]
+                for name, value in request.fields
+                if name in ("X-Forwarded-For", "Forwarded")
+            }
+            assert told
+            assert all(address in value for value in told)
+
+
+async def test_each_request_has_an_id_and_a_trace_of_its_own(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    token = await appliance.token()
+    async with appliance.connect() as caller:
+        await let_through(caller, GET % token)
+    for field in ("X-Request-Id", "traceparent"):
+        values = [value for request in upstream.requests for name, value in request.fields if name == field]
+        assert len(values) == len(set(values)) == TIMES
+
+
+async def test_routes_of_two_upstreams_open_requests_by_their_own_rules(
+    start: Start, upstream: Upstream
+) -> None:
+    """The same head leads elsewhere after a reload, and is then written as that upstream wants it."""
+    async with start() as appliance:
+        token = await appliance.token()
+        targets = {"country": [upstream.port], "other": [upstream.port]}
+        require = {"audience": AUDIENCE, "scopes": ["country.read"]}
+        route = {"name": "read", "path": "/read/{code}", "upstream": "other", "require": require}
+        async with appliance.connect() as caller:
+            await let_through(caller, GET % token)
+            assert ("Authorization", f"Bearer {token.decode()}") not in upstream.requests[-1].fields
+            await appliance.reload(
+                configuration(
+                    upstreams={"other": {"forward_token": True, "identity_headers": False}}, routes=[route]
+                ),
+                targets=targets,
+            )
+            await let_through(caller, GET % token)
+            fields = dict(upstream.requests[-1].fields)
+            assert fields["Authorization"] == f"Bearer {token.decode()}"
+            assert "X-Auth-Client-Id" not in fields
