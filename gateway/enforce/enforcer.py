@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
-from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
+from gateway.enforce.token_cache import TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
@@ -41,7 +41,6 @@ LONGEST_REMEMBERED_PATH_BYTES = 512
 VERDICTS_PER_TOKEN = 64
 """More are made anew: a caller with many tokens must not fill memory by using many routes."""
 HOST_MEMO_ENTRIES = 256
-BEARER_MEMO_ENTRIES = 1024
 
 SERVES_ISSUER = 1
 SERVES_GATE = 2
@@ -173,7 +172,6 @@ class Enforcer:
 
     __slots__ = (
         "_bad_tokens",
-        "_bearers",
         "_cache",
         "_counts",
         "_grants",
@@ -219,7 +217,6 @@ class Enforcer:
         self._bad_tokens = bad_tokens
         self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(LOCATION_MEMO_ENTRIES)
         self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
-        self._bearers: Memo[bytes, bytes | Reason] = Memo(BEARER_MEMO_ENTRIES)
 
     def place(self, head: RequestHead, serves: int) -> Place:
         """Return where `head` leads; remembered on the head itself while this snapshot lives.
@@ -370,18 +367,15 @@ class Enforcer:
         return decide(route, token, grants=self._grants, now=now)
 
     def _find_token(self, credentials: Credentials) -> bytes | Reason:
-        """Return what `bearer_token` says of these fields; remembered, for callers repeat theirs."""
+        """Return what `bearer_token` says of these fields."""
         authorization = credentials.authorization
         if authorization is None:
             return _NO_TOKEN
-        if credentials.authorization_count > 1:
-            return bearer_token(authorization, credentials.authorization_count)
-        raw = self._bearers.young.get(authorization) or self._bearers.recall(authorization)
-        if raw is None:
-            raw = bearer_token(authorization, 1)
-            if len(authorization) <= LONGEST_KEPT_BYTES:
-                self._bearers.remember(authorization, raw)
-        return raw
+        if authorization.startswith(b"Bearer "):
+            raw = authorization[7:]
+            if raw in self._cache.main:  # then it has the form of a token
+                return raw
+        return bearer_token(authorization, credentials.authorization_count)
 
     def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Verdict:
         """Return the verdict for a verified token, and remember it on the token."""
