@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import os
+import statistics
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
@@ -21,6 +22,8 @@ HEAD_END = b"\r\n\r\n"
 HONEST_CONNECTIONS = 16
 ATTACK_CONNECTIONS = 64
 MOST_AT_ONCE = 50
+CROWD = 50
+"""How many clients log in, each from an address of its own, by turns."""
 DRIP_EVERY_S = 0.1
 DRIPPED = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Drip: drip\r\n" * 100
 
@@ -44,6 +47,7 @@ class Asker(asyncio.Protocol):
         self._answered = answered
         self._data = b""
         self.lost = False
+        self.peer = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -165,6 +169,57 @@ async def offer(port: int, seconds: float, rate: float, path: str, token: str, a
     )
 
 
+async def log_in(port: int, seconds: float, rate: float, secrets: str) -> None:
+    """Ask for `rate` tokens per second, the clients by turns; print what they got and how long it took.
+
+    With the secrets `right` each client's secret is its name; with `wrong` it is not.
+    """
+    loop = asyncio.get_running_loop()
+    begun: dict[Asker, float] = {}
+    took: dict[int, list[float]] = {}
+
+    def answered(asker: Asker, status: int) -> None:
+        took.setdefault(status, []).append(perf_counter() - begun.pop(asker))
+        free[asker.peer].append(asker)
+
+    free: list[list[Asker]] = [[] for _ in range(CROWD)]
+    first = perf_counter()
+    for number in range(int(seconds * rate)):
+        client = number % CROWD
+        await asyncio.sleep(max(0.0, first + number / rate - perf_counter()))
+        if free[client]:
+            asker = free[client].pop()
+        else:
+            _, asker = await loop.create_connection(
+                lambda: Asker(answered), "127.0.0.1", port, local_addr=(f"127.0.1.{client + 1}", 0)
+            )
+            asker.peer = client
+        begun[asker] = perf_counter()
+        asker.transport.write(_token_request(f"login{client}", secrets))
+    await asyncio.sleep(1)
+    print(
+        json.dumps(
+            {
+                "offered": sum(map(len, took.values())) + len(begun),
+                "unanswered": len(begun),
+                "statuses": {status: len(each) for status, each in took.items()},
+                "median_ms": {status: statistics.median(each) * 1000 for status, each in took.items()},
+            }
+        )
+    )
+
+
+def _token_request(client: str, secrets: str) -> bytes:
+    secret = client if secrets == "right" else "wrong"
+    basic = base64.b64encode(f"{client}:{secret}".encode()).decode()
+    body = "grant_type=client_credentials&scope=read"
+    head = (
+        f"POST /oauth2/token HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {basic}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
 class Dripper(asyncio.Protocol):
     """A connection that sends its head a byte at a time."""
 
@@ -225,6 +280,8 @@ def main(role: str, *arguments: str) -> None:
             uvloop.run(be_honest(int(port), float(seconds), float(rate), path, token))
         case "offer", (port, seconds, rate, path, token, address):
             uvloop.run(offer(int(port), float(seconds), float(rate), path, token, address))
+        case "log-in", (port, seconds, rate, secrets):
+            uvloop.run(log_in(int(port), float(seconds), float(rate), secrets))
         case "drip", (port, seconds, connections, address):
             uvloop.run(drip(int(port), float(seconds), int(connections), address))
         case _:

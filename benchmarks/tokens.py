@@ -51,13 +51,13 @@ class SigningKey:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
-def make_key(algorithm: str) -> SigningKey:
+def make_key(algorithm: str, rsa_bits: int = 2048) -> SigningKey:
     """Return a new key for ES256 or RS256, named by its RFC 7638 thumbprint."""
     private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if algorithm == "ES256":
         private = ec.generate_private_key(ec.SECP256R1())
     else:
-        private = rsa.generate_private_key(65537, 2048)
+        private = rsa.generate_private_key(65537, rsa_bits)
     public_pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return SigningKey(private, str(JWK.from_pem(public_pem).thumbprint()))
 
