@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import cast
 
@@ -47,7 +48,6 @@ class Asker(asyncio.Protocol):
         self._answered = answered
         self._data = b""
         self.lost = False
-        self.peer = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -169,20 +169,20 @@ async def offer(port: int, seconds: float, rate: float, path: str, token: str, a
     )
 
 
-async def log_in(port: int, seconds: float, rate: float, secrets: str) -> None:
+async def log_in(port: int, seconds: float, rate: float, secret: str) -> None:
     """Ask for `rate` tokens per second, the clients by turns; print what they got and how long it took.
 
-    With the secrets `right` each client's secret is its name; with `wrong` it is not.
+    An open loop: who still waits when its client's turn comes again keeps its connection.
     """
     loop = asyncio.get_running_loop()
     begun: dict[Asker, float] = {}
+    free: list[list[Asker]] = [[] for _ in range(CROWD)]
     took: dict[int, list[float]] = {}
 
-    def answered(asker: Asker, status: int) -> None:
+    def answered(client: int, asker: Asker, status: int) -> None:
         took.setdefault(status, []).append(perf_counter() - begun.pop(asker))
-        free[asker.peer].append(asker)
+        free[client].append(asker)
 
-    free: list[list[Asker]] = [[] for _ in range(CROWD)]
     first = perf_counter()
     for number in range(int(seconds * rate)):
         client = number % CROWD
@@ -190,27 +190,28 @@ async def log_in(port: int, seconds: float, rate: float, secrets: str) -> None:
         if free[client]:
             asker = free[client].pop()
         else:
-            _, asker = await loop.create_connection(
-                lambda: Asker(answered), "127.0.0.1", port, local_addr=(f"127.0.1.{client + 1}", 0)
-            )
-            asker.peer = client
+            make = partial(Asker, partial(answered, client))
+            address = (f"127.0.1.{client + 1}", 0)
+            _, asker = await loop.create_connection(make, "127.0.0.1", port, local_addr=address)
         begun[asker] = perf_counter()
-        asker.transport.write(_token_request(f"login{client}", secrets))
+        asker.transport.write(_token_request(f"login{client}", secret))
+    offered_per_s = int(seconds * rate) / (perf_counter() - first)
     await asyncio.sleep(1)
     print(
         json.dumps(
             {
-                "offered": sum(map(len, took.values())) + len(begun),
-                "unanswered": len(begun),
+                "offered_per_s": round(offered_per_s, 1),
                 "statuses": {status: len(each) for status, each in took.items()},
-                "median_ms": {status: statistics.median(each) * 1000 for status, each in took.items()},
+                "median_ms": {
+                    status: round(statistics.median(each) * 1000, 1) for status, each in took.items()
+                },
+                "unanswered": len(begun),
             }
         )
     )
 
 
-def _token_request(client: str, secrets: str) -> bytes:
-    secret = client if secrets == "right" else "wrong"
+def _token_request(client: str, secret: str) -> bytes:
     basic = base64.b64encode(f"{client}:{secret}".encode()).decode()
     body = "grant_type=client_credentials&scope=read"
     head = (
@@ -280,8 +281,8 @@ def main(role: str, *arguments: str) -> None:
             uvloop.run(be_honest(int(port), float(seconds), float(rate), path, token))
         case "offer", (port, seconds, rate, path, token, address):
             uvloop.run(offer(int(port), float(seconds), float(rate), path, token, address))
-        case "log-in", (port, seconds, rate, secrets):
-            uvloop.run(log_in(int(port), float(seconds), float(rate), secrets))
+        case "log-in", (port, seconds, rate, secret):
+            uvloop.run(log_in(int(port), float(seconds), float(rate), secret))
         case "drip", (port, seconds, connections, address):
             uvloop.run(drip(int(port), float(seconds), int(connections), address))
         case _:

@@ -113,7 +113,7 @@ def result(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 def measure(target: Gate, others: tuple[object, ...], *, rounds: int, seconds: float) -> Felt:
     """Return what honest callers felt beside `others`: a role that lasts `LEAD_S` longer at both ends."""
-    found = []
+    found: list[dict[str, Any]] = []
     for _ in range(rounds):
         idle = _honest(target, seconds)
         busy = start(*others, nice=10)

@@ -17,7 +17,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.callers import CROWD
@@ -27,6 +26,7 @@ from gateway.clients.secrets import hash_scrypt
 
 RATE = 50
 SECONDS = 8.0
+SECRET = "correct horse battery staple"
 
 CONFIGURATION = """\
 version: 1
@@ -67,8 +67,9 @@ def _beside_tokens(
     rounds: int,
     seconds: float,
 ) -> Felt:
-    """Return what honest callers felt beside tokens for `CROWD` clients, their secrets kept by `store`."""
+    """Return what honest callers felt beside tokens for `CROWD` clients, whose secret `store` stores."""
     names = [f"login{number}" for number in range(CROWD)]
+    stored = store(SECRET)
 
     def configure(port: int, admin_port: int, upstream_port: int) -> str:
         return CONFIGURATION.format(
@@ -77,20 +78,20 @@ def _beside_tokens(
             upstream_port=upstream_port,
             issuer=ISSUER,
             audience=AUDIENCE,
-            clients="\n  ".join(f'{name}: {{secrets: ["{store(name)}"]}}' for name in names),
+            clients="\n  ".join(f'{name}: {{secrets: ["{stored}"]}}' for name in names),
             authorizations="\n  ".join(
                 f"- {{client: {name}, audience: {AUDIENCE}, scopes: [read]}}" for name in names
             ),
         )
 
     with gate(make_key(algorithm, bits), configure) as target:
-        role = ("log-in", target.port, seconds + 2 * LEAD_S, RATE, "wrong" if wrong else "right")
+        role = ("log-in", target.port, seconds + 2 * LEAD_S, RATE, f"not {SECRET}" if wrong else SECRET)
         return measure(target, role, rounds=rounds, seconds=seconds)
 
 
 def main() -> None:
     """Measure what the command line asks for and print it."""
-    scenarios = {
+    scenarios: dict[str, Callable[..., Felt]] = {
         "right": scrypt_logins,
         "wrong": partial(scrypt_logins, wrong=True),
         "signing": rsa_signing,
@@ -106,7 +107,9 @@ def main() -> None:
     load = "/".join(f"{each:.1f}" for each in os.getloadavg())
     print(f"{os.cpu_count()} cores, load {load}, Python {sys.version.split()[0]}")
     for what in chosen.what:
-        print(*scenarios[what](rounds=chosen.rounds, seconds=chosen.seconds).lines(what), sep="\n", flush=True)
+        print(
+            *scenarios[what](rounds=chosen.rounds, seconds=chosen.seconds).lines(what), sep="\n", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -97,9 +97,9 @@ class ScryptChecker(Protocol):
     """What runs scrypt for us; `gateway.clients.scrypt_worker.ScryptWorker` in the process."""
 
     async def check(
-        self, given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost]
+        self, given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost], *, peer: str
     ) -> bool:
-        """Return whether `given` is one of `stored`; a failure also computes `padding`."""
+        """Return whether `given` is one of `stored`; a failure also computes `padding`. Peers take turns."""
 
 
 def read_credentials(
@@ -197,9 +197,15 @@ def _decode_basic(value: str) -> tuple[str, str] | None:
 
 
 async def authenticate(
-    presented: PresentedSecret, registry: Registry, scrypt: ScryptChecker
+    presented: PresentedSecret, registry: Registry, scrypt: ScryptChecker, *, peer: str
 ) -> ProvenClient | AuthFailure:
     """Return the client that `presented` proves, or the failure.
+
+    Args:
+        presented: The client id and the secret.
+        registry: The known clients.
+        scrypt: Takes the slow checks.
+        peer: Who is calling, as limits count callers.
 
     Raises:
         OverloadedError: From `scrypt`, when a scrypt check is due and its queue is full.
@@ -207,7 +213,7 @@ async def authenticate(
     client = registry.clients.get(presented.client_id, registry.nobody)
     proven = check_quick_secrets(presented.secret, client.quick_secrets)
     if not proven and (client.scrypt_secrets or client.scrypt_padding):
-        proven = await scrypt.check(presented.secret, client.scrypt_secrets, client.scrypt_padding)
+        proven = await scrypt.check(presented.secret, client.scrypt_secrets, client.scrypt_padding, peer=peer)
     if client is registry.nobody:
         return AuthFailure(presented.method, AuthReason.UNKNOWN_CLIENT, NOT_PROVEN)
     if not proven:

@@ -318,7 +318,9 @@ class Issuer:
             if isinstance(presented, PresentedAssertion):
                 proven = await prove_client(presented, snapshot, self._context, self._caller(request))
             else:
-                proven = await authenticate(presented, snapshot.registry, self._context.scrypt)
+                proven = await authenticate(
+                    presented, snapshot.registry, self._context.scrypt, peer=self._peer_group(request)
+                )
         except OverloadedError:
             return answer_problem(_BUSY)
         if isinstance(proven, AuthFailure):

@@ -85,7 +85,7 @@ class CountingScrypt:
         self.computed: list[list[ScryptCost]] = []
 
     async def check(
-        self, given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost]
+        self, given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost], *, peer: str
     ) -> bool:
         costs = [*(ScryptCost(s.n, s.r, s.p) for s in stored), *padding]
         self.computed.append(sorted(costs, key=lambda cost: cost.n))
@@ -114,14 +114,14 @@ def presented(client_id: str, secret: bytes) -> PresentedSecret:
 
 @pytest.mark.parametrize("client_id", ["quick", "slow", "slower", "both"])
 async def test_the_right_secret_proves_the_client(client_id: str) -> None:
-    proven = await authenticate(presented(client_id, b"s3"), REGISTRY, CountingScrypt())
+    proven = await authenticate(presented(client_id, b"s3"), REGISTRY, CountingScrypt(), peer="192.0.2.1")
     assert isinstance(proven, ProvenClient)
     assert (proven.client.id, proven.method) == (client_id, "client_secret_basic")
 
 
 async def test_a_quick_secret_never_waits_for_scrypt() -> None:
     scrypt = CountingScrypt()
-    await authenticate(presented("both", b"s3"), REGISTRY, scrypt)
+    await authenticate(presented("both", b"s3"), REGISTRY, scrypt, peer="192.0.2.1")
     assert scrypt.computed == []
 
 
@@ -130,7 +130,7 @@ async def test_a_quick_secret_never_waits_for_scrypt() -> None:
 )
 async def test_every_failure_has_one_answer_and_one_cost(client_id: str) -> None:
     scrypt = CountingScrypt()
-    failure = await authenticate(presented(client_id, b"wrong"), REGISTRY, scrypt)
+    failure = await authenticate(presented(client_id, b"wrong"), REGISTRY, scrypt, peer="192.0.2.1")
     assert isinstance(failure, AuthFailure)
     assert failure.problem.code is ErrorCode.INVALID_CLIENT
     assert failure.problem.description == "client authentication failed: unknown client or wrong secret"
@@ -141,8 +141,8 @@ async def test_every_failure_has_one_answer_and_one_cost(client_id: str) -> None
 
 
 async def test_only_who_proved_the_secret_learns_more() -> None:
-    off = await authenticate(presented("off", b"s3"), REGISTRY, CountingScrypt())
-    post = await authenticate(presented("post", b"s3"), REGISTRY, CountingScrypt())
+    off = await authenticate(presented("off", b"s3"), REGISTRY, CountingScrypt(), peer="192.0.2.1")
+    post = await authenticate(presented("post", b"s3"), REGISTRY, CountingScrypt(), peer="192.0.2.1")
     assert isinstance(off, AuthFailure)
     assert isinstance(post, AuthFailure)
     assert (off.reason, post.reason) == (AuthReason.DISABLED, AuthReason.METHOD_NOT_ALLOWED)

@@ -72,9 +72,9 @@ AUTHORIZATIONS = (
 )
 
 
-def scrypt_client(client_id: str, secret: bytes) -> ClientSettings:
-    digest = hashlib.scrypt(secret, salt=b"salt", n=16, r=8, p=1, dklen=32)
-    return ClientSettings(client_id, secrets=(ScryptSecret(16, 8, 1, b"salt", digest),))
+def scrypt_client(client_id: str, secret: bytes, *, n: int = 16) -> ClientSettings:
+    digest = hashlib.scrypt(secret, salt=b"salt", n=n, r=8, p=1, dklen=32, maxmem=2**26)
+    return ClientSettings(client_id, secrets=(ScryptSecret(n, 8, 1, b"salt", digest),))
 
 
 def make_settings(**issuer: object) -> Settings:

@@ -1,5 +1,6 @@
 """Ask the token endpoint over a socket: what is issued, and every way to be refused."""
 
+import asyncio
 import base64
 import json
 import re
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from jwcrypto.jwk import JWK
 
+from gateway.clients.scrypt_worker import QUEUE_SIZE
 from gateway.enforce.verifier import verify_access_token
 from gateway.settings.model import AuthorizationSettings
 from gateway.tokens.claims import AccessToken
@@ -167,6 +169,32 @@ async def test_scrypt_secrets_are_accepted_and_refused(issuer: ServedIssuer) -> 
     for client_id in ("person", "reader", "unknown"):
         answer, body = await post(issuer, auth=basic(client_id, "chosen-not"))
         assert (answer.status, body["error"]) == (401, "invalid_client")
+
+
+async def test_a_flood_of_slow_logins_is_bounded_and_locks_nobody_else_out(issuer: ServedIssuer) -> None:
+    settings = make_settings()
+    settings = replace(
+        settings,
+        clients={**settings.clients, "person": scrypt_client("person", b"chosen", n=2**14)},
+        authorizations=(*AUTHORIZATIONS, AuthorizationSettings("person", "country-service")),
+    )
+    issuer.configure(settings, EC_RING)
+    flood = [asyncio.create_task(post(issuer, auth=basic("person", "guess"))) for _ in range(60)]
+    await asyncio.wait(flood, timeout=10, return_when=asyncio.FIRST_COMPLETED)  # 503: the queue is full
+
+    quick, _ = await post(issuer)
+    assert quick.status == 200
+    elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=elsewhere) as http:
+        slow, _ = await post(replace(issuer, http=http), auth=basic("person", "chosen"))
+    assert slow.status == 200
+    assert sum(not task.done() for task in flood) >= QUEUE_SIZE // 2
+
+    outcomes = [
+        (answer.status, answer.headers.get("Retry-After")) for answer, _ in await asyncio.gather(*flood)
+    ]
+    assert set(outcomes) == {(401, None), (503, "1")}
+    assert outcomes.count((401, None)) >= QUEUE_SIZE
 
 
 def form_error(code: str, status: int, mention: str, data: Any, **how: Any) -> Any:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from benchmarks import attacks
+from benchmarks import attacks, logins
 
 pytestmark = [
     pytest.mark.soak,
@@ -31,6 +31,27 @@ def test_slowloris_leaves_honest_callers_alone_and_is_closed_in_time() -> None:
         assert set(each["beside"]["statuses"]) == {"200"}
         assert each["others"]["closed"] == attacks.DRIPPERS
         assert each["others"]["longest_s"] <= attacks.HEADER_TIMEOUT_S + 1.0
+    assert felt.beside_p99_ms <= felt.bound_ms
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(False, "200"), (True, "401")], ids=["right", "wrong"])
+def test_scrypt_logins_leave_honest_callers_alone(wrong: bool, status: str) -> None:
+    felt = logins.scrypt_logins(wrong=wrong, rounds=5)
+    for each in felt.rounds:
+        assert set(each["beside"]["statuses"]) == {"200"}
+        assert set(each["others"]["statuses"]) <= {status, "503"}
+        assert each["others"]["statuses"][status] >= 5 * logins.SECONDS
+        assert each["others"]["offered_per_s"] >= 0.99 * logins.RATE
+    assert felt.beside_p99_ms <= felt.bound_ms
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_signing_with_rsa_leaves_honest_callers_alone(bits: int) -> None:
+    felt = logins.rsa_signing(bits=bits, rounds=5)
+    for each in felt.rounds:
+        assert set(each["beside"]["statuses"]) == {"200"}
+        assert set(each["others"]["statuses"]) == {"200"}
+        assert each["others"]["offered_per_s"] >= 0.99 * logins.RATE
     assert felt.beside_p99_ms <= felt.bound_ms
 
 
