@@ -11,7 +11,7 @@ logs in. It is not the lowest one either: the thread holds the interpreter's loc
 microseconds at the end of each check, and where neighbours want the processor the
 event loop would wait until the thread is scheduled once more.
 
-Sources: docs/decisions/0007, sched(7), nice(2) (of the calling thread on Linux).
+Sources: docs/decisions/0007-let-logins-give-way.md, sched(7), nice(2) (on Linux: of the calling thread).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from gateway.settings.model import ScryptSecret
 
 QUEUE_SIZE = 16
 NICENESS = 5
-"""Added to the process's own; a third of the weight of an equal."""
+"""Added to the process's own: a third of the weight of an equal."""
 
 
 class OverloadedError(Exception):
