@@ -10,12 +10,17 @@ The rules:
 2. An answer is bounded in time, size and redirects, and is never decompressed.
 3. One fetch at a time per set: whoever needs it meanwhile waits for the same one.
 4. An unknown `kid` fetches at once, from a bucket of 3 that refills one per 10 s; a
-   `kid` that was just looked for in vain costs nothing for a while. So a key that was
+   `kid` that was just fetched for in vain costs nothing for a while. So a key that was
    rotated in works with its first token, and a flood of invented names costs its
-   issuer six requests a minute.
+   issuer six requests a minute. Only a fetch makes a miss: a name that was not looked
+   for, because its peer may not cause a fetch or the bucket was empty, is not held
+   against the next caller, who may be the honest owner of a new key.
 5. Fresh keys replace old ones whole: what is no longer published no longer counts.
-   While the source is down, or serves nonsense, the old ones stay in use, however old;
-   `sidegate_jwks_age_seconds` is the alarm for that.
+   While the source is down, or serves nonsense, the old ones stay in use for
+   `MAX_STALE_S`; `sidegate_jwks_age_seconds` is the alarm for that. The bound is long
+   enough for a weekend without anybody on call, and there is one because a key that was
+   withdrawn, perhaps since it leaked, would otherwise count for as long as somebody
+   keeps us from asking.
 6. A set is fetched again before it is too old, as its caching headers say, within
    bounds; after a failure soon, then ever more slowly.
 
@@ -52,6 +57,8 @@ CONNECT_TIMEOUT_S = 2.0
 MAX_REDIRECTS = 3
 MIN_FRESH_S = 60.0
 MAX_FRESH_S = 3600.0
+MAX_STALE_S = 72 * 3600.0
+"""Since its last good fetch a set is used for so long, and then as if there were none."""
 DEFAULT_FRESH_S = 900.0
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
@@ -84,7 +91,10 @@ class FetchResult(StrEnum):
 
 
 class KeysUnavailableError(Exception):
-    """There are no keys of this source that could answer: it was not reached, or served nonsense."""
+    """There are no keys of this source that could answer: it was not reached, or served nonsense.
+
+    Or the keys there are come from too long ago.
+    """
 
 
 class FetchObserver(Protocol):
@@ -143,7 +153,8 @@ class RemoteKeySets:
         Fetches when there are none yet, or when none is named `kid` and `may_fetch`.
 
         Raises:
-            KeysUnavailableError: There are none, or none of this name and the source was not reached.
+            KeysUnavailableError: There are none, or none that are young enough, or none of this
+                name and the source was not reached.
         """
         return await self._set_of(source).find(kid, alg, may_fetch=may_fetch)
 
@@ -219,37 +230,40 @@ class _RemoteKeySet:
 
     async def find(self, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
         """See `RemoteKeySets.find`."""
-        known = self.keys
+        known = self._usable()
         if known is None:
-            # Nothing to lose yet: but a source that just failed is not asked again by every caller.
+            # Nothing to lose: but a source that just failed is not asked again by every caller.
             if self._fetch is not None or not self._failures or self._take_from_bucket():
                 await self._wait_for_fetch()
-            if self.keys is None:
+            known = self._usable()
+            if known is None:
                 raise KeysUnavailableError
-            return self.keys
-        if kid is None or len(kid) > MAX_KID or known.find(kid, alg) is not KeyMiss.UNKNOWN_KEY:
             return known
-        if not may_fetch or self._was_missed(kid):
-            return self._settle(kid)
-        if self._fetch is None and not self._take_from_bucket():
-            return self._settle(kid)
-        await self._wait_for_fetch()
-        return self._settle(kid)
+        if kid is None or len(kid) > MAX_KID or not _lacks(known, kid):
+            return known
+        if may_fetch and not self._was_missed(kid) and (self._fetch is not None or self._take_from_bucket()):
+            await self._wait_for_fetch()
+            known = self.keys or known
+            if not self._failures and _lacks(known, kid):
+                self._note_miss(kid)
+        if self._failures and _lacks(known, kid):
+            raise KeysUnavailableError  # it may well exist: that is no unknown key
+        return known
+
+    def _usable(self) -> KeySet | None:
+        """Return the keys there are, unless they come from too long ago."""
+        return self.keys if self._clock() - self.fetched_at < MAX_STALE_S else None
 
     async def _wait_for_fetch(self) -> None:
         """Return when the fetch is over, also when it was given up; a caller that leaves does not end it."""
         await asyncio.wait({self.begin_fetch()})
 
-    def _settle(self, kid: str) -> KeySet:
-        """Return the keys there are; raise when none is named `kid` and the source failed last time."""
-        assert self.keys is not None
-        if self.keys.find(kid, "") is KeyMiss.UNKNOWN_KEY:
-            if self._failures:
-                raise KeysUnavailableError
-            self._misses[kid] = self._clock()
-            if len(self._misses) > MISSES_KEPT:
-                self._misses.popitem(last=False)
-        return self.keys
+    def _note_miss(self, kid: str) -> None:
+        """Remember that the good fetch that is just over did not bring this name."""
+        self._misses[kid] = self._clock()
+        self._misses.move_to_end(kid)
+        if len(self._misses) > MISSES_KEPT:
+            self._misses.popitem(last=False)
 
     def _was_missed(self, kid: str) -> bool:
         missed_at = self._misses.get(kid)
@@ -300,7 +314,6 @@ class _RemoteKeySet:
         self.keys = fetched.keys
         self.fetched_at = now
         self.due_at = now + fetched.fresh_s
-        self._misses.clear()
         if self._failures:
             _log.info("the keys of %s are fresh again", self.source.issuer)
         self._failures = 0
@@ -310,8 +323,19 @@ class _RemoteKeySet:
     def _note_failure(self, detail: str) -> None:
         self.due_at = self._clock() + min(FIRST_RETRY_S * 2**self._failures, LAST_RETRY_S)
         self._failures = min(self._failures + 1, 16)
-        consequence = "there are none yet" if self.keys is None else "the former ones stay in use"
+        consequence = "there are none yet"
+        if self.keys is not None:
+            age_h = (self._clock() - self.fetched_at) / 3600
+            consequence = (
+                f"the former ones, {age_h:.1f} h old, stay in use until they are {MAX_STALE_S / 3600:.0f} h old"
+                if self._usable() is not None
+                else f"the former ones are {age_h:.0f} h old and no longer used"
+            )
         _log.warning("the keys of %s were not fetched: %s; %s", self.source.issuer, detail, consequence)
+
+
+def _lacks(keys: KeySet, kid: str) -> bool:
+    return keys.find(kid, "") is KeyMiss.UNKNOWN_KEY
 
 
 # --- one fetch

@@ -129,10 +129,58 @@ async def test_one_stale_name_does_not_use_up_the_bucket(client: Client, server:
     assert await client.find(at(server), "new")
 
 
-async def test_misses_are_remembered_within_bounds(client: Client, server: KeyServer) -> None:
+async def test_several_stale_names_do_not_use_up_the_bucket_by_turns(
+    client: Client, server: KeyServer
+) -> None:
     assert await client.find(at(server))
-    for number in range(5000):
+    for _ in range(50):
+        for name in ("stale-1", "stale-2"):
+            assert not await client.find(at(server), name)
+    assert len(server.asked) == 1 + 2
+
+
+async def test_a_name_is_looked_for_again_after_a_while_however_often_it_was_asked(
+    client: Client, server: KeyServer
+) -> None:
+    assert await client.find(at(server))
+    assert not await client.find(at(server), "new")
+    server.keys = [OLD, NEW]
+    for _ in range(9):
+        client.now += 1.0
+        assert not await client.find(at(server), "new")
+    client.now += 1.0
+    assert await client.find(at(server), "new")
+
+
+async def test_who_may_not_fetch_does_not_spoil_a_name_for_its_owner(
+    client: Client, server: KeyServer
+) -> None:
+    assert await client.find(at(server))
+    server.keys = [OLD, NEW]
+    assert not await client.find(at(server), "new", may_fetch=False)
+    assert await client.find(at(server), "new")
+
+
+async def test_a_flood_delays_a_rotated_key_until_the_bucket_has_a_drop_and_no_longer(
+    client: Client, server: KeyServer
+) -> None:
+    assert await client.find(at(server))
+    for number in range(100):
+        assert not await client.find(at(server), f"invented-{number}")
+    server.keys = [NEW]
+    assert not await client.find(at(server), "new")  # the bucket is empty, so nobody looked
+    client.now += jwks_client.REFILL_S
+    assert await client.find(at(server), "new")
+
+
+async def test_misses_are_remembered_within_bounds(
+    client: Client, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await client.find(at(server))
+    monkeypatch.setattr(jwks_client, "MISSES_KEPT", 16)
+    for number in range(40):
         assert not await client.find(at(server), f"{number:0>500}")
+        client.now += jwks_client.REFILL_S
     (known,) = client.sets._sets.values()
     assert len(known._misses) <= jwks_client.MISSES_KEPT
 
@@ -163,6 +211,22 @@ async def test_stale_keys_stay_in_use_while_the_source_is_down(client: Client, s
     server.status, server.keys = 200, [NEW]
     assert await client.find(at(server), "new")
     assert list(client.sets.ages()) == [("https://platform.example", 0.0)]
+
+
+async def test_keys_that_are_too_old_are_none(client: Client, server: KeyServer) -> None:
+    assert await client.find(at(server))
+    server.status = 500
+    client.now += jwks_client.MAX_STALE_S - 1
+    assert await client.find(at(server))
+    client.now += 1.0
+    for _ in range(10):
+        with pytest.raises(KeysUnavailableError):
+            await client.find(at(server))
+    assert len(server.asked) == 1 + 1 + 3  # the first failure is not from the bucket
+    assert list(client.sets.ages()) == [("https://platform.example", jwks_client.MAX_STALE_S)]
+    server.status = 200
+    client.now += 10.0
+    assert await client.find(at(server))
 
 
 async def test_a_source_that_was_never_reached_is_not_asked_by_every_caller(
