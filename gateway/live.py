@@ -11,6 +11,7 @@ and never owned here.
 """
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -45,9 +46,10 @@ from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.targets import TlsFileError, UpstreamTls, read_upstream_tls
 from gateway.settings.checks import Finding, check_file_limit
 from gateway.settings.load import load
-from gateway.settings.model import ClientCertificate, Settings, TargetSettings
+from gateway.settings.model import ClientCertificate, RemoteKeySource, Settings, TargetSettings
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
+from gateway.tokens.jwks_client import find_unusable_files
 from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, NoKeysError, load_keys
 from gateway.tokens.revocations import Revocations
 
@@ -94,6 +96,7 @@ def load_configuration(
     def check_further(settings: Settings) -> Iterable[Finding]:
         yield from check_routes(settings)
         yield from check_file_limit(settings, _hard_file_limit())
+        yield from _key_source_findings(settings)
         for name, upstream in settings.upstreams.items():
             if any(isinstance(target, TargetSettings) and target.tls for target in upstream.targets):
                 try:
@@ -140,6 +143,19 @@ def _certificate_findings(settings: Settings, now: float) -> Iterable[Finding]:
             if doubt:
                 place = (*steps, "certificate_file")
                 yield Finding(None, place, doubt, "replace it", Severity.WARNING, quoted=True)
+
+
+def _key_source_findings(settings: Settings) -> Iterable[Finding]:
+    """Yield the files without which the keys of other issuers cannot be fetched."""
+    unusable = functools.cache(find_unusable_files)  # thousands of identities share two files
+    for client in settings.clients.values():
+        for index, identity in enumerate(client.assertions):
+            source = identity.keys
+            if not isinstance(source, RemoteKeySource):
+                continue
+            for problem in unusable(source.ca_file, source.bearer_token_file):
+                steps = ("assertions", index, problem.key)
+                yield Finding(client.origin, steps, problem.message, problem.hint, quoted=True)
 
 
 def _hard_file_limit() -> int:

@@ -1,10 +1,17 @@
 """Show that a configuration is compiled whole, and that all its problems come at once, in file order."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
 from gateway.live import build_snapshot, load_configuration, policy_test_problems, run_configured_tests
 from gateway.policy.model import Reason
 from gateway.settings.problems import SettingsError, Severity
+from gateway.tokens.foreign_keys import KeySet
+from tests.support.certificates import Authority
+from tests.support.jws import make_key
 
 NOW = 1_800_000_000.0
 
@@ -150,3 +157,79 @@ def test_a_key_directory_without_keys_is_a_problem_of_the_configuration(load):
     snapshot = build_snapshot(configuration, generation=1, now=NOW, create_keys=True)
     again = build_snapshot(configuration, generation=2, now=NOW, create_keys=False)
     assert [key.kid for key in again.keys.keys] == [key.kid for key in snapshot.keys.keys]
+
+
+IDENTITY = """\
+clients:
+  country-service: {{scopes: {{country.read: Read}}}}
+  workload:
+    assertions:
+      - issuer: https://platform.example
+        subject: job
+        {files}
+authorizations:
+  - {{client: workload, audience: country-service, scopes: [country.read]}}
+"""
+
+
+def prepare_files(directory: Path) -> None:
+    (directory / "ca.pem").write_bytes(Authority.make("ours").pem)
+    (directory / "token").write_text("platform-token\n")
+    (directory / "empty").write_text("")
+    (directory / "words").write_text("two words, and no certificate")
+    os.mkfifo(directory / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("ca_file", "absent.pem", '"absent.pem" does not exist'),
+        ("ca_file", ".", '"." is not a regular file'),
+        ("ca_file", "pipe", '"pipe" is not a regular file'),
+        ("ca_file", "ca.pem/below", '"ca.pem/below" cannot be read: Not a directory'),
+        ("ca_file", "empty", '"empty" holds no certificates in PEM form'),
+        ("ca_file", "words", '"words" holds no certificates in PEM form'),
+        ("bearer_token_file", "absent", '"absent" does not exist'),
+        ("bearer_token_file", "pipe", '"pipe" is not a regular file'),
+        ("bearer_token_file", "empty", '"empty" holds no token'),
+        ("bearer_token_file", "words", '"words" holds no token'),
+    ],
+)
+def test_the_files_that_keys_are_fetched_with_are_tried(load, tmp_path, key, name, message):
+    prepare_files(tmp_path)
+    sound = {"ca_file": "ca.pem", "bearer_token_file": "token"}
+    load(MAIN + IDENTITY.format(files="".join(f"{k}: {v}\n        " for k, v in sound.items())))
+    mistaken = "".join(f"{k}: {v}\n        " for k, v in {**sound, key: name}.items())
+    assert problems_of(load, MAIN + IDENTITY.format(files=mistaken)) == [
+        ("gateway.yaml", 12 + list(sound).index(key), f"clients.workload.assertions[0].{key}", message)
+    ]
+
+
+def test_a_policy_learns_nothing_of_token_files_outside_of_the_secrets(load, tmp_path):
+    prepare_files(tmp_path)
+    main = MAIN + "secrets_directory: secrets\n"
+    for name in ("token", "absent"):
+        policy = IDENTITY.format(files=f"bearer_token_file: ../{name}")
+        ((_, _, _, message),) = problems_of(load, main, country=policy)
+        assert message == f'"../{name}" lies outside secrets_directory'
+
+
+def test_key_sets_in_the_configuration_are_read_once(load, tmp_path):
+    key = make_key("ES256", "k1").public
+    (tmp_path / "keys.jwks").write_text(json.dumps(key))
+    loaded = load(
+        MAIN
+        + f"""\
+clients:
+  inline: {{jwks: {json.dumps({"keys": [key]})}}}
+  filed: {{assertions: [{{issuer: x, subject: y, jwks_file: keys.jwks}}]}}
+"""
+    )
+    inline, filed = (
+        loaded.settings.clients["inline"].keys,
+        loaded.settings.clients["filed"].assertions[0].keys,
+    )
+    ((identity,),) = loaded.registry.identities.values()
+    assert isinstance(inline.read, KeySet)
+    assert loaded.registry.clients["inline"].keys is inline.read
+    assert identity.keys is filed.read

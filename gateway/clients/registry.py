@@ -251,7 +251,9 @@ def _register(
 
 
 def _keys_at(source: KeySource | None) -> Keys | None:
-    return read_key_set(source.document) if isinstance(source, StaticKeySource) else source
+    if not isinstance(source, StaticKeySource):
+        return source
+    return source.read if isinstance(source.read, KeySet) else read_key_set(source.document)
 
 
 def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedIdentity]:

@@ -457,7 +457,7 @@ def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
         return UNREAD
     for passed_over in keys.passed_over:
         reading.warn(node, f"a key is not used: {passed_over}")
-    return StaticKeySource(document)
+    return StaticKeySource(document, keys)
 
 
 @dataclass(frozen=True, slots=True)

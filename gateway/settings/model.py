@@ -384,6 +384,9 @@ class StaticKeySource:
 
     document: bytes = field(repr=False)
     """The JWK Set as JSON; it was read once and found usable."""
+    read: object = field(default=None, repr=False, compare=False)
+    """What reading it gave, a `gateway.tokens.foreign_keys.KeySet`: ten thousand sets take a second.
+    None where nobody has read it yet."""
 
 
 @dataclass(frozen=True, slots=True)

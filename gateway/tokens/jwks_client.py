@@ -35,6 +35,7 @@ import contextlib
 import logging
 import re
 import ssl
+import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -95,6 +96,17 @@ class KeysUnavailableError(Exception):
 
     Or the keys there are come from too long ago.
     """
+
+
+class KeySourceFileError(Exception):
+    """A file that the keys of a source are fetched with cannot be used; holds nothing of its content."""
+
+    def __init__(self, key: str, message: str, hint: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
+        """The key of the configuration that names it."""
+        self.message = message
+        self.hint = hint
 
 
 class FetchObserver(Protocol):
@@ -327,7 +339,7 @@ class _RemoteKeySet:
         if self.keys is not None:
             age_h = (self._clock() - self.fetched_at) / 3600
             consequence = (
-                f"the former ones, {age_h:.1f} h old, stay in use until they are {MAX_STALE_S / 3600:.0f} h old"
+                f"the former ones ({age_h:.1f} h old) stay in use for up to {MAX_STALE_S / 3600:.0f} h"
                 if self._usable() is not None
                 else f"the former ones are {age_h:.0f} h old and no longer used"
             )
@@ -358,6 +370,8 @@ async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
             return _Fetched(read_key_set(body), fresh_s)
     except TimeoutError:
         raise _FetchError(FetchResult.UNREACHABLE, f"no answer within {FETCH_TIMEOUT_S:.0f} s") from None
+    except KeySourceFileError as error:
+        raise _FetchError(FetchResult.NO_CREDENTIALS, str(error)) from None
     except KeySetError as error:
         raise _FetchError(FetchResult.INVALID, f"the key set {error}") from None
     except (aiohttp.ClientError, OSError) as error:
@@ -366,11 +380,8 @@ async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
 
 @contextlib.asynccontextmanager
 async def _open_session(source: RemoteKeySource) -> AsyncIterator[aiohttp.ClientSession]:
-    try:
-        # Reading the system's authorities takes tens of milliseconds.
-        context = await asyncio.to_thread(_tls_context, source.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise _FetchError(FetchResult.NO_CREDENTIALS, f"ca_file: {type(error).__name__}") from None
+    # Reading the system's authorities takes tens of milliseconds.
+    context = await asyncio.to_thread(_tls_context, source.ca_file)
     timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=context, limit=2),
@@ -384,8 +395,35 @@ async def _open_session(source: RemoteKeySource) -> AsyncIterator[aiohttp.Client
         yield session
 
 
+def find_unusable_files(
+    ca_file: Path | None, bearer_token_file: Path | None
+) -> tuple[KeySourceFileError, ...]:
+    """Return what a fetch with these files would fail for. Reads them: not for the event loop.
+
+    At the time of a fetch the same is asked again: platforms renew both.
+    """
+    found = []
+    try:
+        if ca_file is not None:
+            _tls_context(ca_file)
+    except KeySourceFileError as error:
+        found.append(error)
+    try:
+        _read_token(bearer_token_file)
+    except KeySourceFileError as error:
+        found.append(error)
+    return tuple(found)
+
+
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    hint = "name a PEM file with who signed the certificate of the source, or leave it out for the system's"
+    _check_regular("ca_file", ca_file, hint)
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except ssl.SSLError as error:
+        raise KeySourceFileError("ca_file", "holds no certificates in PEM form", hint) from error
+    except OSError as error:
+        raise KeySourceFileError("ca_file", f"cannot be read: {error.strerror}", hint) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -393,14 +431,31 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
 def _read_token(path: Path | None) -> str:
     if path is None:
         return ""
+    hint = "the platform must have put a token there before the start; leave it out if the keys are public"
+    _check_regular("bearer_token_file", path, hint)
     try:
         with path.open("rb") as file:
             token = file.read(_MAX_TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _FetchError(FetchResult.NO_CREDENTIALS, f"bearer_token_file: {type(error).__name__}") from None
+    except OSError as error:
+        raise KeySourceFileError("bearer_token_file", f"cannot be read: {error.strerror}", hint) from error
+    except UnicodeDecodeError:
+        token = ""
     if not token or not token.isprintable() or " " in token:
-        raise _FetchError(FetchResult.NO_CREDENTIALS, "bearer_token_file: holds no token")
+        raise KeySourceFileError("bearer_token_file", "holds no token", hint)
     return token
+
+
+def _check_regular(key: str, path: Path | None, hint: str) -> None:
+    """Raise KeySourceFileError for what is no regular file: opening a pipe would wait for ever."""
+    try:
+        regular = path is None or stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        raise KeySourceFileError(key, "does not exist", hint) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bad path"
+        raise KeySourceFileError(key, f"cannot be read: {reason}", hint) from None
+    if not regular:
+        raise KeySourceFileError(key, "is not a regular file", hint)
 
 
 async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> str:
