@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.world import CONFIGURATION, World
+from tests.conformance.world import CONFIGURATION, KEYS, World
 from tests.support.redis_server import free_port
 from tests.support.waiting import PATIENCE_S
 
@@ -63,6 +63,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
                 prefix=prefix,
                 alg=alg,
                 upstream_port=upstream.server_address[1],
+                **KEYS,
             )
         )
         with (directory / "err").open("wb") as err:

@@ -1,31 +1,20 @@
-"""One running process, the requests of the tables, and what is expected of their answers.
+"""Run the process that the rows are held against, and make what their requests carry."""
 
-A row is one rule of one RFC: a request, the answer it must get, and, where that is a
-refusal, a twin that differs in the one thing and is accepted. `{…}` in a request is
-replaced by what the process has issued, or by what is signed with its own key.
-"""
-
-import base64
 import http.client
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from gateway.tokens.jwt import encode_base64url, sign_compact
 from gateway.tokens.keyfiles import load_keys
+from tests.conformance.assertions import ASSERTIONS, HMAC_SECRET, JOB, JOB_RSA, PLATFORM, SIGNER, SIGNER_RSA
+from tests.conformance.rfc7523 import CLIENT, GRANT
+from tests.conformance.rows import REVOKE, TOKEN, Answer, Ask, Row, basic
 
-SECRETS = {
-    "caller": "caller-secret",
-    "other": "other-secret",
-    "limited": "limited-secret",
-    "country-service": "service-secret",
-    "odd client:%+/": "p:%+ /w",
-}
 CONFIGURATION = """\
 version: 1
 listeners: [{{address: "127.0.0.1:{port}"}}]
@@ -51,6 +40,17 @@ clients:
     grants: [jwt-bearer]
   "odd client:%+/":
     secrets: ["plain:p:%+ /w"]
+  signer:
+    jwks: {signer_keys}
+  hmac:
+    secrets: ["plain:{hmac_secret}"]
+  workload:
+    secrets: ["plain:workload-secret"]
+    assertions: [{{issuer: "{platform}", subject: job, jwks: {job_keys}}}]
+  idle:
+    secrets: ["plain:idle-secret"]
+    grants: [client_credentials]
+    assertions: [{{issuer: "{platform}", subject: idler, jwks: {job_keys}}}]
 authorizations:
   - {{client: caller, audience: country-service, scopes: [country.read, country.write]}}
   - {{client: caller, audience: "https://orders.example/api", scopes: [orders.read]}}
@@ -60,6 +60,9 @@ authorizations:
     default_scopes: [country.write]
   - {{client: limited, audience: country-service, scopes: [country.read]}}
   - {{client: "odd client:%+/", audience: country-service, scopes: [country.read]}}
+  - {{client: signer, audience: country-service, scopes: [country.read]}}
+  - {{client: hmac, audience: country-service, scopes: [country.read]}}
+  - {{client: workload, audience: country-service, scopes: [country.read]}}
 routes:
   - name: read
     path: /read
@@ -67,89 +70,13 @@ routes:
     require: {{audience: country-service, scopes: [country.read]}}
 """
 
-
-def basic(client_id: str, secret: str | None = None, *, encoded: bool = True) -> str:
-    """Return an Authorization value; RFC 6749 2.3.1 wants both halves form-encoded."""
-    secret = SECRETS[client_id] if secret is None else secret
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}" if encoded else f"{client_id}:{secret}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request. `{name}` in fields and form is replaced by `World.words`."""
-
-    method: str
-    path: str
-    fields: tuple[tuple[str, str], ...] = ()
-    form: tuple[tuple[str, str], ...] | None = None
-    body: str | None = None
-
-    def having(self, **form: str) -> "Ask":
-        """Return the request with these parameters replaced or added."""
-        return replace(self, form=tuple({**dict(self.form or ()), **form}.items()))
-
-    def without(self, *names: str) -> "Ask":
-        """Return the request without these parameters or fields."""
-        form = None if self.form is None else tuple(item for item in self.form if item[0] not in names)
-        return replace(self, form=form, fields=tuple(item for item in self.fields if item[0] not in names))
-
-    def twice(self, name: str, value: str) -> "Ask":
-        """Return the request with one more parameter, whether or not there is one of that name."""
-        return replace(self, form=(*(self.form or ()), (name, value)))
-
-    def sending(self, *fields: tuple[str, str]) -> "Ask":
-        """Return the request with further fields."""
-        return replace(self, fields=(*self.fields, *fields))
-
-    def to(self, path: str, method: str | None = None) -> "Ask":
-        """Return the request to another path."""
-        return replace(self, path=path, method=method or self.method)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer."""
-
-    status: int
-    fields: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def one(self, name: str) -> str | None:
-        """Return the value of a field that comes at most once."""
-        found = [value for key, value in self.fields if key.lower() == name.lower()]
-        assert len(found) <= 1, f"{name} came {len(found)} times"
-        return found[0] if found else None
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-Look = Callable[[Answer], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rule: `rfc` says which, `rule` what it says in our words."""
-
-    rfc: str
-    rule: str
-    ask: Ask
-    status: int
-    error: str | None = None
-    fields: Mapping[str, str | None] = field(default_factory=dict)
-    """Name -> a pattern for the whole value; None: the field must not be there."""
-    look: Look | None = None
-    """Raises, or returns something false, when the body is not as it must be."""
-    twin: Ask | None = None
-    """The same but for the defect: accepted."""
-
-    def __str__(self) -> str:
-        return re.sub(r"[^a-zA-Z0-9.]+", "-", f"{self.rfc}-{self.rule}")[:90]
-
-
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache", "Content-Type": "application/json.*"}
+KEYS = {
+    "signer_keys": json.dumps({"keys": [SIGNER.public, SIGNER_RSA.public]}),
+    "job_keys": json.dumps({"keys": [JOB.public, JOB_RSA.public]}),
+    "platform": PLATFORM,
+    "hmac_secret": HMAC_SECRET,
+}
+"""What the configuration says of those who sign."""
 _IN_DESCRIPTION = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -207,6 +134,10 @@ class World:
             "typed_long": lambda: self.sign(typ="application/at+jwt"),
             "unsigned": self.unsigned,
             "forged": lambda: self.sign()[:-8] + "AAAAAAAA",
+            "signer_token": self.signer_token,
+            "used_client_assertion": lambda: self.used("client"),
+            "used_grant_assertion": lambda: self.used("grant"),
+            **{name: lambda make=make: make(self.issuer) for name, make in ASSERTIONS.items()},
             **{
                 f"without_{claim}": lambda claim=claim: self.sign(**{claim: None})
                 for claim in ("iss", "exp", "aud", "sub", "client_id", "iat", "jti")
@@ -220,6 +151,24 @@ class World:
         answer = self.send(asked)
         assert answer.status == 200, answer.body
         return str(answer.json["access_token"])
+
+    def signer_token(self) -> str:
+        """Return a token of the client that has a key in place of a secret."""
+        answer = self.send(CLIENT)
+        assert answer.status == 200, answer.body
+        return str(answer.json["access_token"])
+
+    def used(self, use: str) -> str:
+        """Return an assertion that was accepted once."""
+        assertion = ASSERTIONS[f"{use}_honest"](self.issuer)
+        ask = (
+            CLIENT.having(client_assertion=assertion)
+            if use == "client"
+            else GRANT.having(assertion=assertion)
+        )
+        answer = self.send(ask)
+        assert answer.status == 200, answer.body
+        return assertion
 
     def revoked(self) -> str:
         """Return a token that was revoked."""
@@ -275,30 +224,3 @@ class World:
         if row.twin is not None:
             accepted = self.send(row.twin)
             assert accepted.status in (200, 204), (accepted.status, accepted.body)
-
-
-TOKEN = Ask(
-    "POST",
-    "/oauth2/token",
-    (("Authorization", basic("caller")),),
-    (("grant_type", "client_credentials"), ("scope", "country.read")),
-)
-INTROSPECT = Ask("POST", "/oauth2/introspect", (("Authorization", basic("caller")),), (("token", "{token}"),))
-REVOKE = Ask("POST", "/oauth2/revoke", (("Authorization", basic("caller")),), (("token", "{token}"),))
-READ = Ask("GET", "/read", (("Authorization", "Bearer {token}"),))
-
-
-def bearing(word: str, scheme: str = "Bearer") -> Ask:
-    """Return a request to the protected route with another token."""
-    return replace(READ, fields=(("Authorization", f"{scheme} {{{word}}}"),))
-
-
-def parts(answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and claims of the token in a reply."""
-    header, payload, _ = answer.json["access_token"].split(".")
-    return tuple(json.loads(base64.urlsafe_b64decode(text + "==")) for text in (header, payload))  # type: ignore[return-value]
-
-
-def refusals_without_twin(rows: Sequence[Row]) -> list[str]:
-    """Return the refusals that have no accepted twin."""
-    return [str(row) for row in rows if row.status >= 400 and row.twin is None]
