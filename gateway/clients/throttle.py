@@ -63,15 +63,13 @@ class FailureThrottle:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def wait_s(self, peer: str, client_id: str | None, rate: Rate, monotonic_now: float) -> float:
+    def wait_s(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> float:
         """Return in how many seconds this peer may try again for this client; 0 for now."""
         if not self._windows or not rate.requests:
             return 0.0
         return max(self._closed_s(counted, monotonic_now) for counted in counts(peer, client_id, rate))
 
-    def count(
-        self, peer: str, client_id: str | None, rate: Rate, monotonic_now: float
-    ) -> tuple[Counted, ...]:
+    def count(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> tuple[Counted, ...]:
         """Count one failure; return what it was counted under, for a shared store."""
         if not rate.requests:
             return ()
@@ -110,11 +108,7 @@ class FailureThrottle:
         self._windows[key] = window
 
 
-def counts(peer: str, client_id: str | None, rate: Rate) -> Iterator[Counted]:
-    """Yield what a failure of `peer` for `client_id` is counted under.
-
-    None: an assertion, which names the client only inside.
-    """
-    if client_id is not None:
-        yield Counted(f"{peer}\n{client_id[:LONGEST_CLIENT_ID]}", rate.requests, rate.per_s)
+def counts(peer: str, client_id: str, rate: Rate) -> Iterator[Counted]:
+    """Yield what a failure of `peer` for `client_id` is counted under."""
+    yield Counted(f"{peer}\n{client_id[:LONGEST_CLIENT_ID]}", rate.requests, rate.per_s)
     yield Counted(peer, rate.requests * CLIENTS_PER_PEER, rate.per_s)

@@ -86,14 +86,15 @@ class Caller:
     now: float
 
 
-async def prove_client(
-    presented: PresentedAssertion, snapshot: IssuerSnapshot, context: IssuerContext, caller: Caller
-) -> ProvenClient | AuthFailure:
-    """Return the client that `presented` proves, or the failure (`invalid_client`)."""
+def read_client_assertion(presented: PresentedAssertion) -> Assertion | AuthFailure:
+    """Return the assertion by which its `issuer` wants to be authenticated; nothing is verified.
+
+    What the text alone tells is refused here, before anything is looked up.
+    """
     assertion = read_assertion(presented.raw, CLIENT_ASSERTION_TYPES)
     if isinstance(assertion, AssertionProblem):
         return _client_failure(presented.method, assertion)
-    method = CLIENT_SECRET_JWT if assertion.alg == HS256 else PRIVATE_KEY_JWT
+    method = method_of(assertion)
     if assertion.issuer != assertion.subject:
         wrong = AssertionProblem(AssertionReason.WRONG_ISSUER, "iss and sub must both be the client id")
         return _client_failure(method, wrong)
@@ -101,6 +102,26 @@ async def prove_client(
         # RFC 7521 4.2: a client_id that is sent as well must be that of the assertion.
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "client_id: is not the client of the assertion")
         return AuthFailure(method, AuthReason.SEVERAL_METHODS, problem)
+    return assertion
+
+
+def method_of(assertion: Assertion) -> str:
+    """Return the name of the method by which an assertion authenticates its client."""
+    return CLIENT_SECRET_JWT if assertion.alg == HS256 else PRIVATE_KEY_JWT
+
+
+async def prove_client(
+    assertion: Assertion, snapshot: IssuerSnapshot, context: IssuerContext, caller: Caller
+) -> ProvenClient | AuthFailure:
+    """Return the client that `assertion` proves, or the failure (`invalid_client`).
+
+    Args:
+        assertion: As `read_client_assertion` returned it.
+        snapshot: The current configuration.
+        context: What the issuer works with.
+        caller: Who asks, and when.
+    """
+    method = method_of(assertion)
     client = snapshot.registry.clients.get(assertion.issuer, snapshot.registry.nobody)
     rules = _client_rules(client, snapshot)
     claims_problem = check_claims(assertion, rules, now=caller.now)

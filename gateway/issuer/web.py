@@ -25,10 +25,12 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import RawRequestMessage
 
+from gateway.clients.assertions import Assertion
 from gateway.clients.authenticate import (
     NO_METHOD,
     AuthFailure,
     PresentedAssertion,
+    PresentedSecret,
     ProvenClient,
     authenticate,
     read_credentials,
@@ -38,7 +40,14 @@ from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
 from gateway.clients.throttle import GUESSES, FailureThrottle
-from gateway.issuer.assertions import GRANT_METHOD, Caller, prove_client, prove_identity
+from gateway.issuer.assertions import (
+    GRANT_METHOD,
+    Caller,
+    method_of,
+    prove_client,
+    prove_identity,
+    read_client_assertion,
+)
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.cors import answer_headers, preflight_headers
 from gateway.issuer.endpoints import Endpoint
@@ -299,35 +308,34 @@ class Issuer:
     async def _authenticate(
         self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, labels: _Labels
     ) -> ProvenClient | ErrorAnswer:
-        presented = read_credentials(request.headers.getall(hdrs.AUTHORIZATION, ()), form.values)
-        if isinstance(presented, AuthFailure):
-            return self._refuse_client(request, presented, labels)
-        labels.auth_method = presented.method
+        proof = _read_proof(request, form)
+        if isinstance(proof, AuthFailure):
+            return self._refuse_client(request, proof, labels)
+        if isinstance(proof, Assertion):
+            # Counted under whom it names, whether or not the form says so, too.
+            client_id, labels.auth_method = proof.issuer, method_of(proof)
+        else:
+            client_id, labels.auth_method = proof.client_id, proof.method
         wait_s = 0.0
         if len(self._throttle):
             wait_s = self._throttle.wait_s(
-                self._peer_group(request),
-                presented.client_id,
-                snapshot.auth_failures,
-                self._context.stopwatch(),
+                self._peer_group(request), client_id, snapshot.auth_failures, self._context.stopwatch()
             )
         if wait_s:
-            self._context.observer.auth_failure(presented.method, _SLOWED_DOWN)
+            self._context.observer.auth_failure(labels.auth_method, _SLOWED_DOWN)
             return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=math.ceil(wait_s))
         try:
-            if isinstance(presented, PresentedAssertion):
-                proven = await prove_client(presented, snapshot, self._context, self._caller(request))
+            if isinstance(proof, Assertion):
+                proven = await prove_client(proof, snapshot, self._context, self._caller(request))
             else:
                 proven = await authenticate(
-                    presented, snapshot.registry, self._context.scrypt, peer=self._peer_group(request)
+                    proof, snapshot.registry, self._context.scrypt, peer=self._peer_group(request)
                 )
         except OverloadedError:
             return answer_problem(_BUSY)
         if isinstance(proven, AuthFailure):
             if proven.reason in GUESSES:
-                await self._count_failure(
-                    self._peer_group(request), presented.client_id, snapshot.auth_failures
-                )
+                await self._count_failure(self._peer_group(request), client_id, snapshot.auth_failures)
             return self._refuse_client(request, proven, labels)
         labels.auth_method = proven.method
         labels.client = proven.client.id
@@ -362,7 +370,7 @@ class Issuer:
     def _peer_group(self, request: web.BaseRequest) -> str:
         return peer_group(self._context.peer_of(request).address)
 
-    async def _count_failure(self, peer: str, client_id: str | None, rate: Rate) -> None:
+    async def _count_failure(self, peer: str, client_id: str, rate: Rate) -> None:
         """Count a guess here, and everywhere else if the processes share a store that answers."""
         stopwatch, counters = self._context.stopwatch, self._context.counters
         for counted in self._throttle.count(peer, client_id, rate, stopwatch()):
@@ -397,6 +405,12 @@ class _TokenRequest:
 
     caller: ProvenClient
     raw: bytes = field(repr=False)
+
+
+def _read_proof(request: web.BaseRequest, form: Form) -> PresentedSecret | Assertion | AuthFailure:
+    """Return the one secret or assertion by which the caller says who it is; nothing is compared yet."""
+    presented = read_credentials(request.headers.getall(hdrs.AUTHORIZATION, ()), form.values)
+    return read_client_assertion(presented) if isinstance(presented, PresentedAssertion) else presented
 
 
 def _check_grant_type(form: Form, labels: _Labels) -> str | OAuthProblem:

@@ -6,7 +6,7 @@ from gateway.settings.model import Rate
 RATE = Rate(3, 60.0)
 
 
-def fail(throttle: FailureThrottle, peer: str, client_id: str | None, times: int, now: float = 0.0) -> None:
+def fail(throttle: FailureThrottle, peer: str, client_id: str, times: int, now: float = 0.0) -> None:
     for _ in range(times):
         throttle.count(peer, client_id, RATE, now)
 
@@ -36,7 +36,7 @@ def test_a_peer_that_tries_many_clients_waits_for_all() -> None:
         assert throttle.wait_s("10.0.0.1", "reader", RATE, 0) == 0
         fail(throttle, "10.0.0.1", f"client {number}", 1)
     assert throttle.wait_s("10.0.0.1", "reader", RATE, 0) == 60
-    assert throttle.wait_s("10.0.0.1", None, RATE, 0) == 60
+    assert throttle.wait_s("10.0.0.1", "another", RATE, 0) == 60
     assert throttle.wait_s("10.0.0.2", "reader", RATE, 0) == 0
 
 

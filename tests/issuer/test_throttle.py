@@ -1,12 +1,23 @@
 """Guess secrets at a running issuer, and let the right ones in."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.settings.model import LimitSettings, Rate
-from tests.issuer.conftest import EC_RING, SECRET, ServedIssuer, basic, make_settings
+from gateway.clients.authenticate import ASSERTION_TYPE
+from gateway.settings.model import (
+    AuthorizationSettings,
+    ClientSettings,
+    LimitSettings,
+    PlainSecret,
+    Rate,
+    StaticKeySource,
+)
+from tests.issuer.conftest import EC_RING, NOW, SECRET, ServedIssuer, basic, make_settings
+from tests.support.jws import compact, hs256, make_key
 
 FORM = {"grant_type": "client_credentials"}
 
@@ -60,3 +71,49 @@ async def test_only_guesses_count(limited: ServedIssuer) -> None:
         async with limited.http.post(limited.url + "/oauth2/token", data=FORM) as answer:
             assert answer.status == 401
     assert (await ask(limited, "reader", SECRET))[0] == 200
+
+
+KEY = make_key("ES256", "k1")
+STRANGER = make_key("ES256", "k1")
+MAC_SECRET = b"a readable secret of thirty-two bytes or more"
+
+
+async def assert_by(issuer: ServedIssuer, client: str, sign: Callable[[dict[str, Any]], str]) -> int:
+    claims = {"iss": client, "sub": client, "aud": make_settings().issuer.url, "exp": int(NOW) + 60}
+    form = {**FORM, "client_assertion_type": ASSERTION_TYPE, "client_assertion": sign(claims)}
+    async with issuer.http.post(issuer.url + "/oauth2/token", data=form) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("client", ["signer", "symmetric", "nobody"])
+async def test_wrong_signatures_count_for_the_client_that_they_name(
+    limited: ServedIssuer, client: str
+) -> None:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    keys = StaticKeySource(json.dumps({"keys": [KEY.public]}).encode())
+    signer = ClientSettings("signer", keys=keys)
+    symmetric = ClientSettings("symmetric", secrets=(PlainSecret(MAC_SECRET),))
+    more = {each.id: each for each in (signer, symmetric)}
+    granted = tuple(AuthorizationSettings(name, "country-service") for name in more)
+    limited.configure(
+        replace(
+            settings,
+            clients={**settings.clients, **more},
+            authorizations=(*settings.authorizations, *granted),
+        ),
+        EC_RING,
+    )
+
+    def forge(claims: dict[str, Any]) -> str:
+        if client == "signer":
+            return STRANGER.token(claims)
+        return compact({"alg": "HS256"}, claims, hs256(b"a guess")).decode()
+
+    assert [await assert_by(limited, client, forge) for _ in range(4)] == [401, 401, 401, 429]
+    method = "private_key_jwt" if client == "signer" else "client_secret_jwt"
+    assert limited.observer.failures[-1] == (method, "slowed_down")
+    others = {"signer": lambda claims: KEY.token(claims)}
+    others["symmetric"] = lambda claims: compact({"alg": "HS256"}, claims, hs256(MAC_SECRET)).decode()
+    assert {name: await assert_by(limited, name, sign) for name, sign in others.items()} == {
+        name: 429 if name == client else 200 for name in others
+    }
