@@ -229,7 +229,7 @@ clients:
         loaded.settings.clients["inline"].keys,
         loaded.settings.clients["filed"].assertions[0].keys,
     )
-    ((identity,),) = loaded.registry.identities.values()
+    (identity,) = loaded.registry.identities.find("x", "y", {}, client_id=None)
     assert isinstance(inline.read, KeySet)
     assert loaded.registry.clients["inline"].keys is inline.read
     assert identity.keys is filed.read

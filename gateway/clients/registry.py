@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.clients.identities import Identities, Keys, TrustedIdentity, file_identities
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.settings.model import (
-    AssertionSettings,
     AuthorizationSettings,
     ClientSettings,
     KeySource,
@@ -42,9 +42,6 @@ _SECRET_METHODS = frozenset({CLIENT_SECRET_BASIC, CLIENT_SECRET_POST})
 
 MIN_HMAC_SECRET_BYTES = 32
 """RFC 7518 3.2: the key of HS256 is at least as long as its hash."""
-
-Keys = KeySet | RemoteKeySource
-"""Keys that are at hand, or where they are fetched from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +67,6 @@ class Authorization:
     def holds_at(self, now: float) -> bool:
         """Return whether its last day is not over."""
         return self.until is None or now < self.until
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedIdentity:
-    """One identity of another platform and the client that it may act as."""
-
-    client_id: str
-    settings: AssertionSettings
-    keys: Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +106,11 @@ class Registry:
     grants: Grants
     scopes: frozenset[str]
     """Every scope that any audience offers."""
-    identities: Mapping[tuple[str, str | None], tuple[TrustedIdentity, ...]] = field(
-        default_factory=lambda: MappingProxyType({})
-    )
-    """By issuer and subject of their assertions; None stands for any subject."""
+    identities: Identities = field(default_factory=lambda: file_identities(()))
     remote_sources: tuple[RemoteKeySource, ...] = ()
     """Every key set that is fetched, each once."""
     decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
     """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
-
-    def find_identities(self, issuer: str, subject: str) -> tuple[TrustedIdentity, ...]:
-        """Return the identities that an assertion of this issuer and subject may be."""
-        named = self.identities.get((issuer, subject), ())
-        return named + self.identities.get((issuer, None), ())
 
     def find_authorization(self, client_id: str, audience: str) -> Authorization | None:
         """Return what `client_id` may ask for `audience`, or None for nothing."""
@@ -163,7 +143,7 @@ def compile_registry(settings: Settings) -> Registry:
     identities = tuple(_trusted_identities(settings.clients.values()))
     sources = [client.keys for client in clients.values()] + [identity.keys for identity in identities]
     return Registry(
-        identities=_by_name(identities),
+        identities=file_identities(identities),
         remote_sources=tuple(dict.fromkeys(s for s in sources if isinstance(s, RemoteKeySource))),
         clients=MappingProxyType(clients),
         nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
@@ -257,20 +237,13 @@ def _keys_at(source: KeySource | None) -> Keys | None:
 
 
 def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedIdentity]:
+    # Equal sets become one: a signature is verified once per set, however many identities share it.
+    sets: dict[KeySource, Keys] = {}
     for client in clients:
         for entry in client.assertions:
-            keys = _keys_at(entry.keys)
+            keys = sets.get(entry.keys) or _keys_at(entry.keys)
             assert keys is not None
-            yield TrustedIdentity(client.id, entry, keys)
-
-
-def _by_name(
-    identities: Iterable[TrustedIdentity],
-) -> Mapping[tuple[str, str | None], tuple[TrustedIdentity, ...]]:
-    found: dict[tuple[str, str | None], list[TrustedIdentity]] = {}
-    for identity in identities:
-        found.setdefault((identity.settings.issuer, identity.settings.subject), []).append(identity)
-    return MappingProxyType({name: tuple(entries) for name, entries in found.items()})
+            yield TrustedIdentity(client.id, entry, sets.setdefault(entry.keys, keys))
 
 
 def _failure_costs(clients: Iterable[ClientSettings]) -> Counter[ScryptCost]:

@@ -45,18 +45,18 @@ from gateway.clients.authenticate import (
     ProvenClient,
     admit_proven,
 )
+from gateway.clients.identities import Keys, TrustedIdentity
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import (
     CLIENT_SECRET_JWT,
     JWT_BEARER,
     PRIVATE_KEY_JWT,
-    Keys,
     RegisteredClient,
-    TrustedIdentity,
 )
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import token_urls
 from gateway.issuer.snapshot import IssuerSnapshot
+from gateway.settings.model import IssuerSettings
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError
@@ -171,15 +171,16 @@ async def prove_identity(
         return _grant_failure(
             AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "alg must be one of the asymmetric algorithms")
         )
-    trusting = [
-        identity
-        for identity in snapshot.registry.find_identities(assertion.issuer, assertion.subject)
-        if client_id in (None, identity.client_id)
-    ]
+    trusting = snapshot.registry.identities.find(
+        assertion.issuer, assertion.subject, assertion.jwt.payload, client_id=client_id
+    )
     failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
     proven: list[tuple[TrustedIdentity, AssertionRules]] = []
+    checked: dict[Keys, AuthFailure | None] = {}
     for identity, rules, problem in _choose(assertion, trusting, snapshot, caller.now):
-        refused = await _check_identity(assertion, identity, problem, context, caller)
+        if identity.keys not in checked:
+            checked[identity.keys] = await _check_identity(assertion, identity, problem, context, caller)
+        refused = checked[identity.keys]
         if refused is None:
             proven.append((identity, rules))
         else:
@@ -203,9 +204,10 @@ def _choose(
     That one is for telling a caller with a good signature what is wrong. Of many identities
     that one issuer and condition could mean, only these are worth a signature check.
     """
+    ours = frozenset({snapshot.issuer.url} | token_urls(snapshot.issuer))
     judged = []
     for identity in trusting:
-        rules = _grant_rules(identity, snapshot)
+        rules = _grant_rules(identity, snapshot.issuer, ours)
         judged.append((identity, rules, check_claims(assertion, rules, now=now)))
     fitting = [each for each in judged if each[2] is None]
     return fitting or judged[:1]
@@ -273,11 +275,10 @@ def _client_rules(client: RegisteredClient, snapshot: IssuerSnapshot) -> Asserti
     )
 
 
-def _grant_rules(identity: TrustedIdentity, snapshot: IssuerSnapshot) -> AssertionRules:
-    issuer, settings = snapshot.issuer, identity.settings
-    ours = {issuer.url} | token_urls(issuer)
+def _grant_rules(identity: TrustedIdentity, issuer: IssuerSettings, ours: frozenset[str]) -> AssertionRules:
+    settings = identity.settings
     return AssertionRules(
-        frozenset(ours if settings.audience is None else {settings.audience}),
+        ours if settings.audience is None else frozenset({settings.audience}),
         issuer.assertion_max_lifetime_s,
         issuer.clock_skew_s,
         allow_missing_exp=settings.allow_missing_exp,

@@ -134,6 +134,8 @@ class ServedIssuer:
     now: float = NOW
     replay: ReplayGuard = field(default_factory=lambda: MemoryReplayGuard(lambda: NOW))
     issued: list[tuple[bytes, AccessToken]] = field(default_factory=list)
+    bad_assertions: list[str] = field(default_factory=list)
+    """The peers whose assertions did not verify, once for each check."""
 
     def configure(self, settings: Settings, keys: KeyRing) -> None:
         self.snapshot = build_issuer_snapshot(settings, compile_registry(settings), keys)
@@ -171,6 +173,7 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             observer=served.observer,
             replay=_IndirectGuard(served),
             key_sets=key_sets,
+            on_bad_assertion=lambda peer: served.bad_assertions.append(peer),
         )
         runner = build_issuer_runner(build_issuer(context))
         await runner.setup()

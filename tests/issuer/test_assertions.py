@@ -455,3 +455,28 @@ async def test_without_the_state_store_nobody_passes(served: ServedIssuer) -> No
         assert (status, body["error"]) == (503, "temporarily_unavailable")
     assert served.issued == []
     assert (await ask_as_client(served, KEYS["ES256"].token(claims("repeating"))))[0] == 200
+
+
+async def test_many_identities_of_one_key_set_cost_one_signature_check(served: ServedIssuer) -> None:
+    many = [
+        ClientSettings(f"many-{number}", assertions=(identity(subject=None, claims={"r": ("x", number)}),))
+        for number in range(40)
+    ]
+    known = settings()
+    granted = AuthorizationSettings("many-7", "country-service", ("country.read",))
+    served.configure(
+        replace(
+            known,
+            clients={**known.clients, **{each.id: each for each in many}},
+            authorizations=(*known.authorizations, granted),
+        ),
+        EC_RING,
+    )
+    status, body = await ask_by_grant(served, STRANGER.token(grant_claims("anybody", r="x")))
+    assert (status, body["error_description"]) == (400, UNTRUSTED)
+    assert len(served.bad_assertions) == 1
+    honest = KEYS["ES256"].token(grant_claims("anybody", r="x"))
+    status, body = await ask_by_grant(served, honest)
+    assert (status, body["error"]) == (400, "invalid_request")  # which of them is meant?
+    assert (await ask_by_grant(served, honest, client_id="many-7"))[0] == 200
+    assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims("anybody", r=7))))[0] == 200

@@ -1,0 +1,97 @@
+"""Find who an assertion may be, and look at few of many."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.clients.identities import MAX_CANDIDATES, Identities, TrustedIdentity, file_identities
+from gateway.policy.decide import claim_matches
+from gateway.settings.model import AssertionSettings, RemoteKeySource
+
+PLATFORM = "https://platform.example"
+KEYS = RemoteKeySource(PLATFORM, None)
+
+
+def identity(client: str, subject: str | None = None, **claims: tuple[object, ...]) -> TrustedIdentity:
+    return TrustedIdentity(client, AssertionSettings(PLATFORM, KEYS, subject, claims=claims), KEYS)
+
+
+def clients(
+    identities: Identities, subject: str = "job", client: str | None = None, **claims: Any
+) -> list[str]:
+    found = identities.find(PLATFORM, subject, claims, client_id=client)
+    return [each.client_id for each in found]
+
+
+SOME = file_identities(
+    [
+        identity("a", "job"),
+        identity("b", "job", team=("red",)),
+        identity("c", None, team=("red", "blue"), owner=(1,)),
+        identity("d", None, team=("red",), owner=(2,)),
+        identity("e", None, owner=(None,)),
+        identity("c", None, team=("green",)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, ["a"]),
+        ({"team": "red"}, ["a", "b"]),
+        ({"team": "blue"}, ["a"]),
+        ({"team": ["red", "red"]}, ["a", "b"]),
+        ({"owner": 1}, ["a", "c"]),
+        ({"owner": [2, 1]}, ["a", "d", "c"]),
+        ({"owner": None}, ["a", "e"]),
+        ({"owner": {"a": 1}}, ["a"]),
+        ({"owner": [[1], {"a": 1}]}, ["a"]),
+        ({"subject": "other", "owner": 3}, ["c"]),
+        ({"subject": "other", "owner": 3, "client": "d"}, ["d"]),
+        ({"subject": "other", "owner": 3, "client": "e"}, ["e"]),
+        ({"subject": "other", "team": "green"}, ["c"]),
+        ({"subject": "job", "client": "b"}, ["b"]),
+        ({"client": "nobody"}, []),
+    ],
+)
+def test_who_may_fit_is_found(asked: dict[str, Any], found: list[str]) -> None:
+    assert clients(SOME, **asked) == found
+
+
+def test_nobody_of_another_issuer_is_found() -> None:
+    assert SOME.find("https://other.example", "job", {}, client_id=None) == ()
+
+
+def test_of_thousands_a_few_are_looked_at() -> None:
+    many = file_identities(
+        identity(f"c{number}", None, owner=("acme",), repository=(f"acme/{number}",))
+        for number in range(2_000)
+    )
+    assert clients(many, owner="acme", repository="acme/7") == ["c7"]
+    assert clients(many, owner="acme", repository="none") == ["c0"]
+    everything = [f"acme/{number}" for number in range(2_000)]
+    assert len(clients(many, owner="acme", repository=everything)) == MAX_CANDIDATES
+    assert clients(many, client="c1999", owner="acme", repository=everything) == ["c1999"]
+
+
+VALUES = st.sampled_from(["red", "blue", 1, 0, True, False, 1.0, None, "1"])
+CONDITIONS = st.dictionaries(
+    st.sampled_from(["team", "owner"]), st.lists(VALUES, min_size=1, max_size=3).map(tuple)
+)
+CLAIMS = st.dictionaries(st.sampled_from(["team", "owner"]), VALUES | st.lists(VALUES, max_size=3))
+
+
+@given(st.lists(CONDITIONS, max_size=12), CLAIMS)
+def test_nobody_that_fits_is_missed(conditions: Sequence[dict[str, Any]], claims: dict[str, Any]) -> None:
+    entries = [identity(f"c{number}", "job", **each) for number, each in enumerate(conditions)]
+    found = set(clients(file_identities(entries), **claims))
+    fitting = {
+        entry.client_id
+        for entry in entries
+        if all(claim_matches(claims, *condition) for condition in entry.settings.claims.items())
+    }
+    assert fitting <= found
