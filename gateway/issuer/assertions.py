@@ -7,8 +7,8 @@ text; here keys are found, used assertions remembered, and refusals worded:
 2. Whose it is: `iss` names the client, or the identities that trust this issuer. An
    assertion is only ever checked with the keys of its own issuer.
 3. Its claims are judged, its signature is verified. A caller whose signature does not
-   verify gets one answer, whatever else was wrong and whether the client exists; an
-   unknown client costs a verification, too.
+   verify gets one answer, whatever else was wrong and whether the client or identity
+   exists; unknown ones cost a verification, too.
 4. Only then: what is wrong with the claims, with the client, and was it used before.
 
 Keys are fetched for an unknown `kid` only when everything else about the assertion is
@@ -174,12 +174,16 @@ async def prove_identity(
     trusting = snapshot.registry.identities.find(
         assertion.issuer, assertion.subject, assertion.jwt.payload, client_id=client_id
     )
+    if not trusting:
+        spend_verification(assertion, snapshot.registry.decoys)
     failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
     proven: list[tuple[TrustedIdentity, AssertionRules]] = []
     checked: dict[Keys, AuthFailure | None] = {}
     for identity, rules, problem in _choose(assertion, trusting, snapshot, caller.now):
         if identity.keys not in checked:
-            checked[identity.keys] = await _check_identity(assertion, identity, problem, context, caller)
+            checked[identity.keys] = await _check_identity(
+                assertion, identity, problem, snapshot.registry.decoys, context, caller
+            )
         refused = checked[identity.keys]
         if refused is None:
             proven.append((identity, rules))
@@ -217,6 +221,7 @@ async def _check_identity(
     assertion: Assertion,
     identity: TrustedIdentity,
     claims_problem: AssertionProblem | None,
+    decoys: KeySet,
     context: IssuerContext,
     caller: Caller,
 ) -> AuthFailure | None:
@@ -227,6 +232,8 @@ async def _check_identity(
     except KeysUnavailableError:
         return AuthFailure(GRANT_METHOD, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, identity.client_id)
     if unproven is not None:
+        if unproven.reason is not AssertionReason.BAD_SIGNATURE:
+            spend_verification(assertion, decoys)
         return AuthFailure(GRANT_METHOD, unproven.reason, _UNTRUSTED, identity.client_id)
     if claims_problem is not None:
         return replace(_grant_failure(claims_problem), client_id=identity.client_id)

@@ -83,6 +83,11 @@ _JUST_REVOKED = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the tokens of this client were just revoked; ask again in a second"
 )
 _INTERNAL = OAuthProblem(ErrorCode.SERVER_ERROR, "internal error")
+_UNREADABLE = OAuthProblem(
+    ErrorCode.INVALID_REQUEST, "the request cannot be read; look for a field that comes twice"
+)
+_LARGEST_HEAD = 4 * 1024 * 1024
+"""More than `limits.header_bytes` can be."""
 
 _log = logging.getLogger("gateway.issuer")
 
@@ -125,15 +130,51 @@ def _make_request(
     return _Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
 
+class _Connection(web.RequestHandler):
+    """A connection whose every answer is ours, also to what the parser itself refuses."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return our JSON: the library's own text repeats what the caller sent, credentials included."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        problem = _INTERNAL if status >= 500 else _UNREADABLE
+        _log.info("a request was refused by the parser: %s", type(exc).__name__)
+        response = _error_response(answer_problem(problem))
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes such connections. The gate has judged a head before it comes here: its limits count."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # None is what switches it off
+            max_line_size=_LARGEST_HEAD,
+            max_field_size=_LARGEST_HEAD,
+            max_headers=_LARGEST_HEAD,
+            # Never inflated: a small body could become a large one.
+            auto_decompress=False,
+        )
+
+
 class _Runner(web.ServerRunner):
     """Serves an issuer and closes it."""
 
     __slots__ = ("_issuer",)
 
     def __init__(self, issuer: "Issuer") -> None:
-        super().__init__(
-            web.Server(issuer.serve, request_factory=_make_request, access_log=None), handle_signals=False
-        )
+        super().__init__(_Server(issuer.serve, request_factory=_make_request), handle_signals=False)
         self._issuer = issuer
 
     async def cleanup(self) -> None:
@@ -436,8 +477,8 @@ async def _read_form(request: web.BaseRequest) -> Form | ErrorAnswer:
     if request.content_type != _FORM_TYPE or (charset is not None and charset.lower() != "utf-8"):
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, f"Content-Type: must be {_FORM_TYPE}")
         return answer_problem(problem, status=415)
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        # Never inflated: a small body could become a large one.
+    codings = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).lower()
+    if any(coding.strip(" \t") not in ("", "identity") for coding in codings.split(",")):
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "Content-Encoding: the form must not be encoded")
         return answer_problem(problem, status=415)
     in_query = check_query(list(request.rel_url.query))

@@ -18,7 +18,9 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.state.interface import StateUnavailableError
+from gateway.tokens.foreign_keys import ForeignKey, KeySet
 from gateway.tokens.jwt import decode_base64url, encode_base64url
+from gateway.tokens.keys import VerificationKey
 from tests.issuer.conftest import BASIC, EC_RING, NOW, ServedIssuer, basic, make_settings
 from tests.support.jws import Key, compact, hs256, make_key
 
@@ -480,3 +482,37 @@ async def test_many_identities_of_one_key_set_cost_one_signature_check(served: S
     assert (status, body["error"]) == (400, "invalid_request")  # which of them is meant?
     assert (await ask_by_grant(served, honest, client_id="many-7"))[0] == 200
     assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims("anybody", r=7))))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "spent"),
+    [
+        ({"client_assertion": STRANGER.token(claims("asymmetric"))}, 0),  # its own key was tried
+        ({"client_assertion": STRANGER.token(claims("nobody"))}, 1),
+        ({"client_assertion": STRANGER.token(claims("symmetric"))}, 1),
+        ({"client_assertion": STRANGER.token(claims("asymmetric"), kid="other")}, 1),
+        ({"assertion": STRANGER.token(grant_claims())}, 0),
+        ({"assertion": STRANGER.token(grant_claims("unknown"), kid="other")}, 1),
+        ({"assertion": STRANGER.token(grant_claims(), kid="other")}, 1),
+        ({"assertion": STRANGER.token(grant_claims(iss="https://other.example"))}, 1),
+    ],
+)
+async def test_whoever_is_unknown_costs_a_signature_check_too(
+    served: ServedIssuer, form: dict[str, str], spent: int
+) -> None:
+    checked: list[bytes] = []
+
+    def verify(signing_input: bytes, signature: bytes) -> bool:
+        checked.append(signature)
+        return False
+
+    decoy = ForeignKey(None, VerificationKey("decoy", "ES256", verify, {}))
+    registry = replace(served.snapshot.registry, decoys=KeySet((decoy,)))
+    served.snapshot = replace(served.snapshot, registry=registry)
+    if "assertion" in form:
+        status, body = await ask(served, grant_type=JWT_BEARER, **form)
+        assert (status, body["error_description"]) == (400, UNTRUSTED)
+    else:
+        status, body = await ask_as_client(served, form["client_assertion"])
+        assert (status, body["error_description"]) == (401, NOT_PROVEN)
+    assert len(checked) == spent
