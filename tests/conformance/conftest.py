@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.world import CONFIGURATION, KEYS, World
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S
 
 SIDEGATE = Path(sys.executable).with_name("sidegate")

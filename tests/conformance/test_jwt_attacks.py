@@ -20,8 +20,9 @@ import yaml
 
 from gateway.tokens.jwt import decode_base64url, encode_base64url
 from tests.conformance.attacks import EVERYWHERE, Attack, Carrier, access_claims, assertion_claims
-from tests.journeys.conftest import Answer, Appliance, call, free_port
+from tests.journeys.conftest import Answer, Appliance, call
 from tests.support.jws import Key, make_key
+from tests.support.ports import free_port
 
 CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -8,9 +8,7 @@ import base64
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +21,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 
 SIDEGATE = Path(sys.executable).with_name("sidegate")
 PATIENCE_S = 20.0
@@ -120,18 +121,6 @@ def wait_for(condition: Callable[[], Any], what: str, *, patience_s: float = PAT
             pytest.fail(f"waited {patience_s:.0f} s for {what}")
         time.sleep(POLL_S)
     return value
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, outside the range that connections take theirs from."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @dataclass
@@ -388,3 +377,35 @@ def make(tmp_path: Path, upstream: Upstream) -> Iterator[Make]:
 def appliance(make: Make) -> Appliance:
     """Return a running process with the policy above."""
     return make().start()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """Return a Redis server of the test's own, running."""
+    directory = tmp_path / "redis"
+    directory.mkdir()
+    server = RedisServer(directory).start()
+    yield server
+    server.stop()
+
+
+Replicas = Callable[..., tuple[Appliance, Appliance]]
+
+
+@pytest.fixture
+def replicas(make: Make) -> Replicas:
+    """Return a function that starts two processes of one issuer with the same signing key."""
+
+    def start(state: str, *, limits: str = "loop_lag: 0", **more: Any) -> tuple[Appliance, Appliance]:
+        # loop_lag: a busy machine is no reason to refuse
+        one, two = (make(state=state, more=f"limits: {{{limits}}}\n", **more) for _ in range(2))
+        url = f'url: "http://127.0.0.1:{one.port}"'
+        two.main.write_text(two.main.read_text().replace(f'url: "http://127.0.0.1:{two.port}"', url))
+        one.start()
+        (two.directory / "keys").mkdir(mode=0o700)
+        for file in (one.directory / "keys").iterdir():
+            (two.directory / "keys" / file.name).write_bytes(file.read_bytes())
+            (two.directory / "keys" / file.name).chmod(0o600)
+        return one, two.start()
+
+    return start

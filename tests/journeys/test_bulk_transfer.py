@@ -10,7 +10,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.journeys.conftest import Appliance, free_port
+from tests.journeys.conftest import Appliance
+from tests.support.ports import free_port
 
 MIB = 1024 * 1024
 SOAK = "SIDEGATE_SOAK" in os.environ

@@ -3,44 +3,9 @@
 import threading
 import time
 
-import pytest
 
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-def server(tmp_path):
-    directory = tmp_path / "redis"
-    directory.mkdir()
-    server = RedisServer(directory).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def replicas(make, server):
-    """Return a function that starts two processes of one issuer with the same key."""
-
-    def start(state, limits="loop_lag: 0"):  # a busy machine is no reason to refuse
-        one = make(state=state, more=f"limits: {{{limits}}}\n")
-        two = make(state=state, more=f"limits: {{{limits}}}\n")
-        issuer = f'issuer: {{url: "http://127.0.0.1:{one.port}"}}'
-        two.main.write_text(
-            two.main.read_text().replace(f'issuer: {{url: "http://127.0.0.1:{two.port}"}}', issuer)
-        )
-        one.start()
-        (two.directory / "keys").mkdir(mode=0o700)
-        for file in (one.directory / "keys").iterdir():
-            (two.directory / "keys" / file.name).write_bytes(file.read_bytes())
-            (two.directory / "keys" / file.name).chmod(0o600)
-        two.start()
-        return one, two
-
-    return start
-
-
-def test_a_revocation_holds_in_the_other_process_within_a_second(replicas, server, wait_until):
-    one, two = replicas(server.url)
+def test_a_revocation_holds_in_the_other_process_within_a_second(replicas, redis, wait_until):
+    one, two = replicas(redis.url)
     for _ in range(5):
         token = one.token()
         assert two.get(bearer=token).status == 200
@@ -51,8 +16,8 @@ def test_a_revocation_holds_in_the_other_process_within_a_second(replicas, serve
         assert two.introspect(token) == {"active": False}
 
 
-def test_strict_it_holds_at_once(replicas, server):
-    one, two = replicas(f"{{url: '{server.url}', consistency: strict}}")
+def test_strict_it_holds_at_once(replicas, redis):
+    one, two = replicas(f"{{url: '{redis.url}', consistency: strict}}")
     for _ in range(40):
         token = one.token()
         assert two.get(bearer=token).status == 200
@@ -64,8 +29,8 @@ def test_strict_it_holds_at_once(replicas, server):
     assert one.get(bearer=token).reason == "revoked"
 
 
-def test_failures_are_counted_by_both_together(replicas, server):
-    one, two = replicas(server.url, limits="loop_lag: 0, auth_failures: {requests: 6, per: 1m}")
+def test_failures_are_counted_by_both_together(replicas, redis):
+    one, two = replicas(redis.url, limits="loop_lag: 0, auth_failures: {requests: 6, per: 1m}")
     statuses = []
     for replica in (one, two) * 5:
         asked = {"grant_type": "client_credentials", "client_id": "caller", "client_secret": "wrong"}
@@ -75,8 +40,8 @@ def test_failures_are_counted_by_both_together(replicas, server):
     assert one.ask_token("other").status != 429
 
 
-def test_without_redis_what_is_known_holds_and_it_heals(replicas, server, wait_until):
-    one, two = replicas(server.url)
+def test_without_redis_what_is_known_holds_and_it_heals(replicas, redis, wait_until):
+    one, two = replicas(redis.url)
     revoked, kept = one.token(), one.token()
     assert one.revoke(revoked).status == 200
     wait_until(lambda: two.get(bearer=revoked).reason == "revoked", "the revocation")
@@ -85,22 +50,27 @@ def test_without_redis_what_is_known_holds_and_it_heals(replicas, server, wait_u
     def load():
         while not stop.is_set():
             statuses.append(two.get(bearer=kept).status)
+            statuses.append(two.ask_token().status)
+            statuses.append(200 if two.introspect(kept)["active"] else "inactive")
 
     caller = threading.Thread(target=load)
     caller.start()
     try:
-        server.stop()
+        redis.stop()
         refused = one.revoke(kept)
         assert (refused.status, refused.json["error"]) == (503, "temporarily_unavailable")
         assert refused.headers["Retry-After"]
         assert one.admin("POST", "/api/v1/clients/caller/revoke").status == 503
         assert [replica.get(bearer=revoked).reason for replica in (one, two)] == ["revoked", "revoked"]
         assert [replica.get(bearer=kept).status for replica in (one, two)] == [200, 200]
+        # Who is wrong is counted by each alone, who is right gets in.
+        wrong = {"grant_type": "client_credentials", "client_id": "caller", "client_secret": "wrong"}
+        assert [replica.post_form("/oauth2/token", wrong).status for replica in (one, two)] == [401, 401]
         unready = wait_until(
             lambda: (answer := one.admin("GET", "/readyz")).status == 503 and answer, "readiness to fail"
         )
         assert unready.json["checks"]["state"]["ok"] is False
-        server.start()
+        redis.start()
         wait_until(lambda: one.admin("GET", "/readyz").status == 200, "readiness")
         wait_until(lambda: two.admin("GET", "/readyz").status == 200, "readiness")
         assert one.get(bearer=revoked).reason == "revoked"
@@ -111,24 +81,24 @@ def test_without_redis_what_is_known_holds_and_it_heals(replicas, server, wait_u
     assert set(statuses) == {200}
 
 
-def test_strict_without_redis_tokens_are_refused_until_it_is_back(replicas, server, wait_until):
-    one, two = replicas(f"{{url: '{server.url}', consistency: strict}}")
+def test_strict_without_redis_tokens_are_refused_until_it_is_back(replicas, redis, wait_until):
+    one, two = replicas(f"{{url: '{redis.url}', consistency: strict}}")
     token = one.token()
     assert two.get(bearer=token).status == 200
-    server.stop()
+    redis.stop()
     refused = wait_until(lambda: (a := two.get(bearer=token)).status == 503 and a, "the lease to end")
     assert refused.reason == "keys_unavailable"
     assert refused.headers["Retry-After"]
     wait_until(lambda: two._post("introspect", token, "caller").status == 503, "introspection to be refused")
-    server.start()
+    redis.start()
     wait_until(lambda: two.get(bearer=token).status == 200, "recovery")
     assert one.revoke(token).status == 200
     assert two.get(bearer=token).reason == "revoked"
 
 
-def test_a_process_does_not_start_without_its_store(make, server):
-    server.stop()
-    appliance = make(state=server.url)
+def test_a_process_does_not_start_without_its_store(make, redis):
+    redis.stop()
+    appliance = make(state=redis.url)
     appliance.launch()
     assert appliance.wait() == 1
     assert "state: redis at 127.0.0.1" in appliance.err

@@ -18,7 +18,8 @@ from gateway.state.interface import StateUnavailableError
 from gateway.state.redis import LEASE_S, Lease, RedisStore, open_redis
 from gateway.tokens.revocations import Revocations
 from tests.support.certificates import Authority
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
 FAR = 2**33

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.journeys.conftest import Appliance, free_port
+from tests.journeys.conftest import Appliance
 from tests.support.jws import Key, make_key
+from tests.support.ports import free_port
 
 SECRET = "a readable secret that is long enough to sign with"
 
