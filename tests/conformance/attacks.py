@@ -398,6 +398,47 @@ EVERYWHERE = (
 )
 
 
+# --- the table for a client whose key is RSA: the classic confusion, and what else RSA allows
+
+
+def _number(change: Callable[[int, int], int], size: int = 256) -> Make:
+    """Change the signature as a number, given it and the modulus."""
+
+    def make(carrier: Carrier) -> bytes:
+        n = carrier.key.jwk.get_op_key("verify").public_numbers().n
+        return _signature(lambda s: change(int.from_bytes(s, "big"), n).to_bytes(size, "big"))(carrier)
+
+    return make
+
+
+RSA = (
+    row("none", "alg_not_allowed", _unsigned("none")),
+    *(
+        row(f"HMAC with the public RSA key as {word}", "unknown_key", _mac(secret, **changes))
+        for word, secret, changes in (
+            ("PEM", _pem, {}),
+            ("PEM without its last line break", lambda c: _pem(c).rstrip(), {}),
+            ("DER", _der, {}),
+            ("JWK", _jwk, {}),
+            ("PEM, without kid", _pem, {"kid": DROP}),
+        )
+    ),
+    *(row(f"alg {alg}", "alg_not_allowed", _header(alg=alg)) for alg in ("PS256", "RS384", "RS512", "RS1")),
+    row("ES256 signature under an RSA kid", "alg_not_allowed", _by(ATTACKER)),
+    row("another RSA key", "bad_signature", _by(RSA_ATTACKER)),
+    row("signature 0", "bad_signature", _number(lambda s, n: 0)),
+    row("signature 1", "bad_signature", _number(lambda s, n: 1)),
+    row("signature n - 1", "bad_signature", _number(lambda s, n: n - 1)),
+    row("signature n", "bad_signature", _number(lambda s, n: n)),
+    row("signature -s", "bad_signature", _number(lambda s, n: n - s)),
+    row("signature + n", "bad_signature", _number(lambda s, n: s + n, 257)),
+    row("an octet 0 before", "bad_signature", _number(lambda s, n: s, 257)),
+    row("an octet 0 behind", "bad_signature", _signature(lambda octets: octets + b"\x00")),
+    row("one octet less", "bad_signature", _signature(lambda octets: octets[:-1])),
+    row("no signature", "bad_signature", _signature(lambda _: b"")),
+)
+
+
 def _claim(name: str, value: Any) -> Make:
     return lambda carrier: carrier.signed(payload=carrier.payload(**{name: value}))
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from gateway.tokens.jwt import decode_base64url, encode_base64url
-from tests.conformance.attacks import EVERYWHERE, Attack, Carrier, access_claims, assertion_claims
+from tests.conformance.attacks import EVERYWHERE, RSA, Attack, Carrier, access_claims, assertion_claims
 from tests.journeys.conftest import Answer, Appliance, call
 from tests.support.jws import Key, make_key
 from tests.support.ports import free_port
@@ -30,6 +30,7 @@ PLATFORM = "https://platform.example"
 
 OURS = make_key("ES256", "filled in below")
 CLIENT = make_key("ES256", "client-key")
+RSA_CLIENT = make_key("RS256", "rsa-client-key")
 PLATFORM_KEY = make_key("ES256", "platform-key")
 NUMBERS = itertools.count()
 PORT, UPSTREAM_PORT = free_port(), free_port()
@@ -96,6 +97,7 @@ def _configuration(appliance: Appliance) -> dict[str, Any]:
         "clients": {
             "country-service": {"scopes": {"country.read": "Read", "country.write": "Write"}},
             "caller": {"jwks": {"keys": [CLIENT.public]}},
+            "rsa-caller": {"jwks": {"keys": [RSA_CLIENT.public]}},
             "workload": {
                 "assertions": [
                     {"issuer": PLATFORM, "subject": "job", "jwks": {"keys": [PLATFORM_KEY.public]}}
@@ -104,7 +106,7 @@ def _configuration(appliance: Appliance) -> dict[str, Any]:
         },
         "authorizations": [
             {"client": name, "audience": "country-service", "scopes": ["country.read", "country.write"]}
-            for name in ("caller", "workload")
+            for name in ("caller", "rsa-caller", "workload")
         ],
         "routes": [
             {
@@ -145,11 +147,13 @@ def _access_claims() -> dict[str, Any]:
 OUR_KEY = Key(OURS.jwk.thumbprint(), "ES256", OURS.jwk, OURS.sign)
 CARRIERS = {
     "client": Carrier("client", CLIENT, None, lambda: _assertion_claims("caller", "caller"), ELSEWHERE),
+    "rsa": Carrier("rsa", RSA_CLIENT, None, lambda: _assertion_claims("rsa-caller", "rsa-caller"), ELSEWHERE),
     "grant": Carrier("grant", PLATFORM_KEY, "JWT", lambda: _assertion_claims(PLATFORM, "job"), ELSEWHERE),
     "access": Carrier("access", OUR_KEY, "at+jwt", _access_claims, ELSEWHERE),
 }
 ROWS = [
-    *((carrier, attack) for carrier in CARRIERS for attack in EVERYWHERE),
+    *((carrier, attack) for carrier in ("client", "grant", "access") for attack in EVERYWHERE),
+    *(("rsa", attack) for attack in RSA),
     *((carrier, attack) for carrier in ("client", "grant") for attack in assertion_claims(ISSUER)),
     *(("access", attack) for attack in access_claims()),
 ]
@@ -159,7 +163,7 @@ def present(process: Appliance, carrier: str, token: bytes) -> Answer:
     text = token.decode("latin-1")
     if carrier == "access":
         return call(process.port, "GET", "/country/AUS", headers={"Authorization": f"Bearer {text}"})
-    if carrier == "client":
+    if carrier in ("client", "rsa"):
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": CLIENT_ASSERTION,
@@ -190,7 +194,7 @@ def refusal(process: Appliance, carrier: str, token: bytes) -> tuple[int, str]:
     answer = present(process, carrier, token)
     after = failures(process)
     new = [reason for reason in after if after[reason] != before.get(reason, 0)]
-    expected = ("invalid_client", 401) if carrier == "client" else ("invalid_grant", 400)
+    expected = ("invalid_grant", 400) if carrier == "grant" else ("invalid_client", 401)
     assert (answer.json["error"], answer.status) == expected, answer.json
     return answer.status, new[0]
 
@@ -218,10 +222,11 @@ def test_the_table_is_long_enough() -> None:
 
 
 def test_no_kind_of_token_passes_for_another(process: Appliance, seen: list[str]) -> None:
-    honest = {name: carrier.signed() for name, carrier in CARRIERS.items()}
+    kinds = ("client", "grant", "access")
+    honest = {name: CARRIERS[name].signed() for name in kinds}
     found = {
         (kind, place): refusal(process, place, honest[kind])[1]
-        for kind, place in itertools.permutations(CARRIERS, 2)
+        for kind, place in itertools.permutations(kinds, 2)
     }
     assert found == {
         ("access", "client"): "wrong_type",
