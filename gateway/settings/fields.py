@@ -715,15 +715,15 @@ ASSERTION = Section(
         Field(
             "ca_file",
             _FILE,
-            "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others. "
-            "Null: those of the system.",
+            "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others; "
+            "read again every time. Null: those of the system.",
             "null",
         ),
         Field(
             "bearer_token_file",
             SecretFile(),
-            "A file with a bearer token to fetch the keys with, read again every time. In policy files it "
-            "must lie in `secrets_directory`.",
+            "A file with a bearer token to fetch the keys with, there when the configuration is loaded and "
+            "read again every time. In policy files it must lie in `secrets_directory`.",
             "null",
         ),
         Field(
