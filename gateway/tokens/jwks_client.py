@@ -6,7 +6,8 @@ The rules:
 
 1. Only addresses from the configuration are asked, or the one that the configured
    issuer's own metadata names; never one that a token names. A redirect may lead to
-   the same origin only. https, or http on loopback. No proxy of the environment.
+   the same origin only. https, or http on loopback, where only a configured address or
+   an issuer on loopback can lead. No proxy of the environment.
 2. An answer is bounded in time, size and redirects, and is never decompressed.
 3. One fetch at a time per set: whoever needs it meanwhile waits for the same one.
 4. An unknown `kid` fetches at once, from a bucket of 3 that refills one per 10 s; a
@@ -479,6 +480,9 @@ async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> 
     uri = document.get("jwks_uri")
     if not isinstance(uri, str):
         raise _FetchError(FetchResult.INVALID, "the metadata document has no jwks_uri")
+    if parts.scheme == "https" and not _origin(uri).startswith("https:"):
+        # Plain http is for issuers on loopback; nobody elsewhere sends us to a service of this machine.
+        raise _FetchError(FetchResult.BAD_ADDRESS, "the jwks_uri of an https:// issuer is not https://")
     return uri
 
 

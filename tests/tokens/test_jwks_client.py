@@ -436,6 +436,7 @@ async def test_rfc_8414_metadata_will_do(client: Client, server: KeyServer) -> N
         ({"jwks_uri": None}, "invalid"),
         ({"jwks_uri": "http://keys.example/jwks"}, "bad_address"),
         ({"jwks_uri": "file:///etc/passwd"}, "bad_address"),
+        ({"jwks_uri": "https://["}, "bad_address"),
     ],
 )
 async def test_metadata_of_somebody_else_is_refused(
@@ -445,6 +446,28 @@ async def test_metadata_of_somebody_else_is_refused(
     with pytest.raises(KeysUnavailableError):
         await client.find(RemoteKeySource(server.url, None))
     assert client.results == [result]
+
+
+@pytest.mark.parametrize(("secure", "result"), [(True, "ok"), (False, "bad_address")])
+async def test_an_issuer_elsewhere_does_not_lead_to_a_service_of_this_machine(
+    client: Client, server: KeyServer, tmp_path: Path, secure: bool, result: str
+) -> None:
+    authority = Authority.make("ours")
+    (tmp_path / "ca").write_bytes(authority.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.server("localhost").write(tmp_path, "server"))
+    async with serving(OLD, tls=context) as issuer:
+        keys = issuer if secure else server
+        issuer.answer = lambda request: (
+            issuer.metadata(jwks_uri=keys.uri) if "well-known" in request.path else None
+        )
+        source = RemoteKeySource(issuer.url, None, ca_file=tmp_path / "ca")
+        if secure:
+            assert await client.find(source)
+        else:
+            with pytest.raises(KeysUnavailableError):
+                await client.find(source)
+    assert (client.results, server.asked) == ([result], [])
 
 
 async def test_our_token_is_read_again_and_goes_to_the_named_origin_only(
