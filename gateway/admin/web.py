@@ -8,13 +8,14 @@ Sources: RFC 9457 (problem details), RFC 9110 9.3.2 (HEAD) and 15.5.6 (Allow),
 RFC 6750 3 (WWW-Authenticate), CSP Level 3.
 """
 
+import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from gateway.admin.context import AdminContext
@@ -64,13 +65,62 @@ async def start_admin(context: AdminContext, sockets: Iterable[socket.socket]) -
 
     The caller calls that after the drain: probes ask until the end.
     """
-    runner = web.AppRunner(
-        build_admin(context), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S
-    )
+    runner = _Runner(build_admin(context), handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     for listening in sockets:
         await web.SockSite(runner, listening).start()
     return runner
+
+
+class _Connection(web.RequestHandler):
+    """A connection whose every answer is ours, also to what the parser itself refuses."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return a problem document: the library's text repeats what was sent, an admin token included."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        logger.info("an admin request was refused by the parser: %s", type(exc).__name__)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            response = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
+        else:
+            response = _problem(HTTPStatus.BAD_REQUEST, "the request cannot be read: its head is malformed")
+        response.headers.update(SECURITY_HEADERS)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes such connections."""
+
+    def __call__(self) -> web.RequestHandler:
+        # A library type says that there is an access log; None is what switches it off.
+        return _Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+
+
+class _Runner(web.AppRunner):
+    """Serves the application on such connections."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory)
+
+
+class _Problem(web.Response):
+    """An answer without the library's name and version, also where no application is asked."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall(hdrs.SERVER, None)
 
 
 class _Pages:
@@ -236,7 +286,7 @@ def _problem(status: HTTPStatus, detail: str, members: Mapping[str, object] | No
         **(members or {}),
     }
     body = msgspec.json.encode(document) + b"\n"
-    return web.Response(status=status, body=body, content_type="application/problem+json")
+    return _Problem(status=status, body=body, content_type="application/problem+json")
 
 
 async def _is_without_body(request: web.Request) -> bool:

@@ -400,3 +400,38 @@ async def test_a_foreign_page_revokes_nothing(client: TestClient, process: Proce
     )
     assert answer.status == 403
     assert process.revoked == []
+
+
+UNREADABLE = {
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "a large field": b"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
+    + b"S3cret" * 3000
+    + b"\r\n\r\n",
+    "two types": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: S3cret\r\nContent-Type: x\r\n\r\n",
+    "a bare line feed in a field": b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer S3cret\nx\r\n\r\n",
+    "no version": b"GET /S3cret\r\n\r\n",
+    "another protocol": b"\x16\x03\x01S3cret\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_cannot_be_read_gets_a_problem_that_repeats_nothing(
+    request_bytes: bytes, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        runner = await start_admin(process.context(), [listening])
+        try:
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            writer.write(request_bytes)
+            head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+            writer.close()
+        finally:
+            await runner.cleanup()
+    assert head.split(b" ")[1] == b"400"
+    assert b"\r\nContent-Type: application/problem+json" in head
+    assert b"\r\nServer:" not in head
+    assert b"\r\nCache-Control: no-store" in head
+    assert json.loads(body)["status"] == 400
+    assert "S3cret" not in body.decode() + caplog.text
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+    assert process.reloads == 0
