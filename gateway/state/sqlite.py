@@ -241,6 +241,7 @@ class SqliteStore:
                     self._next_prune = now + _PRUNE_EVERY_S
                     for statement in _PRUNE:
                         connection.execute(statement, (now, _PRUNED_PER_PASS))
+                self._check_in_place()
         except StateUnavailableError as error:
             return [error] * len(records)
         return written
@@ -290,10 +291,13 @@ class SqliteStore:
             for statement in _SCHEMA:
                 connection.execute(statement)
 
-    def _check_writable(self, connection: sqlite3.Connection) -> None:
+    def _check_in_place(self) -> None:
         # A file deleted under an open connection still takes writes, and loses them.
         if os.stat(self._path).st_ino != self._inode:
             raise StateUnavailableError(f"{self._path}: was replaced while open; restart to use the new file")
+
+    def _check_writable(self, connection: sqlite3.Connection) -> None:
+        self._check_in_place()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
 

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,11 +131,18 @@ async def test_a_file_that_was_removed_or_replaced_is_noticed(tmp_path: Path) ->
     store = await open_sqlite(path)
     await store.check()
     path.rename(tmp_path / "elsewhere.db")
+    later = int(time.time()) + 600
     with pytest.raises(StateUnavailableError):
         await store.check()
+    with pytest.raises(StateUnavailableError):
+        await store.revoke("lost", later)
     path.write_bytes(b"")
-    with pytest.raises(StateUnavailableError, match="replaced"):
-        await store.check()
+    for ask in (store.check(), store.revoke("lost", later), store.first_use("lost", later)):
+        with pytest.raises(StateUnavailableError, match="replaced"):
+            await ask
+    (tmp_path / "elsewhere.db").replace(path)
+    await store.check()
+    assert await store.first_use("lost", later)  # nothing of a refused one was kept
     await store.close()
 
 
