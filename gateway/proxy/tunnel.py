@@ -78,12 +78,17 @@ class Tunnel:
     def end(self, reason: str, detail: str) -> None:
         """Close both sides and record the request; what is buffered is still sent.
 
+        Not to an upstream when the permission is gone, or when it was silent or broke off.
+
         Args:
             reason: A word of the closed list, or nothing when it ended by itself.
             detail: For the log.
         """
         self._downstream.gate.tunnels.discard(self)
-        self._upstream.abandon()
+        if reason:
+            self._upstream.abandon()
+        else:
+            self._upstream.close_after_write()
         self._relay.tunnel_ended(reason, detail)
         self._downstream.close_after_write()
 

@@ -32,7 +32,10 @@ HEAD_LIMIT_BYTES = 64 * 1024
 INTERIM_LIMIT = 16
 """1xx heads before a final one; more are an attempt to keep us busy."""
 
-_AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _TUNNEL = range(5)
+LEAVE_CHECK_S = 30.0
+"""An upstream that took nothing for this long of what a tunnel left behind is cut off."""
+
+_AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _LEAVING = range(6)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -104,7 +107,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
         if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
             self._relay.tunnel.upstream_ended()
-            return not self.is_closed
+            return not self.is_closed and self._transport.can_write_eof()
         self._saw_end = True
         if self._relay is None:
             self.pool.drop_idle(self)
@@ -124,8 +127,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Take bytes of an answer."""
         relay = self._relay
         if relay is None:
-            self.pool.drop_idle(self)
-            self.close()  # nobody asked: never keep it for the next request
+            if self._mode != _LEAVING:
+                self.pool.drop_idle(self)
+                self.close()  # nobody asked: never keep it for the next request
             return
         mode = self._mode
         if mode == _AWAIT_HEAD:
@@ -184,6 +188,26 @@ class UpstreamConnection(asyncio.Protocol):
             self._relay = None
             self.pool.discard(self)
         self.close()
+
+    def close_after_write(self) -> None:
+        """End a tunnel whose caller is gone: what is buffered is still sent, and nothing more is read."""
+        if self._relay is not None:
+            self._relay = None
+            self.pool.discard(self)
+        self.is_retired = True
+        self._mode = _LEAVING
+        if self.is_closed:
+            return
+        self._transport.close()
+        if backlog := self.write_buffer_bytes:
+            asyncio.get_running_loop().call_later(LEAVE_CHECK_S, self._cut_when_stuck, backlog)
+
+    def _cut_when_stuck(self, before: int) -> None:
+        backlog = self.write_buffer_bytes
+        if 0 < backlog < before:  # slow, but it takes something
+            asyncio.get_running_loop().call_later(LEAVE_CHECK_S, self._cut_when_stuck, backlog)
+        else:
+            self.close()
 
     def close(self) -> None:
         """Close at once; a peer that does not read cannot hold it open."""
