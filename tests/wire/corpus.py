@@ -987,6 +987,9 @@ ANSWERS = [
         HINTS,
         b"Link: </x>\r\n\r\n", b"Link: </x>\r\nContent-Length: 5\r\n\r\nhello",
     ),
+    SpoiledAnswer(
+        "a length of zero in 1xx", "RFC 9110 8.6", HINTS, b"Link", b"Content-Length: 0\r\nLink"
+    ),
     SpoiledAnswer("a coding in 1xx", "RFC 9112 6.1", HINTS, b"Link", b"Transfer-Encoding: chunked\r\nLink"),
     SpoiledAnswer(
         "1xx without end",

@@ -289,6 +289,52 @@ async def test_an_answer_that_falls_silent_is_cut(appliance: Appliance, upstream
     assert [(e.status, e.reason) for e in appliance.exchanges] == [(200, "upstream_timeout")]
 
 
+@pytest.mark.parametrize("body_idle_timeout", ["30s", "0"])
+async def test_an_early_answer_that_falls_silent_is_cut_at_the_upstreams_idle_timeout(
+    body_idle_timeout: str, start: Start, upstream: Upstream
+) -> None:
+    """The caller has said all it has to say: how long it may be silent no longer matters."""
+
+    async def early(connection: Accepted) -> None:
+        await connection.head()
+        connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        await connection.body_bytes(5)
+
+    upstream.script = early
+    async with (
+        start(limits={"body_idle_timeout": body_idle_timeout}) as appliance,
+        appliance.connect() as caller,
+    ):
+        caller.send(POST[:-2])
+        await caller.reader.readuntil(b"\r\n\r\nhello")
+        connection = await upstream.connection()
+        for byte, so_far in ((b"l", b"hell"), (b"o", b"hello")):
+            caller.send(byte)
+            await until(lambda sent=so_far: connection.raw.endswith(sent))
+        appliance.let_pass(299)
+        assert not appliance.exchanges
+        appliance.let_pass(301)
+        assert await caller.rest() == b""
+        await connection.closed.wait()
+    assert [(e.status, e.reason) for e in appliance.exchanges] == [(200, "upstream_timeout")]
+
+
+async def test_an_early_answer_that_falls_silent_while_the_body_does_too_is_cut(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    async def early(connection: Accepted) -> None:
+        await connection.head()
+        connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+
+    upstream.script = early
+    async with appliance.connect() as caller:
+        caller.send(POST[:-2])
+        await caller.reader.readuntil(b"\r\n\r\nhello")
+        appliance.let_pass(301)
+        assert await caller.rest() == b""
+    assert [(e.status, e.reason) for e in appliance.exchanges] == [(200, "upstream_timeout")]
+
+
 async def test_a_head_that_does_not_come(appliance: Appliance, upstream: Upstream) -> None:
     for sent in (b"GET", b"GET /open/x HTTP/1.1\r\nHost: a\r\n", b"\r\n"):
         async with appliance.connect() as caller:

@@ -208,8 +208,11 @@ async def test_an_upgrade_that_cannot_be_is_an_ordinary_request(
         (ASK, SWITCH.replace(b"WebSocket", b"other")),
         (ASK, SWITCH.replace(b"Upgrade: WebSocket\r\n", b"")),
         (ASK, SWITCH.replace(b"Connection: upgrade\r\n", b"")),
+        (ASK, SWITCH.replace(b"Upgrade:", b"Content-Length: 0\r\nUpgrade:")),
+        (ASK, SWITCH.replace(b"Upgrade:", b"Content-Length: 5\r\nUpgrade:") + b"hello"),
+        (ASK, SWITCH.replace(b"Upgrade:", b"Transfer-Encoding: chunked\r\nUpgrade:")),
     ],
-    ids=["nobody asked", "another protocol", "no Upgrade", "no Connection"],
+    ids=["nobody asked", "another protocol", "no Upgrade", "no Connection", "empty", "a body", "a coding"],
 )
 async def test_a_101_that_does_not_fit_is_not_believed(
     start: Start, upstream: Upstream, request_bytes: bytes, switch: bytes
