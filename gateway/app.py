@@ -634,6 +634,8 @@ def _render(
     """Return the metrics, with what the gate and its enforcers counted since the last time."""
     for (route, limit), count in gate.admission.take_refused():
         metrics.rate_limited(route, limit, count)
+    for (upstream, failure), count in gate.take_failed_attempts():
+        metrics.upstream_failed(upstream, failure, count)
     for (result, cache), count in counts.take():
         metrics.token_verify(result, cache, count)
     return exposition.render(accept)

@@ -188,7 +188,7 @@ UPSTREAM_DURATION = _histogram(
     "sidegate_upstream_duration_seconds", "Time spent at upstreams, by phase.", "upstream", "phase"
 )
 UPSTREAM_ERRORS = _counter(
-    "sidegate_upstream_errors", "Requests that an upstream failed.", "upstream", "reason"
+    "sidegate_upstream_errors", "Attempts that an upstream failed.", "upstream", "reason"
 )
 CONFIG_RELOADS = _counter("sidegate_config_reloads", "Reloads of the configuration.", "result")
 CONFIG_RELOAD_SUCCESSFUL = _gauge(

@@ -11,8 +11,8 @@ is a bare count plus references to the histograms and counters that the same
 request also moves, so that one lookup pays for all families; the exposed families
 are summed from outcomes at scrape time.
 
-What is imperfect: an attempt that was repeated is counted with code_class `none`
-and without its phase times, because only the last attempt's are recorded.
+An attempt that was repeated has no status, or it would not have been: it is counted
+with code_class `none`. What is imperfect: its phase times are not recorded.
 
 Sources: OpenTelemetry semantic conventions for HTTP (known methods, `_OTHER`).
 """
@@ -45,6 +45,8 @@ _GRANT_LABELS = {
 }
 _FAILED_RESULTS = frozenset({"server_error", "temporarily_unavailable"})
 _UPSTREAM_REASON = "upstream_"
+_NOT_CONNECTED = "upstream_connect"
+"""Each attempt to connect is counted by itself, with what broke (`Metrics.upstream_failed`)."""
 
 _Key = TypeVar("_Key")
 
@@ -115,7 +117,7 @@ class _Outcome:
         self.error: list[int] | None = None
         if upstream is not None:
             self.answered = upstream.counter(self.code_class, "first")
-            if reason.startswith(_UPSTREAM_REASON):
+            if reason.startswith(_UPSTREAM_REASON) and reason != _NOT_CONNECTED:
                 self.error = upstream.errors.setdefault(reason.removeprefix(_UPSTREAM_REASON), [0])
 
 
@@ -385,6 +387,10 @@ class Metrics:
     def rate_limited(self, route: str, limit: str, count: int) -> None:
         """Count refusals by a limit; `route` is "" where none was known yet, `limit` a word of our own."""
         self._rate_limited[self._limits["route"].admit(route), limit] += count
+
+    def upstream_failed(self, upstream: str, reason: str, count: int) -> None:
+        """Count attempts that failed and that no exchange tells of; `reason` is a word of our own."""
+        self._open_upstream(upstream).errors.setdefault(reason, [0])[0] += count
 
     def access_log_dropped(self, lines: int) -> None:
         """Count access log lines that were dropped."""

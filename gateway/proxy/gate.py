@@ -35,7 +35,7 @@ from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay
-from gateway.proxy.targets import SocketpairOpener, UpstreamTls, opener_for
+from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
 from gateway.settings.model import Balance, Forwarded, LimitSettings, UpstreamSettings
 
@@ -130,6 +130,7 @@ class Gate:
         self.via_lines = tuple(b"Via: 1.%d %b\r\n" % (minor, self.pseudonym) for minor in (0, 1))
         self.via_and_request_id = self.via_lines[1] + b"X-Request-Id: "
         self._callers: dict[bytes, Caller] = {}
+        self._failed_attempts: Counter[tuple[str, AttemptFailure]] = Counter()
         self._judged_by: tuple[IPv4Network | IPv6Network, ...] = ()
         """The `trusted_proxies` that decided which peers of open connections are believed."""
         self._ids: list[bytes] = []
@@ -158,7 +159,8 @@ class Gate:
         """Return the pool of the upstream `name`, made on first use."""
         pool = self.pools.get(name)
         if pool is None:
-            pool = self.pools[name] = UpstreamPool(name, stopwatch=perf_counter)
+            pool = UpstreamPool(name, stopwatch=perf_counter, failures=self._failed_attempts)
+            self.pools[name] = pool
         return pool
 
     # --- connections
@@ -287,6 +289,15 @@ class Gate:
         return Counter(
             connection.relay.location.name for connection in self.connections if connection.relay is not None
         )
+
+    def take_failed_attempts(self) -> list[tuple[tuple[str, AttemptFailure], int]]:
+        """Return how many attempts failed since the last call, by upstream and what broke.
+
+        Those that no `Exchange` tells of: connections that were not opened, and requests sent again.
+        """
+        taken = list(self._failed_attempts.items())
+        self._failed_attempts.clear()
+        return taken
 
     # --- small things every request needs
 

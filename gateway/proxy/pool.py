@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -46,7 +46,13 @@ from gateway.proxy.health import (
     Ejection,
 )
 from gateway.proxy.prober import Prober
-from gateway.proxy.targets import Opener, describe_failure, is_own_shortage
+from gateway.proxy.targets import (
+    AttemptFailure,
+    Opener,
+    describe_failure,
+    is_own_shortage,
+    kind_of_failure,
+)
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.model import (
     Balance,
@@ -131,8 +137,15 @@ class TargetState:
 class UpstreamPool:
     """The connections of one upstream."""
 
-    def __init__(self, name: str, *, stopwatch: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        stopwatch: Callable[[], float],
+        failures: Counter[tuple[str, AttemptFailure]] | None = None,
+    ) -> None:
         self.name = name
+        self._failures = Counter() if failures is None else failures
         self._stopwatch = stopwatch
         self._targets: list[TargetState] = []
         self._eligible: list[TargetState] = []
@@ -328,6 +341,7 @@ class UpstreamPool:
     async def _open(self, target: TargetState, waiter: Waiter, ticket: int) -> None:
         begun = self._stopwatch()
         connection: UpstreamConnection | None = None
+        kind = AttemptFailure.CONNECT
         is_ours = False
 
         def factory() -> UpstreamConnection:
@@ -345,6 +359,7 @@ class UpstreamPool:
             if not isinstance(error, OSError):  # TimeoutError is one
                 _log.exception("opening a connection failed inside the gateway")
             detail = describe_failure(error)
+            kind = kind_of_failure(error)
             is_ours = is_own_shortage(error)
         else:
             assert connection is not None
@@ -368,6 +383,7 @@ class UpstreamPool:
                 self._breaker.withdraw(ticket)
             waiter.no_connection(Reason.OVERLOADED, detail)
         else:
+            self.count_failure(kind)
             self._failed(target, detail, ticket)
             self._try_elsewhere(waiter, target, detail, ticket)
         self._serve_waiting()
@@ -450,6 +466,10 @@ class UpstreamPool:
     def failed(self, target: TargetState, detail: str, connection: UpstreamConnection | None = None) -> None:
         """Count a failure of a target: it broke off, was silent, or said so itself."""
         self._failed(target, detail, self._ticket_of(connection))
+
+    def count_failure(self, kind: AttemptFailure) -> None:
+        """Count an attempt that failed and that no record of a request tells of."""
+        self._failures[self.name, kind] += 1
 
     def _ticket_of(self, connection: UpstreamConnection | None) -> int:
         """Return the ticket of the request on a connection; 0 when nobody knows."""

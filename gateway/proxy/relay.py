@@ -36,6 +36,7 @@ from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.policy.model import Decision, Reason
+from gateway.proxy.targets import AttemptFailure
 from gateway.proxy.tunnel import Tunnel
 from gateway.settings.model import Mode
 
@@ -84,6 +85,7 @@ class Relay:
     _waits_since = 0.0
     """Monotonic seconds since which there is none; 0 when nothing is waited for."""
     _waited_s = 0.0
+    """Spent neither here nor on the attempt that `_upstream_s` is of: waiting, and attempts that failed."""
     _sent_at = 0.0
     _connect_s = NOT_APPLICABLE
     _ttfb_s = NOT_APPLICABLE
@@ -523,8 +525,6 @@ class Relay:
         """Refuse: there is no connection to be had."""
         if self._downstream.relay is not self:
             return
-        if self._waits_since:
-            self._end_wait()
         refusal = refusal_for(Decision(reason, self.location.route))
         if reason is Reason.CIRCUIT_OPEN:
             retry_after = str(max(ceil(retry_after_s), 1)).encode("ascii")
@@ -546,7 +546,10 @@ class Relay:
         if connection.requests == 1 or self.wants_fresh:
             may_repeat = may_repeat and self.retries < self._plan.retries
             self.retries += 1
+            if may_repeat:
+                connection.pool.count_failure(AttemptFailure.RESET)
         if may_repeat:
+            self._waited_s += perf_counter() - self._sent_at
             self.wants_fresh = True
             self.avoided = connection.target.key
             self._pending = tuple(self._replay or ())
@@ -579,6 +582,8 @@ class Relay:
 
     def refuse(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """Answer with a refusal and end."""
+        if self._waits_since:
+            self._end_wait()
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
         if refusal is None:
@@ -599,6 +604,9 @@ class Relay:
         self._connection = None
         if connection is not None:
             connection.abandon()
+            self._upstream_s = perf_counter() - self._sent_at
+        elif self._waits_since:
+            self._end_wait()
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
         self._reason = Reason.CLIENT_CLOSED.value

@@ -25,6 +25,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +49,16 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 AskNames = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """Return the addresses of a host, or raise OSError."""
+
+
+class AttemptFailure(StrEnum):
+    """What broke when a request was brought to a target and tried again, or never sent: the metric label."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    DNS = "dns"
+    TIMEOUT = "timeout"
+    RESET = "reset"
 
 
 class TlsFileError(Exception):
@@ -317,6 +328,19 @@ def is_own_shortage(error: Exception) -> bool:
         and not isinstance(error, socket.gaierror | ssl.SSLError)
         and error.errno in SHORTAGES
     )
+
+
+def kind_of_failure(error: Exception) -> AttemptFailure:
+    """Return what broke while a connection was opened: a wrong certificate is not a closed port."""
+    match error:
+        case TimeoutError():
+            return AttemptFailure.TIMEOUT
+        case ssl.SSLError():  # a certificate that was refused is one
+            return AttemptFailure.TLS
+        case socket.gaierror():
+            return AttemptFailure.DNS
+        case _:
+            return AttemptFailure.CONNECT
 
 
 def describe_failure(error: Exception) -> str:

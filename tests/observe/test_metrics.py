@@ -176,6 +176,18 @@ def test_an_upstream_failure_is_an_upstream_error() -> None:
     assert value(scrape(metrics), "sidegate_upstream_errors_total", upstream="country", reason="reset") == 3
 
 
+def test_a_connection_that_was_not_opened_is_counted_by_its_attempts() -> None:
+    metrics = make_metrics()
+    metrics.absorb([make_exchange(status=502, reason="upstream_connect", ttfb_s=NOT_APPLICABLE, attempts=0)])
+    assert "sidegate_upstream_errors_total" not in names(scrape(metrics))
+    metrics.upstream_failed("country", "tls", 2)
+    metrics.upstream_failed("country", "tls", 1)
+    metrics.upstream_failed("other", "dns", 1)
+    samples = scrape(metrics)
+    assert value(samples, "sidegate_upstream_errors_total", upstream="country", reason="tls") == 3
+    assert value(samples, "sidegate_upstream_errors_total", upstream="other", reason="dns") == 1
+
+
 def test_unknown_methods_share_one_series_and_are_not_remembered() -> None:
     metrics = make_metrics()
     metrics.absorb([make_exchange(method=f"M{number}") for number in range(1000)])

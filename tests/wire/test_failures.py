@@ -58,8 +58,8 @@ async def test_nobody_listens(tmp_path, upstream: Upstream) -> None:
         async with appliance.connect() as caller:
             for request in (GET, POST):
                 assert_own(await caller.ask(request), 502, "upstream_connect")
-        assert [(e.reason, e.attempts, e.status) for e in appliance.exchanges] == [
-            ("upstream_connect", 0, 502)
+        assert [(e.upstream, e.reason, e.attempts, e.status) for e in appliance.exchanges] == [
+            ("country", "upstream_connect", 0, 502)
         ] * 2
 
 
