@@ -169,6 +169,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         stack.callback(lag.stop)
 
         async def reload() -> ReloadResult:
+            recorder.reopen_log()
             await watch.look()
             await key_watch.look()
             await reload_certificates()

@@ -33,6 +33,10 @@ class AccessLog:
         """Queue one line per exchange."""
         self._writer.write(self._encode(exchanges), len(exchanges))
 
+    def reopen(self) -> None:
+        """Open the file by its name again before the next line; nothing for a descriptor."""
+        self._writer.reopen()
+
     def take_dropped(self) -> int:
         """Return how many lines were lost since the last call."""
         dropped = self._writer.dropped_lines
@@ -83,6 +87,12 @@ class Recorder:
                     self._metrics.access_log_dropped(dropped)
         except Exception:
             logger.exception("a batch of finished requests could not be recorded")
+
+    def reopen_log(self) -> None:
+        """Go on in the file that has the access log's name now: logrotate moved the old one away."""
+        self.flush()
+        if self._access_log is not None:
+            self._access_log.reopen()
 
     def close(self) -> None:
         """Hand on the last batch and stop the timer."""

@@ -37,9 +37,40 @@ def test_a_reload_by_signal_is_logged(appliance):
     assert {line["level"] for line in appliance.logged} <= {"info", "warning"}
 
 
+def test_a_rotated_access_log_goes_on_in_a_new_file(make, wait_until):
+    appliance = make(more="logs: {access: access.log}\n").start()
+    log, rotated = appliance.directory / "access.log", appliance.directory / "access.log.1"
+    appliance.get("/before")
+    wait_until(lambda: "/before" in log.read_text(), "the first line")
+    log.rename(rotated)
+    appliance.get("/between")
+    wait_until(lambda: "/between" in rotated.read_text(), "a line in the file that was renamed")
+    appliance.main.write_text(appliance.main.read_text() + "nonsense: 1\n")
+    assert not appliance.hang_up()["applied"], "a configuration that is refused holds up no rotation"
+    appliance.get("/after")
+    wait_until(lambda: log.exists() and "/after" in log.read_text(), "a line in the new file")
+    assert appliance.stop() == 0
+    assert "/after" not in rotated.read_text()
+    assert "/between" not in log.read_text()
+
+
 def test_start_and_end_are_logged_with_their_addresses(appliance):
     assert appliance.stop() == 0
     messages = [line["message"] for line in appliance.logged]
     assert f"listening on 127.0.0.1:{appliance.port} for issuer and gate" in messages
     assert f"admin listening on 127.0.0.1:{appliance.admin_port}" in messages
     assert messages[-1] == "stopped"
+
+
+def test_attempts_that_failed_are_counted_by_what_broke(make, free_port, wait_until):
+    appliance = make()
+    text = appliance.main.read_text()
+    begin = text.index("http://127.0.0.1:", text.index("upstreams:"))
+    end = text.index('"', begin)
+    appliance.main.write_text(text[:begin] + f"http://127.0.0.1:{free_port()}" + text[end:])
+    appliance.start()
+    assert appliance.get(bearer=appliance.token()).reason == "upstream_connect"
+    wait_until(lambda: len(appliance.accesses) == 2, "the access log")
+    assert appliance.accesses[1]["upstream"] == "country"
+    name = 'sidegate_upstream_errors_total{upstream="country",reason="connect"}'
+    assert [appliance.metric(name) for _ in range(2)] == [1, 1]
