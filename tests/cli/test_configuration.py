@@ -109,3 +109,28 @@ def test_show_prints_what_is_in_effect_and_no_secret(run, configuration):
     assert SECRET not in done.stdout
     assert "CALLER_SECRET" in done.stdout or "***" in done.stdout
     assert "token_lifetime: 1h" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["broken.pem", "broken.jwk"])
+def test_check_reads_the_key_directory_and_makes_none(run, configuration, name):
+    keys = configuration.parent / "keys"
+    assert run("check", "-c", configuration).exit_code == 0
+    assert not keys.exists(), "the first start makes a key, not a check"
+    assert run("keys", "generate", "-c", configuration).exit_code == 0
+    assert run("check", "-c", configuration, "--strict").exit_code == 0
+    (keys / name).write_text("half writ")
+    done = run("check", "-c", configuration)
+    assert done.exit_code == 2
+    assert f"{configuration}:1:1: error: keys.directory: {keys / name}: " in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 error, 0 warnings"
+
+
+def test_check_warns_of_a_key_that_is_there_twice(run, configuration):
+    keys = configuration.parent / "keys"
+    run("keys", "generate", "-c", configuration)
+    (key,) = keys.glob("*.pem")
+    (keys / "again.pem").write_bytes(key.read_bytes())
+    done = run("check", "-c", configuration)
+    assert done.exit_code == 0
+    assert ": warning: keys.directory: " in done.stdout
+    assert run("check", "-c", configuration, "--strict").exit_code == 2

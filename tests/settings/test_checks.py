@@ -230,3 +230,13 @@ def test_a_value_and_its_twin(wrong: str, right: str, problem: str, problems_of:
     found = problems_of(wrong)
     assert any(line.startswith(f"{severity} gateway.yaml:{rest}") for line in found), found
     assert problems_of(right) == []
+
+
+def test_what_stands_below_a_wrong_name_is_read_all_the_same(problems_of: Problems) -> None:
+    found = problems_of("clients:\n  ä: {nonsense: 1, secrets: [1]}\n  a: {scopes: {'a b': x}}\n")
+    assert [line.split(": ")[1] for line in found] == [
+        "clients.ä",
+        "clients.ä.nonsense",
+        "clients.ä.secrets[0]",
+        'clients.a.scopes["a b"]',
+    ]
