@@ -23,7 +23,7 @@ It does not find the end of a head, read bodies or decide about access: that is
 Sources: RFC 9112 2.2, 3, 5 and 6; RFC 9110 5.5, 7.2, 7.6.1, 10.1.1.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httptools
@@ -193,6 +193,8 @@ class RequestReader:
         elif block.chunked:
             # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
             return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
+        elif block.expect_continue or block.expect_unknown:
+            block = _without_expectations(block)
         own_authorization = personal.get(_AUTHORIZATION)
         return RequestHead(
             method.decode("ascii"),
@@ -339,6 +341,20 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
             or by_name.get(b"via")
             or any(value != b"100-continue" for value in expectations)
         ),
+    )
+
+
+def _without_expectations(block: FieldBlock) -> FieldBlock:
+    """Return the block without its Expect fields: RFC 9110 10.1.1 has HTTP/1.0 expect nothing.
+
+    An upstream that saw one would answer with a 100 that no HTTP/1.0 caller may be sent, or refuse.
+    """
+    return replace(
+        block,
+        fields=tuple(each for each in block.fields if each[0] != b"expect"),
+        expect_continue=False,
+        expect_unknown=False,
+        forwardable={},
     )
 
 

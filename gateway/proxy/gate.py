@@ -314,7 +314,7 @@ class Gate:
         block = head.block
         if block.via and any(self.pseudonym in value for value in block.via):
             return refusal_for(Decision(Reason.LOOP_DETECTED))
-        if block.expect_unknown and head.minor_version == 1:
+        if block.expect_unknown:
             return refusal_for(Decision(Reason.EXPECTATION_FAILED))
         if block.upgrade and head.minor_version == 1 and (block.chunked or block.content_length):
             # Whose bytes a body's would be after a 101 is exactly what two parsers disagree about.

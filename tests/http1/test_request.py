@@ -192,6 +192,21 @@ def test_unknown_expectations(value: bytes) -> None:
     assert block_of(b"Expect: " + value + b"\r\n").expect_unknown
 
 
+@pytest.mark.parametrize("value", [b"100-continue", b"tea"])
+def test_nobody_expects_anything_in_http_1_0(value: bytes) -> None:
+    lines = b"Host: a\r\nExpect: %b\r\nX: 1\r\nexpect: 100-continue\r\n" % value
+    reader = RequestReader(max_fields=100)
+    for _ in range(2):  # the block is shared by both versions
+        old = reader.read(b"POST / HTTP/1.0\r\n" + lines + b"\r\n")
+        new = reader.read(b"POST / HTTP/1.1\r\n" + lines + b"\r\n")
+        assert isinstance(old, RequestHead)
+        assert isinstance(new, RequestHead)
+        assert [name for name, _, _ in old.block.fields] == [b"host", b"x"]
+        assert (old.block.expect_continue, old.block.expect_unknown) == (False, False)
+        assert len(new.block.fields) == 4
+        assert (new.block.expect_continue, new.block.expect_unknown) == (True, value == b"tea")
+
+
 GOOD_TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

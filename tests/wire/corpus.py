@@ -775,6 +775,15 @@ FORWARDED = [
         ARRIVES[GET].replace(b"1.1 <", b"1.0 <"),
         closes=True,
     ),
+    *[
+        Forwarded(
+            f"the expectation {value.decode()} in HTTP/1.0",
+            "RFC 9110 10.1.1",
+            POST.replace(b"1.1\r\n", b"1.0\r\nConnection: keep-alive\r\nExpect: " + value + b"\r\n"),
+            ARRIVES[POST].replace(b"1.1 <", b"1.0 <"),
+        )
+        for value in (b"100-continue", b"tea")
+    ],
     Forwarded(
         "HTTP/1.0 kept alive",
         "RFC 9112 9.3",

@@ -306,7 +306,7 @@ def _can_be_read_over(message: Message) -> bool:
     """Return whether the body of a refused request is read over, so that another may follow."""
     if not message.framing:
         return True
-    if message.framing == "chunked" or message.values(b"expect"):
+    if message.framing == "chunked" or (message.values(b"expect") and message.version == b"1.1"):
         return False
     return int(message.framing) <= 64 * 1024
 
@@ -428,6 +428,8 @@ def _is_ours_alone(name: bytes) -> bool:
 
 def _may_pass(name: bytes, message: Message) -> bool:
     if name in HOP_BY_HOP or name in WRITTEN_ANEW or name in message.members(b"connection"):
+        return False
+    if name == b"expect" and message.version == b"1.0":  # RFC 9110 10.1.1
         return False
     return not _is_ours_alone(name)
 
