@@ -21,6 +21,9 @@ from gateway.http1.memo import Memo
 MEMO_ENTRIES = 512
 MEMO_HEAD_BYTES = 2048
 
+RESET_CONTENT = 205
+"""RFC 9110 15.3.6: no content, although framed like other answers: not every reader looks for its end."""
+
 RESERVED_FIELDS = frozenset({b"sidegate-reason", b"x-request-id"})
 """Fields that only this gateway speaks for: an upstream's are not passed on."""
 
@@ -122,6 +125,8 @@ def _judge(
         return BadResponse("a transfer coding on an answer that has no body")
     if lengths and status < 200:
         return BadResponse("a length on an interim answer")  # RFC 9110 8.6
+    if status == RESET_CONTENT and lengths and int(lengths[0]):
+        return BadResponse("content in an answer that has none")
     options = frozenset(
         option.strip(b" \t").lower()
         for value in by_name.get(b"connection", [])

@@ -21,7 +21,7 @@ import select
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedReader, ChunkError
-from gateway.http1.response import BadResponse, ResponseHead, body_length
+from gateway.http1.response import RESET_CONTENT, BadResponse, ResponseHead, body_length
 from gateway.policy.model import Reason
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunks",
+        "_forbids_content",
         "_held",
         "_interim_count",
         "_mode",
@@ -79,6 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = b""
         self._remaining = 0
         self._chunks: ChunkedReader | None = None
+        self._forbids_content = False
         self._reusable = False
         self._saw_end = False
         """The other side said that it is done; over TLS, by TLS's own word for it."""
@@ -145,6 +147,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_chunks(relay, data)
         elif mode == _TUNNEL and relay.tunnel is not None:
             relay.tunnel.from_upstream(data)
+        elif self._forbids_content:
+            self._fail(relay, "content in an answer that has none")
         else:
             relay.body_received(data)
 
@@ -293,12 +297,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._remaining = -excess
             relay.head_received(head, data, complete=False, clean=True)
             return
+        self._forbids_content = head.status == RESET_CONTENT
         if head.chunked:
             self._mode = _CHUNKED
             self._chunks = ChunkedReader()
             relay.head_received(head, b"", complete=False, clean=True)
             if data:
                 self._read_chunks(relay, data)
+            return
+        if data and self._forbids_content:
+            self._fail(relay, "content in an answer that has none")
             return
         self._mode = _UNTIL_CLOSE
         self._reusable = False
@@ -317,7 +325,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.pause_reading()
             asyncio.get_running_loop().call_soon(self._catch_up, relay)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if chunks.done:
+        if body and self._forbids_content:
+            self._fail(relay, "content in an answer that has none")
+        elif chunks.done:
             self._chunks = None
             self._end(relay, body, clean=not chunks.rest, trailers=chunks.trailers)
         elif body:

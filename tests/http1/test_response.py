@@ -64,6 +64,7 @@ REFUSED = [
     b"HTTP/1.1 204 OK\r\nTransfer-Encoding: chunked\r\n",
     b"HTTP/1.1 103 OK\r\nTransfer-Encoding: chunked\r\n",
     b"HTTP/1.1 103 OK\r\nContent-Length: 0\r\n",
+    b"HTTP/1.1 205 OK\r\nContent-Length: 1\r\n",
     b"HTTP/1.1 100 OK\r\nContent-Length: 5\r\n",
     b"HTTP/1.1 101 OK\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n",
     b"HTTP/1.1 101 OK\r\nConnection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n",

@@ -864,6 +864,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED_ANSWER = b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 EMPTY = b"HTTP/1.1 204 No Content\r\nX-Kept: 1\r\n\r\n"
 UNCHANGED = b"HTTP/1.1 304 Not Modified\r\nX-Kept: 1\r\n\r\n"
+RESET = b"HTTP/1.1 205 Reset Content\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"
+CHUNKED_RESET = RESET.replace(b"Content-Length: 0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ANSWER
 
 
@@ -1015,6 +1017,15 @@ ANSWERS = [
         EMPTY,
         b"X-Kept: 1\r\n\r\n", b"X-Kept: 1\r\nContent-Length: 5\r\n\r\nhello",
         excess=True,
+    ),
+    SpoiledAnswer("a length on 205", "RFC 9110 15.3.6", RESET, b": 0\r\n\r\n", b": 5\r\n\r\nhello"),
+    SpoiledAnswer("a body on 205", "RFC 9110 15.3.6", RESET, b"0\r\n\r\n", b"0\r\n\r\nhello", excess=True),
+    SpoiledAnswer(
+        "chunks on 205",
+        "RFC 9110 15.3.6",
+        CHUNKED_RESET,
+        b"\r\n\r\n0\r\n\r\n", b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        cut=True,
     ),
     SpoiledAnswer("a body on 304", "RFC 9110 15.4.5", UNCHANGED, b"\r\n\r\n", b"\r\n\r\nhello", excess=True),
     SpoiledAnswer(

@@ -280,6 +280,32 @@ async def test_large_bodies_both_ways(appliance: Appliance, upstream: Upstream) 
         assert (await appliance.ask(request)).body == b"POST /open/x " + body
 
 
+@pytest.mark.parametrize("late", [False, True])
+async def test_content_until_the_end_of_an_answer_that_has_none(
+    late: bool, appliance: Appliance, upstream: Upstream
+) -> None:
+    """RFC 9110 15.3.6: not every caller looks for the content of a 205; it would be its next answer."""
+    content = b""
+
+    async def script(connection: Accepted) -> None:
+        await connection.request()
+        connection.write(b"HTTP/1.1 205 Reset Content\r\n\r\n" + (b"" if late else content))
+        await until(lambda: not late or any(c.relay and c.relay.status for c in appliance.gate.connections))
+        connection.write(content if late else b"")
+        connection.close()
+
+    upstream.script = script
+    answer = await appliance.ask(GET)
+    assert (answer.status, answer.body) == (205, b"")
+    content = b"HTTP/1.1 200 OK\r\n\r\n"
+    async with appliance.connect() as caller:
+        caller.send(GET)
+        received = await caller.rest() if late else (await caller.answer()).head
+    assert received.startswith(b"HTTP/1.1 205 " if late else b"HTTP/1.1 502 ")
+    assert b" 200 OK" not in received
+    assert appliance.exchanges[-1].reason == "upstream_protocol"
+
+
 # --- 1xx
 
 
