@@ -3,11 +3,12 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -20,6 +21,7 @@ from tests.wire.conftest import Start
 
 SOAK = "SIDEGATE_SOAK" in os.environ
 SOCKETS = 1000 if SOAK else 100
+ONE_READ_BYTES = 256 * 1024
 
 ROUTE = {
     "name": "socket",
@@ -92,20 +94,45 @@ async def test_a_websocket_carries_every_kind_of_message(tmp_path: Path) -> None
     await with_websocket_server(tmp_path, use)
 
 
-async def test_many_websockets_at_once(tmp_path: Path) -> None:
+async def test_many_websockets_at_once(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Each with messages of its own of every kind, every tenth with one of a mebibyte, all at a time."""
+
+    async def converse(socket: ClientConnection, number: int, large: bytes) -> tuple[int, str]:
+        binary = number.to_bytes(4, "big") * 1024
+        pieces = [f"{number} in", " three", " pieces"]
+        messages: list[str | bytes | list[str]] = [str(number), binary, pieces]
+        if number % 10 == 0:
+            messages.append(number.to_bytes(4, "big") + large)
+        for message in messages:
+            await socket.send(message)
+            assert await socket.recv() == ("".join(message) if isinstance(message, list) else message)
+        await socket.send(f"close {4000 + number % 1000}")
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        return closed.value.rcvd.code, closed.value.rcvd.reason
+
     async def use(appliance: Appliance, token: str) -> None:
-        async with asyncio.TaskGroup() as group:
-            sockets = [
-                group.create_task(connect(url(appliance), additional_headers=bearer(token)).__aenter__())
-                for _ in range(SOCKETS)
-            ]
-        opened = [task.result() for task in sockets]
+        large = os.urandom(1024 * 1024)
+        opening = [
+            connect(url(appliance), additional_headers=bearer(token), max_size=None, compression=None)
+            for _ in range(SOCKETS)
+        ]
+        begun = time.perf_counter()
+        sockets = await asyncio.gather(*(each.__aenter__() for each in opening))
         assert len(appliance.gate.tunnels) == SOCKETS
-        for number, socket in enumerate(opened):
-            await socket.send(str(number))
-        assert [await socket.recv() for socket in opened] == [str(number) for number in range(SOCKETS)]
-        await asyncio.gather(*(socket.close() for socket in opened))
+        record_property("opened_per_second", round(SOCKETS / (time.perf_counter() - begun)))
+        begun = time.perf_counter()
+        closed = await asyncio.gather(
+            *(converse(socket, number, large) for number, socket in enumerate(sockets))
+        )
+        record_property("conversed_s", round(time.perf_counter() - begun, 2))
+        assert closed == [(4000 + number % 1000, "as asked") for number in range(SOCKETS)]
         await until(lambda: not appliance.gate.tunnels)
+        ended = Counter(exchange.reason for exchange in appliance.exchanges if exchange.status == 101)
+        assert ended == {"ok": SOCKETS}
 
     await with_websocket_server(tmp_path, use)
 
@@ -157,6 +184,29 @@ async def test_bytes_before_the_101_are_held_and_belong_to_the_tunnel(
         assert (await caller.answer()).status == 101
         assert await caller.reader.readexactly(5) == b"hello"
         await until(lambda: connection.raw.endswith(b"\r\n\r\nearly"))
+
+
+async def test_bytes_before_the_101_are_bounded(start: Start, upstream: Upstream) -> None:
+    may_switch = asyncio.Event()
+
+    async def script(connection: Accepted) -> None:
+        await connection.head()
+        await may_switch.wait()
+        connection.write(SWITCH)
+
+    upstream.script = script
+    early = os.urandom(1024) * 16 * 1024
+    async with start(routes=ROUTES) as appliance, appliance.connect() as caller:
+        caller.send(ASK % await appliance.token() + early)
+        connection = await upstream.connection()
+        await until(lambda: connection.raw.endswith(b"\r\n\r\n"))
+        await turns_of_the_loop(500)
+        (downstream,) = appliance.gate.connections
+        assert 0 < len(downstream._held) <= 2 * ONE_READ_BYTES
+        assert caller.writer.transport.get_write_buffer_size() > 0  # the rest waits at the caller
+        may_switch.set()
+        assert (await caller.answer()).status == 101
+        await until(lambda: connection.raw.endswith(early))
 
 
 async def test_when_the_upstream_declines_early_bytes_are_judged_anew(
