@@ -177,6 +177,11 @@ class DownstreamConnection(asyncio.Protocol):
         return self.relay is None and self._body is None and not self._held
 
     @property
+    def has_ended(self) -> bool:
+        """Return whether the caller said that it sends no more."""
+        return self._half_closed
+
+    @property
     def state(self) -> str:
         """Return `active`, `idle` or `upgraded`: the metric label."""
         if self.relay is not None and self.relay.tunnel is not None:

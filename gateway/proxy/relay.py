@@ -484,6 +484,8 @@ class Relay:
         held = downstream.tunnel_opened()
         if held and not connection.is_closed:
             tunnel.from_caller(held)
+        if downstream.has_ended:
+            tunnel.caller_ended()
 
     def judge_again(self, now: float) -> Decision | None:
         """Return the decision that ends the tunnel, or None while the request would still be let through."""

@@ -39,7 +39,7 @@ class Tunnel:
         self._caller_ended = False
         self._upstream_ended = False
         downstream.gate.tunnels.add(self)
-        self._renew_deadline()
+        downstream.answering(idle_timeout_s)  # also when it is unlimited: the time for the 101 is over
 
     def from_caller(self, data: bytes) -> None:
         """Send on what the caller sent."""

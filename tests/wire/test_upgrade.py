@@ -331,6 +331,50 @@ async def test_a_half_close_passes_through_both_ways(start: Start, upstream: Ups
         assert (exchange.reason, exchange.request_bytes, exchange.response_bytes) == ("ok", 10, 8)
 
 
+async def test_a_half_close_before_the_101_is_passed_on(start: Start, upstream: Upstream) -> None:
+    may_switch = asyncio.Event()
+
+    async def script(connection: Accepted) -> None:
+        await connection.head()
+        await may_switch.wait()
+        connection.write(SWITCH)
+
+    upstream.script = script
+    upstream.keeps_half_open = True
+    async with start(routes=ROUTES) as appliance:
+        for number, early in enumerate((b"", b"early")):
+            may_switch.clear()
+            async with appliance.connect() as caller:
+                caller.send(ASK % await appliance.token() + early)
+                caller.writer.write_eof()
+                connection = await upstream.connection(number)
+                await until(lambda: any(c._half_closed or c._held for c in appliance.gate.connections))
+                may_switch.set()
+                assert (await caller.answer()).status == 101
+                await until(lambda far=connection: far.eof)
+                assert connection.raw.endswith(b"\r\n\r\n" + early)
+                connection.write(b"farewell")
+                connection.close()
+                assert await caller.rest() == b"farewell"
+        await until(lambda: not appliance.gate.tunnels)
+
+
+async def test_a_tunnel_may_be_silent_for_ever_when_nothing_limits_it(
+    start: Start, upstream: Upstream
+) -> None:
+    """The time within which the 101 had to come is over with the 101."""
+    upstream.script = switching
+    async with (
+        start(routes=ROUTES, upstreams={"country": {"idle_timeout": "0"}}) as appliance,
+        appliance.connect() as caller,
+    ):
+        await open_tunnel(appliance, caller)
+        appliance.let_pass(500.0)
+        caller.send(b"still there")
+        connection = await upstream.connection()
+        await until(lambda: connection.raw.endswith(b"still there"))
+
+
 async def test_a_caller_who_vanishes_ends_the_tunnel(start: Start, upstream: Upstream) -> None:
     upstream.script = switching
     async with start(routes=ROUTES) as appliance, appliance.connect() as caller:
