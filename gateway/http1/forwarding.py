@@ -24,9 +24,6 @@ _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
 """Prefixes that nobody but this gateway may send inward, however they are spelled."""
 
-_FORWARDING = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"forwarded"}
-)
 _OVERRIDES = frozenset(
     {
         b"x-http-method-override",
@@ -50,6 +47,7 @@ _NEVER_TRAILERS = frozenset(
         b"max-forwards",
         b"range",
         b"cache-control",
+        b"pragma",
         b"via",
         b"x-request-id",
         b"traceparent",
@@ -169,7 +167,7 @@ def forwardable_trailers(
         name = line.partition(b":")[0].lower()
         if name in HOP_BY_HOP or name in _NEVER_TRAILERS or name in connection_options:
             continue
-        if name.startswith(b"content-"):
+        if name.startswith((b"content-", b"if-")):
             continue
         if rules is not None and not may_forward(name, rules):
             continue

@@ -854,7 +854,11 @@ FORWARDED = [
         for line in (
             b"Content-Length: 4", b"Transfer-Encoding: chunked", b"Host: b", b"X-Auth-Scope: forged",
             b"X_Auth_Scope: forged", b"Authorization: Bearer x", b"Forwarded: for=9.9.9.9",
-            b"Connection: close", b"X-HTTP-Method-Override: DELETE",
+            b"Connection: close", b"X-HTTP-Method-Override: DELETE", b"Content-Type: text/html",
+            b"If-Match: *", b"If-Modified-Since: x", b"Pragma: no-cache", b"Cache-Control: no-store",
+            b"Range: bytes=0-1", b"Expect: 100-continue", b"Cookie: a=1", b"TE: trailers", b"Trailer: X",
+            b"Max-Forwards: 1", b"Via: 1.1 x", b"X-Request-Id: forged", b"Proxy-Authorization: Basic x",
+            b"Upgrade: websocket", b"Sidegate-Reason: ok",
         )
     ],
 ]  # fmt: skip

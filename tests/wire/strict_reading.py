@@ -33,8 +33,8 @@ OVERRIDES = frozenset(
     b"x-rewrite-url".split()
 )
 NEVER_TRAILERS = frozenset(
-    b"host authorization cookie set-cookie www-authenticate expect max-forwards range cache-control via "
-    b"x-request-id traceparent sidegate-reason".split()
+    b"host authorization cookie set-cookie www-authenticate expect max-forwards range cache-control "
+    b"pragma via x-request-id traceparent sidegate-reason".split()
 )
 
 Line = tuple[bytes, bytes]
@@ -435,6 +435,6 @@ def _may_pass(name: bytes, message: Message) -> bool:
 
 
 def _may_trail(name: bytes, message: Message) -> bool:
-    if name in NEVER_TRAILERS or name.startswith(b"content-"):
+    if name in NEVER_TRAILERS or name.startswith((b"content-", b"if-")):
         return False
     return _may_pass(name, message)
