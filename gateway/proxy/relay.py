@@ -544,7 +544,7 @@ class Relay:
         self._connection = None
         assert connection is not None
         assert self._plan is not None
-        may_repeat = self._replay is not None and self.body_sent and not began and not self.response_started
+        may_repeat = self._replay is not None and not began and not self.response_started
         if connection.requests == 1 or self.wants_fresh:
             may_repeat = may_repeat and self.retries < self._plan.retries
             self.retries += 1

@@ -160,6 +160,36 @@ async def test_the_keep_alive_race_is_not_seen_by_idempotent_requests(
         assert [request.method for request in upstream.requests] == ["GET", "GET", "GET"]
 
 
+@pytest.mark.parametrize("expects", [False, True])
+async def test_the_keep_alive_race_is_not_seen_while_the_body_is_still_coming(
+    expects: bool, appliance: Appliance, upstream: Upstream
+) -> None:
+    """What came of it so far is held, and the rest follows on the new connection."""
+    turns = 0
+
+    async def script(connection: Accepted) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            await connection.request()
+            connection.write(OK)
+            await connection.head()
+            connection.close()
+            return
+        while await connection.request() is not None:
+            connection.write(OK)
+
+    upstream.script = script
+    async with appliance.connect() as caller:
+        assert (await caller.ask(GET)).status == 200
+        caller.send(PUT.replace(b"Host", b"Expect: 100-continue\r\nHost" if expects else b"Host")[:-4])
+        await upstream.connection(1)
+        caller.send(b"ello")
+        assert (await caller.answer(to="PUT")).status == 200
+    assert [request.body for request in upstream.requests] == [b"", b"hello"]
+    assert appliance.exchanges[-1].attempts == 2
+
+
 async def test_a_post_in_the_keep_alive_race_is_not_repeated(
     appliance: Appliance, upstream: Upstream
 ) -> None:
