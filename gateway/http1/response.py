@@ -153,7 +153,7 @@ def _judge(
         natural_length=bodiless or has_length,
         connection_options=options,
         upgrade=b", ".join(by_name.get(b"upgrade", [])).lower() if b"upgrade" in options else b"",
-        has_date=b"date" in by_name,
+        has_date=b"date" in by_name and b"date" not in options,
     )
 
 

@@ -473,6 +473,7 @@ class Relay:
                     b"Connection: Upgrade\r\nUpgrade: ",
                     self._protocol,
                     b"\r\n",
+                    self.limit_lines,
                     self.gate.via_and_request_id,
                     self.request_id,
                     b"\r\n\r\n",

@@ -123,6 +123,7 @@ def test_what_reaches_the_caller() -> None:
     )
     assert head.framed == head.forward + b"Content-Length: 3\r\n"
     assert head.has_date
+    assert not read(b"HTTP/1.1 200 OK\r\nConnection: date\r\nDate: now\r\n").has_date  # it ends here
 
 
 @given(

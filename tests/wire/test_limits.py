@@ -9,7 +9,7 @@ import pytest
 from gateway.observe.loop_lag import LoopLag
 from tests.support.appliance import AUDIENCE, configuration, write
 from tests.support.caller import Caller, assert_own
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, answering
 from tests.support.waiting import until
 from tests.wire.conftest import Start
 
@@ -70,6 +70,20 @@ async def test_allowed_answers_say_what_is_left(start: Start) -> None:
         assert answer.one("RateLimit") == '"client";r=2;t=43200'
         answer = await caller.ask(get("/free"))
         assert answer.one("RateLimit") is None
+
+
+async def test_a_switch_of_protocols_says_what_is_left_and_counts(start: Start, upstream: Upstream) -> None:
+    upstream.script = answering(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    limited = {**routes()[1], "upgrade": ["websocket"]}
+    ask = get("/open", b"", b"Connection: Upgrade", b"Upgrade: websocket")
+    async with start(routes=[limited]) as appliance:
+        for left in (1, 0):
+            answer = await appliance.ask(ask)
+            assert answer.status == 101
+            assert (answer.one("RateLimit") or "").startswith(f'"client";r={left};')
+        assert_own(await appliance.ask(ask), 429, "rate_limited")
 
 
 async def test_only_allowed_requests_count(start: Start) -> None:
