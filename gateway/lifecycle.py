@@ -18,6 +18,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
@@ -120,6 +121,17 @@ def stat_fingerprint(watched: Iterable[Path]) -> tuple[FileStat, ...]:
     return tuple(seen)
 
 
+def _changes_of_directories(watched: Iterable[Path]) -> list[int]:
+    """Return when something was last added to each watched directory, renamed or removed, in nanoseconds."""
+    changes = []
+    for path in watched:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                changes.append(status.st_mtime_ns)
+    return changes
+
+
 def _files(watched: Iterable[Path]) -> set[Path]:
     files: set[Path] = set()
     for path in watched:
@@ -172,9 +184,13 @@ class ContentWatch:
 
     async def begin(self) -> None:
         """Look for the first time at files that were read already; what changed since is not lost."""
+        is_start = not self._paths
         await self._look()
         stats = await asyncio.to_thread(stat_fingerprint, self._paths)
-        self._missed = any(each.changed_ns >= (self._since - CLOCK_TICK_S) * 1e9 for each in stats)
+        changes = [each.changed_ns for each in stats]
+        if not is_start:  # then this process has itself made a key or a store in one of them
+            changes += await asyncio.to_thread(_changes_of_directories, self._paths)
+        self._missed = any(changed_ns >= (self._since - CLOCK_TICK_S) * 1e9 for changed_ns in changes)
 
     async def watch(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
         """Look again and again, on a thread, until cancelled."""

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from gateway.lifecycle import (
+    CLOCK_TICK_S,
     ContentWatch,
     Signals,
     content_fingerprint,
@@ -120,6 +121,22 @@ async def test_paths_that_a_reload_brings_in_are_watched(reloads, watched, tmp_p
     count = reloads.count
     other.write_text("two")
     await reloads.until(count + 1)
+
+
+async def test_a_file_that_a_reload_read_and_that_then_went_is_missed(watched):
+    """It goes before the watch has looked at what the reload read: the rights in it would stay."""
+    reloads = Reloads([watched], since=time.time() + 1)
+    await reloads.watch.begin()
+    more = watched / "b.yaml"
+    more.write_text("one")
+    await asyncio.sleep(3 * CLOCK_TICK_S)  # older than the allowance for clocks
+    reloads.meanwhile.append(lambda: (reloads.paths.append(more), more.unlink()))
+    await reloads.reload()
+    task = asyncio.create_task(reloads.watch.watch(interval_s=INTERVAL_S))
+    await reloads.until(2)
+    await reloads.several_looks()
+    assert reloads.count == 2
+    task.cancel()
 
 
 async def test_what_changed_while_the_process_started_is_brought_in(watched):
