@@ -95,6 +95,20 @@ async def test_head_of_the_issuers_documents(appliance: Appliance, upstream: Ups
         assert (await caller.ask(KEYS)).body == got.body
 
 
+@pytest.mark.parametrize("coding", [b"deflate", b"gzip", b"br", b"zstd", b"compress", b"gzip, deflate"])
+async def test_an_encoded_form_is_refused_and_never_unpacked(
+    coding: bytes, appliance: Appliance, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mebibyte of it would hold the event loop for a second; what is not unpacked cannot be malformed."""
+    form = b"no such thing" * 1000
+    answer = await appliance.ask(
+        b"POST /oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b" % (coding, len(form), form)
+    )
+    assert (answer.status, answer.json()["error"]) == (415, "invalid_request")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_metadata_takes_nothing_from_host(appliance: Appliance, upstream: Upstream) -> None:
     answer = await appliance.ask(
         b"GET /.well-known/openid-configuration HTTP/1.1\r\nHost: evil.example\r\n\r\n"
