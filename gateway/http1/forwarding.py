@@ -24,6 +24,21 @@ _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
 """Prefixes that nobody but this gateway may send inward, however they are spelled."""
 
+_CLIENT_ADDRESSES = frozenset(
+    {
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"x-originating-ip",
+        b"x-remote-ip",
+        b"x-remote-addr",
+    }
+)
+"""Fields in which some proxies tell whom they forward for, as X-Forwarded-For does."""
+
 _OVERRIDES = frozenset(
     {
         b"x-http-method-override",
@@ -95,7 +110,7 @@ def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
     if lower_name in HOP_BY_HOP:
         return False
     alike = alike[:-1]
-    if alike.startswith(b"x-forwarded") or alike == b"forwarded":
+    if alike.startswith(b"x-forwarded") or alike == b"forwarded" or alike in _CLIENT_ADDRESSES:
         # Only the true spelling is a forwarding field; any other is a lie whoever sent it.
         return (rules.trusted_peer and lower_name == alike) or lower_name in rules.keep_headers
     if alike in _OVERRIDES or b"_" in lower_name:
@@ -171,7 +186,8 @@ def forwardable_trailers(
             continue
         if rules is not None and not may_forward(name, rules):
             continue
-        if spelled_alike(name).startswith((b"x-forwarded", b"forwarded")):
+        alike = spelled_alike(name)
+        if alike.startswith((b"x-forwarded", b"forwarded")) or alike in _CLIENT_ADDRESSES:
             continue
         passing.append(line)
     return b"".join(passing)

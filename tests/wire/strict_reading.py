@@ -32,6 +32,10 @@ OVERRIDES = frozenset(
     b"x-http-method-override x-http-method x-method-override x-original-url x-original-uri "
     b"x-rewrite-url".split()
 )
+CLIENT_ADDRESSES = frozenset(
+    b"x-real-ip x-client-ip x-cluster-client-ip true-client-ip cf-connecting-ip fastly-client-ip "
+    b"x-originating-ip x-remote-ip x-remote-addr".split()
+)
 NEVER_TRAILERS = frozenset(
     b"host authorization cookie set-cookie www-authenticate expect max-forwards range cache-control "
     b"pragma via x-request-id traceparent sidegate-reason".split()
@@ -423,7 +427,8 @@ def _is_ours_alone(name: bytes) -> bool:
     words = "".join(chr(c) if c in ALPHANUMERIC else " " for c in name.lower()).split()
     if words[:2] in (["x", "auth"], ["x", "sidegate"]) or (words[:1] == ["forwarded"] and len(words) == 1):
         return True
-    return "-".join(words).startswith("x-forwarded") or "-".join(words).encode() in OVERRIDES or b"_" in name
+    joined = "-".join(words).encode()
+    return joined.startswith(b"x-forwarded") or joined in OVERRIDES | CLIENT_ADDRESSES or b"_" in name
 
 
 def _may_pass(name: bytes, message: Message) -> bool:

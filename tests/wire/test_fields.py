@@ -178,11 +178,13 @@ async def test_a_trusted_peer_may_say_where_requests_come_from(start: Start, ups
             appliance,
             upstream,
             b"X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 8.8.8.8, 7.7.7.7\r\n"
-            b"X-Forwarded-Host: b.example\r\nX-Forwarded-Proto: https\r\nX_Forwarded_For: 6.6.6.6\r\n",
+            b"X-Forwarded-Host: b.example\r\nX-Forwarded-Proto: https\r\nX_Forwarded_For: 6.6.6.6\r\n"
+            b"X-Real-IP: 9.9.9.9\r\nX_Real_IP: 6.6.6.6\r\nX--Real-IP: 6.6.6.6\r\n",
         )
     assert request.one("X-Forwarded-For") == "9.9.9.9, 8.8.8.8, 7.7.7.7, 127.0.0.1"
     assert request.one("X-Forwarded-Host") == "b.example"
     assert request.one("X-Forwarded-Proto") == "https"
+    assert request.one("X-Real-IP") == "9.9.9.9"
     assert b"6.6.6.6" not in request.head
 
 
