@@ -9,12 +9,11 @@ import contextlib
 import gc
 import logging
 import os
-import platform
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from math import inf
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 from aiohttp import web
 
-from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
+from gateway.admin.context import AdminContext, ReloadOutcome
 from gateway.admin.web import start_admin
 from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
@@ -50,11 +49,9 @@ from gateway.live import (
     policy_test_problems,
     run_configured_tests,
 )
-from gateway.observe import families
 from gateway.observe.access_log import lines_encoder
 from gateway.observe.exchange import Exchange
-from gateway.observe.exposition import Exposition, Rendering
-from gateway.observe.families import GaugeSample
+from gateway.observe.exposition import Exposition
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
@@ -63,7 +60,6 @@ from gateway.observe.recorder import AccessLog, Recorder
 from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
-from gateway.proxy.health import CircuitState
 from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.settings.model import (
@@ -75,7 +71,7 @@ from gateway.settings.model import (
     TcpAddress,
     UnixAddress,
 )
-from gateway.settings.problems import Problem, SettingsError, Severity
+from gateway.settings.problems import SettingsError
 from gateway.state.interface import SharedCounters, StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
 from gateway.state.sqlite import open_sqlite
@@ -83,13 +79,22 @@ from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import Revocations
 from gateway.version import VERSION
+from gateway.views import (
+    current_gauges,
+    describe_process,
+    duties,
+    ready_checks,
+    render_metrics,
+    report_reload,
+    route_names,
+    with_refusals,
+)
 
 if TYPE_CHECKING:
     from gateway.state.redis import RedisStore
 
 _log = logging.getLogger(__name__)
 
-READY_CHECK_TIMEOUT_S = 2.0
 TRIM_INTERVAL_S = 5.0
 TRIM_AFTER = 200
 """TLS connections that have gone since the last time."""
@@ -155,12 +160,12 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         plane = await open_data_plane(stack, path, snapshot, metrics=metrics, record=recorder.record)
         gate, live, state, store = plane.gate, plane.live, plane.state, plane.store
         metrics.config_loaded(settings.content_hash, now)
-        metrics.keep_routes(_route_names(settings))
+        metrics.keep_routes(route_names(settings))
 
         listeners = open_listeners(stack, gate, settings.listeners)
         endpoints = [listener.tls for listener in listeners if listener.tls is not None]
         metrics.gauges = lambda: (
-            *_gauges(gate, live, state, listeners),
+            *current_gauges(gate, live, state, listeners),
             *metrics.jwks_ages(plane.key_sets.ages()),
         )
         loop = asyncio.get_running_loop()
@@ -173,9 +178,9 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             await watch.look()
             await key_watch.look()
             await reload_certificates()
-            result = _with_refusals(await live.reload(), live, endpoints)
+            result = with_refusals(await live.reload(), live, endpoints)
             plane.key_sets.configure(live.snapshot.issuer.registry.remote_sources)
-            _report_reload(result, live, metrics)
+            report_reload(result, live, metrics)
             return result
 
         watch = ContentWatch(lambda: live.watched, reload, since=now)
@@ -200,10 +205,10 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             stack,
             AdminContext(
                 settings=lambda: live.snapshot.settings.admin,
-                ready_checks=lambda: _ready_checks(gate, live, store),
-                status=lambda: _status(gate, live, listeners, uptime_s=perf_counter() - started),
+                ready_checks=lambda: ready_checks(gate, live, store),
+                status=lambda: describe_process(gate, live, listeners, uptime_s=perf_counter() - started),
                 reload=lambda: _reload_for_admin(reload, live),
-                render_metrics=lambda accept: _render(exposition, metrics, gate, state.counts, accept),
+                render_metrics=lambda accept: render_metrics(exposition, metrics, gate, state.counts, accept),
                 revoke_client=lambda client_id: _revoke_client(client_id, plane),
             ),
             settings,
@@ -232,7 +237,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         gc.set_threshold(20_000, 20, 20)
         for address, listener in zip(addresses, listeners, strict=True):
             listener.start()
-            _log.info("listening on %s for %s", address, " and ".join(_served(listener.info)))
+            _log.info("listening on %s for %s", address, " and ".join(duties(listener.info)))
         _log.info("admin listening on %s", admin)
         notify_systemd("READY=1")
 
@@ -517,37 +522,6 @@ def _count_bad_token(state: RuntimeState, peer: str) -> None:
         limit.count(peer_group(peer), perf_counter())
 
 
-# --- what operators are told
-
-
-def _route_names(settings: Settings) -> tuple[str, ...]:
-    return (*(route.name for route in settings.routes), ISSUER)
-
-
-def _report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
-    metrics.config_reload(result.result, live.snapshot.settings.content_hash, time.time())
-    if result.applied:
-        metrics.keep_routes(_route_names(live.snapshot.settings))
-        _log.info("the configuration was reloaded")
-    for problem in result.problems:
-        (_log.warning if result.applied else _log.error)("%s", problem)
-    if not result.applied:
-        _log.error("the configuration was not reloaded: the former one stays in effect")
-
-
-def _with_refusals(result: ReloadResult, live: Live, endpoints: Iterable[TlsEndpoint]) -> ReloadResult:
-    """Return the result of a reload with a warning for each listener that keeps its former certificate."""
-    path = str(live.snapshot.configuration.path)
-    refusals = tuple(
-        Problem(
-            path, 1, 1, "listeners", f"{endpoint.listener}: {endpoint.refusal}", severity=Severity.WARNING
-        )
-        for endpoint in endpoints
-        if endpoint.refusal
-    )
-    return replace(result, problems=(*result.problems, *refusals)) if refusals else result
-
-
 async def _reload_for_admin(reload: Callable[[], Awaitable[ReloadResult]], live: Live) -> ReloadOutcome:
     result = await reload()
     problems = tuple(problem.as_object() for problem in result.problems)
@@ -564,117 +538,6 @@ async def _revoke_client(client_id: str, plane: DataPlane) -> int | None:
     return issued_until
 
 
-async def _ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:
-    try:
-        async with asyncio.timeout(READY_CHECK_TIMEOUT_S):
-            await store.check()
-        state = CheckResult(True)
-    except (StateUnavailableError, TimeoutError):
-        state = CheckResult(False, "the state store does not answer")
-    keys = live.snapshot.keys.keys
-    return {
-        "keys": CheckResult(bool(keys), "" if keys else "no signing key"),
-        "listeners": CheckResult(True),
-        "state": state,
-        "not_draining": CheckResult(not gate.draining, "draining" if gate.draining else ""),
-    }
-
-
-def _status(
-    gate: Gate, live: Live, listeners: Iterable[Listener], *, uptime_s: float
-) -> Mapping[str, object]:
-    snapshot = live.snapshot
-    settings = snapshot.settings
-    last = live.last_reload
-    return {
-        "version": VERSION,
-        "python": platform.python_version(),
-        "uptime_s": round(uptime_s, 3),
-        "draining": gate.draining,
-        "configuration": {
-            "file": str(snapshot.configuration.path),
-            "hash": settings.content_hash,
-            "loaded_at": snapshot.loaded_at,
-            "generation": snapshot.generation,
-        },
-        "last_reload": None
-        if last is None
-        else {
-            "applied": last.applied,
-            "result": last.result,
-            "at": live.last_reload_at,
-            "problems": [problem.as_object() for problem in last.problems],
-        },
-        "listeners": [
-            {"address": listener.info.name, "serves": _served(listener.info), "scheme": listener.info.scheme}
-            for listener in listeners
-        ],
-        "counts": {
-            "clients": len(settings.clients),
-            "authorizations": len(settings.authorizations),
-            "routes": len(settings.routes),
-            "upstreams": len(settings.upstreams),
-            "connections": len(gate.connections),
-        },
-        "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
-    }
-
-
-def _served(info: ListenerInfo) -> list[str]:
-    return [name for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate")) if info.serves & bit]
-
-
 def _note_lag(gate: Gate, metrics: Metrics, seconds: float) -> None:
     metrics.loop_lag(seconds)
     gate.observe_lag(seconds)
-
-
-def _render(
-    exposition: Exposition, metrics: Metrics, gate: Gate, counts: VerifyCounts, accept: str
-) -> Rendering:
-    """Return the metrics, with what the gate and its enforcers counted since the last time."""
-    for (route, limit), count in gate.admission.take_refused():
-        metrics.rate_limited(route, limit, count)
-    for (upstream, failure), count in gate.take_failed_attempts():
-        metrics.upstream_failed(upstream, failure, count)
-    for (result, cache), count in counts.take():
-        metrics.token_verify(result, cache, count)
-    return exposition.render(accept)
-
-
-def _gauges(
-    gate: Gate, live: Live, state: RuntimeState, listeners: Iterable[Listener]
-) -> Iterable[GaugeSample]:
-    for listener in listeners:
-        yield from _listener_samples(listener)
-    for (listener_name, connection_state), count in gate.connections_by_state().items():
-        yield GaugeSample(families.CONNECTIONS, (listener_name, connection_state), count)
-    for route, count in gate.in_flight_by_route().items():
-        yield GaugeSample(families.IN_FLIGHT, (route,), count)
-    for name, pool in gate.pools.items():
-        for pool_state, count in pool.gauges.items():
-            yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)
-        if name != ISSUER:
-            for target, in_use in pool.targets_in_use():
-                yield GaugeSample(families.UPSTREAM_HEALTHY, (name, target), int(in_use))
-        for circuit_state in CircuitState if pool.circuit_state else ():
-            is_it = circuit_state is pool.circuit_state
-            yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
-    main, probation, _ = state.cache.sizes
-    yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
-    for key in live.snapshot.keys.keys:
-        yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
-    yield GaugeSample(families.RULES, (), len(live.snapshot.settings.routes))
-    yield GaugeSample(families.CLIENTS, (), len(live.snapshot.settings.clients))
-    yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))
-
-
-def _listener_samples(listener: Listener) -> Iterable[GaugeSample]:
-    name = listener.info.name
-    yield GaugeSample(families.ACCEPT_PAUSES, (name,), listener.pauses)
-    for reason, count in listener.refused.items():
-        yield GaugeSample(families.CONNECTIONS_REFUSED, (name, reason), count)
-    if listener.tls is not None:
-        certificate = listener.tls.current
-        yield GaugeSample(families.TLS_NOT_AFTER, (name, certificate.name), certificate.not_after)
-        yield GaugeSample(families.TLS_CURRENT, (name,), float(not listener.tls.refusal))

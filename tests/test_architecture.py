@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"clients", "policy", "http1"}),  # domain
     frozenset({"enforce"}),  # one request head -> one verdict
     frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
-    frozenset({"app", "live", "lifecycle", "serving"}),  # composition
+    frozenset({"app", "live", "lifecycle", "serving", "views"}),  # composition
     frozenset({"cli", "__main__"}),
 )
 """From the ground up. A module imports from its own package and from lower layers only; packages
@@ -41,6 +41,8 @@ WITHIN_A_LAYER = {
     ("app", "live"): "the composition root builds the first snapshot",
     ("app", "lifecycle"): "and lives by its signals",
     ("app", "serving"): "and opens the listeners",
+    ("app", "views"): "and hands the operators' views to the admin listener",
+    ("views", "live"): "the views show what is live",
     ("lifecycle", "live"): "a signal reloads",
 }
 """(importer, imported): the few pairs of one layer where one builds on the other, and why."""
@@ -60,6 +62,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "demo": frozenset({"aiohttp", "msgspec"}),
     "app": frozenset({"aiohttp", "uvloop"}),
     "live": frozenset(),
+    "views": frozenset(),
     "lifecycle": frozenset({"uvloop"}),
     "serving": frozenset({"aiohttp", "uvloop"}),
     "cli": frozenset({"click", "msgspec", "uvloop", "yaml"}),

@@ -1,0 +1,177 @@
+"""Tell operators what the process is: readiness, status, metrics, and how a reload went.
+
+Each view reads what the parts keep; none changes anything but what is counted since the last look.
+`gateway.admin` shows them, `gateway.app` says of what.
+"""
+
+import asyncio
+import logging
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from gateway.admin.context import CheckResult
+from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
+from gateway.live import Live, ReloadResult, RuntimeState
+from gateway.observe import families
+from gateway.observe.exposition import Exposition, Rendering
+from gateway.observe.families import GaugeSample
+from gateway.observe.metrics import Metrics
+from gateway.proxy.certificates import TlsEndpoint
+from gateway.proxy.gate import ISSUER, Gate, ListenerInfo
+from gateway.proxy.health import CircuitState
+from gateway.proxy.listener import Listener
+from gateway.settings.model import Settings
+from gateway.settings.problems import Problem, Severity
+from gateway.state.interface import StateStore, StateUnavailableError
+from gateway.version import VERSION
+
+_log = logging.getLogger(__name__)
+
+READY_CHECK_TIMEOUT_S = 2.0
+
+
+def route_names(settings: Settings) -> tuple[str, ...]:
+    """Return the route labels that metrics know: the configured ones, and the issuer's."""
+    return (*(route.name for route in settings.routes), ISSUER)
+
+
+def report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
+    """Count and log how a reload went, every problem on a line of its own."""
+    metrics.config_reload(result.result, live.snapshot.settings.content_hash, time.time())
+    if result.applied:
+        metrics.keep_routes(route_names(live.snapshot.settings))
+        _log.info("the configuration was reloaded")
+    for problem in result.problems:
+        (_log.warning if result.applied else _log.error)("%s", problem)
+    if not result.applied:
+        _log.error("the configuration was not reloaded: the former one stays in effect")
+
+
+def with_refusals(result: ReloadResult, live: Live, endpoints: Iterable[TlsEndpoint]) -> ReloadResult:
+    """Return the result of a reload with a warning for each listener that keeps its former certificate."""
+    path = str(live.snapshot.configuration.path)
+    refusals = tuple(
+        Problem(
+            path, 1, 1, "listeners", f"{endpoint.listener}: {endpoint.refusal}", severity=Severity.WARNING
+        )
+        for endpoint in endpoints
+        if endpoint.refusal
+    )
+    return replace(result, problems=(*result.problems, *refusals)) if refusals else result
+
+
+async def ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:
+    """Return what must hold for traffic to be sent here, by name."""
+    try:
+        async with asyncio.timeout(READY_CHECK_TIMEOUT_S):
+            await store.check()
+        state = CheckResult(True)
+    except (StateUnavailableError, TimeoutError):
+        state = CheckResult(False, "the state store does not answer")
+    keys = live.snapshot.keys.keys
+    return {
+        "keys": CheckResult(bool(keys), "" if keys else "no signing key"),
+        "listeners": CheckResult(True),
+        "state": state,
+        "not_draining": CheckResult(not gate.draining, "draining" if gate.draining else ""),
+    }
+
+
+def describe_process(
+    gate: Gate, live: Live, listeners: Iterable[Listener], *, uptime_s: float
+) -> Mapping[str, object]:
+    """Return the document of `/api/v1/status`: what runs, and since when."""
+    snapshot = live.snapshot
+    settings = snapshot.settings
+    last = live.last_reload
+    return {
+        "version": VERSION,
+        "python": platform.python_version(),
+        "uptime_s": round(uptime_s, 3),
+        "draining": gate.draining,
+        "configuration": {
+            "file": str(snapshot.configuration.path),
+            "hash": settings.content_hash,
+            "loaded_at": snapshot.loaded_at,
+            "generation": snapshot.generation,
+        },
+        "last_reload": None
+        if last is None
+        else {
+            "applied": last.applied,
+            "result": last.result,
+            "at": live.last_reload_at,
+            "problems": [problem.as_object() for problem in last.problems],
+        },
+        "listeners": [
+            {"address": listener.info.name, "serves": duties(listener.info), "scheme": listener.info.scheme}
+            for listener in listeners
+        ],
+        "counts": {
+            "clients": len(settings.clients),
+            "authorizations": len(settings.authorizations),
+            "routes": len(settings.routes),
+            "upstreams": len(settings.upstreams),
+            "connections": len(gate.connections),
+        },
+        "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
+    }
+
+
+def duties(info: ListenerInfo) -> list[str]:
+    """Return what a listener serves, in words."""
+    return [name for bit, name in ((SERVES_ISSUER, "issuer"), (SERVES_GATE, "gate")) if info.serves & bit]
+
+
+def render_metrics(
+    exposition: Exposition, metrics: Metrics, gate: Gate, counts: VerifyCounts, accept: str
+) -> Rendering:
+    """Return the metrics, with what the gate and its enforcers counted since the last time."""
+    for (route, limit), count in gate.admission.take_refused():
+        metrics.rate_limited(route, limit, count)
+    for (upstream, failure), count in gate.take_failed_attempts():
+        metrics.upstream_failed(upstream, failure, count)
+    for (result, cache), count in counts.take():
+        metrics.token_verify(result, cache, count)
+    return exposition.render(accept)
+
+
+def current_gauges(
+    gate: Gate, live: Live, state: RuntimeState, listeners: Iterable[Listener]
+) -> Iterable[GaugeSample]:
+    """Yield the current value of every gauge that other parts keep."""
+    for listener in listeners:
+        yield from _listener_samples(listener)
+    for (listener_name, connection_state), count in gate.connections_by_state().items():
+        yield GaugeSample(families.CONNECTIONS, (listener_name, connection_state), count)
+    for route, count in gate.in_flight_by_route().items():
+        yield GaugeSample(families.IN_FLIGHT, (route,), count)
+    for name, pool in gate.pools.items():
+        for pool_state, count in pool.gauges.items():
+            yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)
+        if name != ISSUER:
+            for target, in_use in pool.targets_in_use():
+                yield GaugeSample(families.UPSTREAM_HEALTHY, (name, target), int(in_use))
+        for circuit_state in CircuitState if pool.circuit_state else ():
+            is_it = circuit_state is pool.circuit_state
+            yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
+    main, probation, _ = state.cache.sizes
+    yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
+    for key in live.snapshot.keys.keys:
+        yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
+    yield GaugeSample(families.RULES, (), len(live.snapshot.settings.routes))
+    yield GaugeSample(families.CLIENTS, (), len(live.snapshot.settings.clients))
+    yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))
+
+
+def _listener_samples(listener: Listener) -> Iterable[GaugeSample]:
+    name = listener.info.name
+    yield GaugeSample(families.ACCEPT_PAUSES, (name,), listener.pauses)
+    for reason, count in listener.refused.items():
+        yield GaugeSample(families.CONNECTIONS_REFUSED, (name, reason), count)
+    if listener.tls is not None:
+        certificate = listener.tls.current
+        yield GaugeSample(families.TLS_NOT_AFTER, (name, certificate.name), certificate.not_after)
+        yield GaugeSample(families.TLS_CURRENT, (name,), float(not listener.tls.refusal))
