@@ -309,7 +309,7 @@ class UpstreamPool:
         """Start `waiter` on the idle connection that was used last, if one is still good."""
         while target.idle:
             connection = target.idle.pop()
-            if waiter.is_once_only and connection.looks_closed:
+            if (waiter.is_once_only or connection.had_no_content) and connection.looks_closed:
                 connection.close()
                 continue
             target.active += 1

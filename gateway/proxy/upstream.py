@@ -5,8 +5,10 @@ The theory of it: an answer head is read when it is complete
 by `gateway.http1.chunked`, and handed on piece by piece as it comes. The connection
 goes back to the pool exactly when the answer ended where its framing said, nothing
 follows, the request was sent whole, and both sides keep the connection. Everything
-else closes it; bytes that nobody asked for close it too, so that one caller's answer
-can never become another's.
+else closes it; bytes that nobody asked for close it too, when they are seen before the
+next request is sent. Behind an answer without content, where upstreams err (a body to
+HEAD, in a 304), the pool looks for them first. What comes later cannot be told from
+an answer: an upstream that sends more than it announced can spoil its own next answer.
 
 It does not decide about retries or about what the caller sees: that is
 `gateway.proxy.relay`.
@@ -52,6 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reusable",
         "_saw_end",
         "_transport",
+        "had_no_content",
         "idle_since",
         "is_closed",
         "is_counted",
@@ -66,6 +69,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool = pool
         self.target = target
         self.idle_since = 0.0
+        self.had_no_content = False
+        """Its last answer had none: if the upstream thinks otherwise, the content is on its way."""
         self.requests = 0
         """Requests sent on it: more than one means that it was kept alive."""
         self.is_closed = False
@@ -282,6 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
         length = body_length(head, request_method=relay.method)
         if length is not None:
             excess = len(data) - length
+            self.had_no_content = not length
             if not excess:
                 self._relay = None
                 clean = self._reusable
