@@ -91,7 +91,7 @@ class _Connection(web.RequestHandler):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             response = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
         else:
-            response = _problem(HTTPStatus.BAD_REQUEST, "the request cannot be read: its head is malformed")
+            response = _problem(HTTPStatus.BAD_REQUEST, "the request is malformed")
         response.headers.update(SECURITY_HEADERS)
         response.force_close()
         return response
@@ -102,7 +102,12 @@ class _Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         # A library type says that there is an access log; None is what switches it off.
-        return _Connection(self, loop=asyncio.get_running_loop(), access_log=None)  # type: ignore[arg-type]
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,  # no page takes a body that would need it
+        )
 
 
 class _Runner(web.AppRunner):
@@ -112,7 +117,16 @@ class _Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory)
+
+        async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await made.request_handler(request)
+            except web.HTTPException as refusal:  # raised before any page or middleware is asked
+                response = _problem(HTTPStatus(refusal.status), _DETAILS.get(refusal.status, ""))
+                response.headers.update(SECURITY_HEADERS)
+                return response
+
+        return _Server(serve, request_factory=made.request_factory)
 
 
 class _Problem(web.Response):
@@ -262,6 +276,7 @@ _NO_BODY = "the body must be empty or an empty JSON object"
 _DETAILS: Mapping[int, str] = {
     404: "there is no such page",
     405: "the page does not take this method",
+    417: "the only expectation that is met here is 100-continue",
     413: f"a body may have {BODY_LIMIT_BYTES} bytes",
 }
 

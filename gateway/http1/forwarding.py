@@ -26,18 +26,34 @@ _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
 
 _CLIENT_ADDRESSES = frozenset(
     {
-        b"x-real-ip",
+        b"cf-connecting-ip",
+        b"cf-connecting-ipv6",
+        b"cf-pseudo-ipv4",
+        b"client-ip",
+        b"do-connecting-ip",
+        b"fastly-client-ip",
+        b"fly-client-ip",
+        b"incap-client-ip",
+        b"proxy-client-ip",
+        b"true-client-ip",
+        b"wl-proxy-client-ip",
+        b"x-appengine-user-ip",
+        b"x-arr-clientip",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
         b"x-client-ip",
         b"x-cluster-client-ip",
-        b"true-client-ip",
-        b"cf-connecting-ip",
-        b"fastly-client-ip",
+        b"x-envoy-external-address",
+        b"x-original-forwarded-for",
+        b"x-original-remote-addr",
         b"x-originating-ip",
-        b"x-remote-ip",
+        b"x-proxyuser-ip",
+        b"x-real-ip",
         b"x-remote-addr",
+        b"x-remote-ip",
     }
 )
-"""Fields in which some proxies tell whom they forward for, as X-Forwarded-For does."""
+"""Fields in which one proxy or another tells whom it forwards for, as X-Forwarded-For does."""
 
 _OVERRIDES = frozenset(
     {

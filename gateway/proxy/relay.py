@@ -254,16 +254,19 @@ class Relay:
         return b"".join((opening, trace, b"\r\nX-Request-Id: ", request_id, framing))
 
     def _known_opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
-        """Return `_opening`, remembered with the verdict: the same head is opened in the same way."""
+        """Return `_opening`, remembered with the verdict: the same head is opened in the same way.
+
+        A verdict belongs to one snapshot and one route, and so to one plan.
+        """
         place = self._head.place
         if place is None or place.verdict is None or place.verdict is not self.verdict:
             return self._opening(plan, rules, own_lines)
-        known: tuple[ForwardingRules, bytes, bytes] | None = place.opening
-        if known is not None and known[0] is rules and known[1] == own_lines:
-            return known[2]
+        known: tuple[bytes, bytes] | None = place.opening
+        if known is not None and known[0] == own_lines:
+            return known[1]
         opening = self._opening(plan, rules, own_lines)
         if not plan.forwarded_rfc7239:  # what that says is this connection's
-            place.opening = (rules, own_lines, opening)
+            place.opening = (own_lines, opening)
         return opening
 
     def _opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:

@@ -411,6 +411,12 @@ UNREADABLE = {
     "a bare line feed in a field": b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer S3cret\nx\r\n\r\n",
     "no version": b"GET /S3cret\r\n\r\n",
     "another protocol": b"\x16\x03\x01S3cret\r\n\r\n",
+    "an encoded body": b"POST /api/v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 6\r\n\r\nS3cret",
+    "a strange expectation": b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Connection: close\r\nExpect: S3cret\r\n\r\n",
+    "a strange expectation of no page": b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Connection: close\r\nExpect: S3cret\r\n\r\n",
 }
 
 
@@ -427,11 +433,12 @@ async def test_what_cannot_be_read_gets_a_problem_that_repeats_nothing(
             writer.close()
         finally:
             await runner.cleanup()
-    assert head.split(b" ")[1] == b"400"
+    status = int(head.split(b" ")[1])
+    assert status == (417 if b"Expect" in request_bytes else 400)
     assert b"\r\nContent-Type: application/problem+json" in head
     assert b"\r\nServer:" not in head
     assert b"\r\nCache-Control: no-store" in head
-    assert json.loads(body)["status"] == 400
+    assert json.loads(body)["status"] == status
     assert "S3cret" not in body.decode() + caplog.text
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
     assert process.reloads == 0

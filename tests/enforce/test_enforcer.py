@@ -241,12 +241,17 @@ def test_a_token_issued_under_keys_that_are_gone_is_refused(process: Process) ->
 # --- a head that comes again
 
 
-def kept(process: Process, enforcer: Enforcer, now: float = NOW, **claims: object) -> Place:
-    """Return the place of a head whose verdict was made and kept at `now`."""
+def bearing(token: bytes) -> RequestHead:
     head = RequestReader(max_fields=10).read(
-        b"GET /read/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % process.token(**claims)
+        b"GET /read/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % token
     )
     assert isinstance(head, RequestHead)
+    return head
+
+
+def kept(process: Process, enforcer: Enforcer, now: float = NOW, **claims: object) -> Place:
+    """Return the place of a head whose verdict was made and kept at `now`."""
+    head = bearing(process.token(**claims))
     place = enforcer.place(head, BOTH)
     verdict = enforcer.check(place.location, head, now)
     assert verdict.permits
@@ -310,16 +315,22 @@ def test_a_kept_verdict_is_not_believed_while_revocations_may_be_missing(process
 
 
 def test_a_new_snapshot_keeps_no_verdict(process: Process) -> None:
-    head = RequestReader(max_fields=10).read(
-        b"GET /read/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n\r\n" % process.token()
-    )
-    assert isinstance(head, RequestHead)
     before, after = process.enforcer(), process.enforcer(granted={})
+    head = bearing(process.token())
     place = before.place(head, BOTH)
     before.remember(place, before.check(place.location, head, NOW))
     assert before.recall(before.place(head, BOTH), NOW) is not None
     assert after.recall(after.place(head, BOTH), NOW) is None
-    assert before.recall(before.place(head, SERVES_GATE), NOW) is None  # nor does another kind of listener
+
+
+def test_another_kind_of_listener_keeps_no_verdict(process: Process) -> None:
+    enforcer = process.enforcer()
+    head = bearing(process.token())
+    place = enforcer.place(head, BOTH)
+    enforcer.remember(place, enforcer.check(place.location, head, NOW))
+    assert enforcer.recall(enforcer.place(head, BOTH), NOW) is not None
+    assert enforcer.recall(enforcer.place(head, SERVES_ISSUER), NOW) is None
+    assert enforcer.place(head, SERVES_ISSUER).location.route is None
 
 
 def test_nothing_is_kept_where_no_token_is_looked_at(process: Process) -> None:

@@ -8,6 +8,7 @@ from gateway.http1.forwarding import (
     RULES_PER_BLOCK,
     ForwardingRules,
     forwardable_fields,
+    forwardable_trailers,
     forwarded_element,
     identity_fields,
     join_forwarded_for,
@@ -174,3 +175,25 @@ def test_identity_fields(scope: str | None, line: bytes) -> None:
     assert lines == (
         b"X-Auth-Client-Id: c 1\r\nX-Auth-Subject: s\r\nX-Auth-Audience: https://a.example/x\r\n" + line
     )
+
+
+ADDRESSES = [
+    b"X-Real-IP",
+    b"Client-IP",
+    b"True-Client-IP",
+    b"CF-Connecting-IP",
+    b"X-Envoy-External-Address",
+    b"WL-Proxy-Client-IP",
+]
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_who_says_a_callers_address(name: bytes) -> None:
+    line = name + b": 9.9.9.9\r\n"
+    respelled = name.replace(b"-", b"--", 1) + b": 9.9.9.9\r\n"
+    assert passed(line, rules()) == b""
+    assert passed(line, rules(trusted=True)) == line
+    assert passed(line, rules(keep=frozenset({name.lower()}))) == line
+    assert passed(respelled, rules(trusted=True)) == b""
+    for lenient in (rules(), rules(trusted=True), rules(keep=frozenset({name.lower()})), None):
+        assert forwardable_trailers(line + b"X-Sum: 1\r\n", frozenset(), lenient) == b"X-Sum: 1\r\n"

@@ -33,8 +33,12 @@ OVERRIDES = frozenset(
     b"x-rewrite-url".split()
 )
 CLIENT_ADDRESSES = frozenset(
-    b"x-real-ip x-client-ip x-cluster-client-ip true-client-ip cf-connecting-ip fastly-client-ip "
-    b"x-originating-ip x-remote-ip x-remote-addr".split()
+    b"client-ip x-real-ip x-client-ip x-cluster-client-ip x-proxyuser-ip x-remote-ip "
+    b"x-remote-addr x-originating-ip x-original-forwarded-for x-original-remote-addr "
+    b"x-envoy-external-address true-client-ip cf-connecting-ip cf-connecting-ipv6 "
+    b"cf-pseudo-ipv4 fastly-client-ip fly-client-ip do-connecting-ip incap-client-ip "
+    b"proxy-client-ip wl-proxy-client-ip x-azure-clientip x-azure-socketip x-appengine-user-ip "
+    b"x-arr-clientip".split()
 )
 NEVER_TRAILERS = frozenset(
     b"host authorization cookie set-cookie www-authenticate expect max-forwards range cache-control "

@@ -75,6 +75,22 @@ async def test_a_reload_takes_it_away(
     assert len(upstream.requests) == 2 * TIMES
 
 
+async def test_where_refusals_are_only_recorded_nobody_is_named_any_more(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    """A shadow route goes on forwarding, but says whose token it is only while it is somebody's."""
+    token = await appliance.token()
+    request = (GET % token).replace(b"/read/AUS", b"/shadow")
+    async with appliance.connect() as caller:
+        await let_through(caller, request)
+        assert upstream.requests[-1].one("X-Auth-Client-Id") == "reader"
+        assert (await appliance.post_form("/oauth2/revoke", {"token": token.decode()})).status == 200
+        await let_through(caller, request)
+    assert appliance.exchanges[-1].reason == "revoked"
+    for received in upstream.requests[TIMES:]:
+        assert not [name for name, _ in received.fields if name.lower().startswith("x-auth-")]
+
+
 @contextlib.asynccontextmanager
 async def connected_from(address: str, appliance: Appliance) -> AsyncIterator[Caller]:
     reader, writer = await asyncio.open_connection("127.0.0.1", appliance.port, local_addr=(address, 0))
