@@ -24,7 +24,7 @@ MAP = ROOT / "docs" / "architecture.md"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"version", "settings.model"}),  # frozen data that everything may read
-    frozenset({"observe"}),
+    frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
     frozenset({"enforce"}),  # one request head -> one verdict
@@ -56,6 +56,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "state": frozenset({"redis"}),
     "settings": frozenset({"yaml"}),
     "observe": frozenset({"prometheus_client", "msgspec", "uvloop"}),
+    "own_answers": frozenset({"aiohttp"}),
     "proxy": frozenset({"aiohappyeyeballs", "cryptography", "msgspec", "uvloop"}),
     "issuer": frozenset({"aiohttp", "msgspec", "multidict"}),
     "admin": frozenset({"aiohttp", "msgspec", "multidict"}),

@@ -8,7 +8,6 @@ Sources: RFC 9457 (problem details), RFC 9110 9.3.2 (HEAD) and 15.5.6 (Allow),
 RFC 6750 3 (WWW-Authenticate), CSP Level 3.
 """
 
-import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,6 +20,7 @@ from aiohttp.typedefs import Middleware
 from gateway.admin.context import AdminContext
 from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
 from gateway.admin.token_file import TokenFile, TokenFileError
+from gateway.own_answers import OwnServer
 from gateway.state.interface import StateUnavailableError
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -72,44 +72,6 @@ async def start_admin(context: AdminContext, sockets: Iterable[socket.socket]) -
     return runner
 
 
-class _Connection(web.RequestHandler):
-    """A connection whose every answer is ours, also to what the parser itself refuses."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return a problem document: the library's text repeats what was sent, an admin token included."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        logger.info("an admin request was refused by the parser: %s", type(exc).__name__)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            response = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
-        else:
-            response = _problem(HTTPStatus.BAD_REQUEST, "the request is malformed")
-        response.headers.update(SECURITY_HEADERS)
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Makes such connections."""
-
-    def __call__(self) -> web.RequestHandler:
-        # A library type says that there is an access log; None is what switches it off.
-        return _Connection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]
-            auto_decompress=False,  # no page takes a body that would need it
-        )
-
-
 class _Runner(web.AppRunner):
     """Serves the application on such connections."""
 
@@ -126,7 +88,17 @@ class _Runner(web.AppRunner):
                 response.headers.update(SECURITY_HEADERS)
                 return response
 
-        return _Server(serve, request_factory=made.request_factory)
+        return OwnServer(serve, refuse=_refuse_unread, request_factory=made.request_factory)
+
+
+def _refuse_unread(status: int) -> web.Response:
+    """Return the problem for a request that cannot be read."""
+    detail = (
+        "see the process log" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "the request is malformed"
+    )
+    response = _problem(HTTPStatus(status), detail)
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 class _Problem(web.Response):

@@ -59,6 +59,7 @@ from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.revoke import find_revocable
 from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
+from gateway.own_answers import OwnServer
 from gateway.policy.peers import peer_group
 from gateway.settings.model import Rate
 from gateway.state.interface import StateUnavailableError
@@ -130,42 +131,9 @@ def _make_request(
     return _Request(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
 
-class _Connection(web.RequestHandler):
-    """A connection whose every answer is ours, also to what the parser itself refuses."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Return our JSON: the library's own text repeats what the caller sent, credentials included."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        problem = _INTERNAL if status >= 500 else _UNREADABLE
-        _log.info("a request was refused by the parser: %s", type(exc).__name__)
-        response = _error_response(answer_problem(problem))
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Makes such connections. The gate has judged a head before it comes here: its limits count."""
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # None is what switches it off
-            max_line_size=_LARGEST_HEAD,
-            max_field_size=_LARGEST_HEAD,
-            max_headers=_LARGEST_HEAD,
-            # Never inflated: a small body could become a large one.
-            auto_decompress=False,
-        )
+def _refuse_unread(status: int) -> web.Response:
+    """Return the OAuth error for a request that cannot be read."""
+    return _error_response(answer_problem(_INTERNAL if status >= 500 else _UNREADABLE))
 
 
 class _Runner(web.ServerRunner):
@@ -174,7 +142,16 @@ class _Runner(web.ServerRunner):
     __slots__ = ("_issuer",)
 
     def __init__(self, issuer: "Issuer") -> None:
-        super().__init__(_Server(issuer.serve, request_factory=_make_request), handle_signals=False)
+        # The gate has judged a head before it comes here: its limits count.
+        server = OwnServer(
+            issuer.serve,
+            refuse=_refuse_unread,
+            request_factory=_make_request,
+            max_line_size=_LARGEST_HEAD,
+            max_field_size=_LARGEST_HEAD,
+            max_headers=_LARGEST_HEAD,
+        )
+        super().__init__(server, handle_signals=False)
         self._issuer = issuer
 
     async def cleanup(self) -> None:
