@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.clients.conditions import ClaimValues
 from gateway.live import build_snapshot, load_configuration, policy_test_problems, run_configured_tests
 from gateway.policy.model import Reason
 from gateway.settings.problems import SettingsError, Severity
@@ -229,7 +230,7 @@ clients:
         loaded.settings.clients["inline"].keys,
         loaded.settings.clients["filed"].assertions[0].keys,
     )
-    (identity,) = loaded.registry.identities.find("x", "y", {}, client_id=None)
+    (identity,) = loaded.registry.identities.find("x", "y", ClaimValues({}), client_id=None)
     assert isinstance(inline.read, KeySet)
     assert loaded.registry.clients["inline"].keys is inline.read
     assert identity.keys is filed.read

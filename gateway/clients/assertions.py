@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from gateway.policy.decide import claim_matches
+from gateway.clients.conditions import ClaimValues, Conditions
 from gateway.tokens.claims import MAX_TIME
 from gateway.tokens.foreign_keys import KeyMiss, KeySet
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
@@ -84,6 +84,8 @@ class Assertion:
     issuer: str
     subject: str
     jwt: CompactJwt = field(repr=False)
+    values: ClaimValues = field(repr=False, compare=False)
+    """The values of its claims, for conditions."""
 
     @property
     def jti(self) -> str | None:
@@ -102,8 +104,7 @@ class AssertionRules:
     clock_skew_s: float
     allow_missing_exp: bool = False
     require_jti: bool = False
-    claims: Mapping[str, tuple[object, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """Claim -> the values of which one must be equal."""
+    conditions: Conditions = field(default_factory=lambda: MappingProxyType({}))
 
 
 def read_assertion(raw: bytes, types: Collection[str | None]) -> Assertion | AssertionProblem:
@@ -124,7 +125,8 @@ def read_assertion(raw: bytes, types: Collection[str | None]) -> Assertion | Ass
     issuer, subject = jwt.payload.get("iss"), jwt.payload.get("sub")
     if not _is_text(issuer) or not _is_text(subject):
         return AssertionProblem(AssertionReason.MALFORMED, "iss and sub must be non-empty texts")
-    return Assertion(str(alg), None if kid is None else str(kid), str(issuer), str(subject), jwt)
+    values = ClaimValues(jwt.payload)
+    return Assertion(str(alg), None if kid is None else str(kid), str(issuer), str(subject), jwt, values)
 
 
 def _short_type(typ: object) -> str | None:
@@ -147,7 +149,7 @@ def check_claims(assertion: Assertion, rules: AssertionRules, *, now: float) -> 
         or _check_expiry(payload, rules, now)
         or _check_start(payload, rules, now)
         or _check_jti(payload, rules)
-        or _check_conditions(payload, rules.claims)
+        or _check_conditions(assertion.values, rules.conditions)
     )
 
 
@@ -200,15 +202,10 @@ def _check_jti(payload: Mapping[str, object], rules: AssertionRules) -> Assertio
     return None
 
 
-def _check_conditions(
-    payload: Mapping[str, object], conditions: Mapping[str, tuple[object, ...]]
-) -> AssertionProblem | None:
-    for name, accepted in conditions.items():
-        if not claim_matches(payload, name, accepted):
-            return AssertionProblem(
-                AssertionReason.CLAIM_MISMATCH, "a claim is not as the configuration demands it"
-            )
-    return None
+def _check_conditions(values: ClaimValues, conditions: Conditions) -> AssertionProblem | None:
+    if values.fulfil(conditions):
+        return None
+    return AssertionProblem(AssertionReason.CLAIM_MISMATCH, "a claim is not as the configuration demands it")
 
 
 def _time(value: object) -> float | int | None:

@@ -4,16 +4,18 @@ An assertion is looked up before its signature is verified, so whatever this cos
 anybody can make us pay. Where many clients trust one issuer and one subject (or any
 subject), `claims` tell them apart: each identity is filed under the values of its one
 condition that is rarest, and an assertion is compared with those alone that are filed
-under a value it has. Pure.
+under a value it has. Every client has a file of its own, for assertions that are sent
+with a `client_id`. Pure.
 
 Sources: RFC 7523 3 (1) and (2).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.clients.conditions import ClaimValues, Conditions, TypedValue, read_conditions
 from gateway.settings.model import AssertionSettings, RemoteKeySource
 from gateway.tokens.foreign_keys import KeySet
 
@@ -31,30 +33,41 @@ class TrustedIdentity:
     client_id: str
     settings: AssertionSettings
     keys: Keys
+    conditions: Conditions = field(init=False)
+    """What `settings.claims` demand, ready to be compared."""
+
+    def __post_init__(self) -> None:
+        """Derive the conditions."""
+        object.__setattr__(self, "conditions", read_conditions(self.settings.claims))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _File:
+    """Some identities of one issuer and subject, in the order in which they were written."""
+
+    first: TrustedIdentity
+    unconditional: tuple[TrustedIdentity, ...]
+    by_claim: Mapping[str, Mapping[TypedValue, tuple[TrustedIdentity, ...]]]
+    """Claim -> value -> who is filed there."""
+
+    def find(self, values: ClaimValues) -> Iterator[TrustedIdentity]:
+        """Yield who may fit, once or more often."""
+        yield from self.unconditional
+        for name, by_value in self.by_claim.items():
+            for value in values.of(name):
+                yield from by_value.get(value, ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """The identities of one issuer and subject."""
+    """The identities of one issuer and subject, all of them and those of each client."""
 
-    first_of: Mapping[str, TrustedIdentity]
-    """Client -> its first identity here, in the order in which they were written."""
-    unconditional: tuple[TrustedIdentity, ...]
-    by_claim: Mapping[str, Mapping[object, tuple[TrustedIdentity, ...]]]
-    """Claim -> value -> who is filed there. Some equal in Python are not in JSON: `check_claims` decides."""
+    everybody: _File
+    by_client: Mapping[str, _File]
 
-    def first(self, client_id: str | None) -> TrustedIdentity:
-        """Return the first identity, of this client if one is named (which has one)."""
-        return next(iter(self.first_of.values())) if client_id is None else self.first_of[client_id]
-
-    def find(self, claims: Mapping[str, object]) -> Iterator[TrustedIdentity]:
-        """Yield who may fit, once or more often."""
-        yield from self.unconditional
-        for name, by_value in self.by_claim.items():
-            value = claims.get(name, [])
-            for each in value if isinstance(value, list) else (value,):
-                if isinstance(each, str | int | float | None):
-                    yield from by_value.get(each, ())
+    def file_of(self, client_id: str | None) -> _File | None:
+        """Return the file to look into: the client's, if one is named and has one, or everybody's."""
+        return self.everybody if client_id is None else self.by_client.get(client_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +77,7 @@ class Identities:
     _groups: Mapping[tuple[str, str | None], _Group]
 
     def find(
-        self, issuer: str, subject: str, claims: Mapping[str, object], *, client_id: str | None
+        self, issuer: str, subject: str, values: ClaimValues, *, client_id: str | None
     ) -> tuple[TrustedIdentity, ...]:
         """Return the identities that an assertion may be, at most `MAX_CANDIDATES`.
 
@@ -74,23 +87,20 @@ class Identities:
         Args:
             issuer: The `iss` of the assertion.
             subject: Its `sub`.
-            claims: All of its claims, verified or not.
+            values: The values of its claims, verified or not.
             client_id: The only client that is meant; None for any.
         """
-        groups = [
-            group
-            for named in (subject, None)
-            if (group := self._groups.get((issuer, named))) is not None
-            and (client_id is None or client_id in group.first_of)
+        groups = [self._groups.get((issuer, named)) for named in (subject, None)]
+        files = [
+            file for group in groups if group is not None and (file := group.file_of(client_id)) is not None
         ]
         found: dict[int, TrustedIdentity] = {}
-        for group in groups:
-            for identity in group.find(claims):
-                if client_id in (None, identity.client_id):
-                    found[id(identity)] = identity
-                    if len(found) == MAX_CANDIDATES:
-                        return tuple(found.values())
-        return tuple(found.values()) or tuple(group.first(client_id) for group in groups)[:1]
+        for file in files:
+            for identity in file.find(values):
+                found[id(identity)] = identity
+                if len(found) == MAX_CANDIDATES:
+                    return tuple(found.values())
+        return tuple(found.values()) or tuple(file.first for file in files)[:1]
 
 
 def file_identities(identities: Iterable[TrustedIdentity]) -> Identities:
@@ -101,26 +111,31 @@ def file_identities(identities: Iterable[TrustedIdentity]) -> Identities:
     return Identities(MappingProxyType({name: _group(entries) for name, entries in named.items()}))
 
 
-def _group(entries: list[TrustedIdentity]) -> _Group:
+def _group(entries: Sequence[TrustedIdentity]) -> _Group:
+    of_client: dict[str, list[TrustedIdentity]] = {}
+    for identity in entries:
+        of_client.setdefault(identity.client_id, []).append(identity)
+    return _Group(_file(entries), {client_id: _file(own) for client_id, own in of_client.items()})
+
+
+def _file(entries: Sequence[TrustedIdentity]) -> _File:
     frequency = Counter(
         (name, value)
         for identity in entries
-        for name, accepted in identity.settings.claims.items()
+        for name, accepted in identity.conditions.items()
         for value in accepted
     )
-    first_of: dict[str, TrustedIdentity] = {}
-    by_claim: dict[str, dict[object, list[TrustedIdentity]]] = {}
+    by_claim: dict[str, dict[TypedValue, list[TrustedIdentity]]] = {}
     for identity in entries:
-        first_of.setdefault(identity.client_id, identity)
-        conditions = identity.settings.claims
+        conditions = identity.conditions
         if not conditions:
             continue
         rarest = min(conditions, key=lambda name: sum(frequency[name, value] for value in conditions[name]))
         for value in conditions[rarest]:
             by_claim.setdefault(rarest, {}).setdefault(value, []).append(identity)
-    return _Group(
-        first_of,
-        tuple(identity for identity in entries if not identity.settings.claims),
+    return _File(
+        entries[0],
+        tuple(identity for identity in entries if not identity.conditions),
         {
             name: {value: tuple(filed) for value, filed in by_value.items()}
             for name, by_value in by_claim.items()

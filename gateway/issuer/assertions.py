@@ -172,7 +172,7 @@ async def prove_identity(
             AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "alg must be one of the asymmetric algorithms")
         )
     trusting = snapshot.registry.identities.find(
-        assertion.issuer, assertion.subject, assertion.jwt.payload, client_id=client_id
+        assertion.issuer, assertion.subject, assertion.values, client_id=client_id
     )
     if not trusting:
         spend_verification(assertion, snapshot.registry.decoys)
@@ -289,7 +289,7 @@ def _grant_rules(identity: TrustedIdentity, issuer: IssuerSettings, ours: frozen
         issuer.assertion_max_lifetime_s,
         issuer.clock_skew_s,
         allow_missing_exp=settings.allow_missing_exp,
-        claims=settings.claims,
+        conditions=identity.conditions,
     )
 
 

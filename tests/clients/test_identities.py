@@ -1,5 +1,6 @@
 """Find who an assertion may be, and look at few of many."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clients.conditions import MAX_VALUES, ClaimValues, read_conditions
 from gateway.clients.identities import MAX_CANDIDATES, Identities, TrustedIdentity, file_identities
 from gateway.policy.decide import claim_matches
 from gateway.settings.model import AssertionSettings, RemoteKeySource
@@ -22,7 +24,7 @@ def identity(client: str, subject: str | None = None, **claims: tuple[object, ..
 def clients(
     identities: Identities, subject: str = "job", client: str | None = None, **claims: Any
 ) -> list[str]:
-    found = identities.find(PLATFORM, subject, claims, client_id=client)
+    found = identities.find(PLATFORM, subject, ClaimValues(claims), client_id=client)
     return [each.client_id for each in found]
 
 
@@ -63,7 +65,7 @@ def test_who_may_fit_is_found(asked: dict[str, Any], found: list[str]) -> None:
 
 
 def test_nobody_of_another_issuer_is_found() -> None:
-    assert SOME.find("https://other.example", "job", {}, client_id=None) == ()
+    assert SOME.find("https://other.example", "job", ClaimValues({}), client_id=None) == ()
 
 
 def test_of_thousands_a_few_are_looked_at() -> None:
@@ -73,9 +75,55 @@ def test_of_thousands_a_few_are_looked_at() -> None:
     )
     assert clients(many, owner="acme", repository="acme/7") == ["c7"]
     assert clients(many, owner="acme", repository="none") == ["c0"]
-    everything = [f"acme/{number}" for number in range(2_000)]
-    assert len(clients(many, owner="acme", repository=everything)) == MAX_CANDIDATES
-    assert clients(many, client="c1999", owner="acme", repository=everything) == ["c1999"]
+    several = [f"acme/{number}" for number in range(2_000 - MAX_VALUES, 2_000)]
+    assert len(clients(many, owner="acme", repository=several)) == MAX_CANDIDATES
+    assert clients(many, client="c1999", owner="acme", repository=several) == ["c1999"]
+    assert clients(many, owner="acme", repository=["acme/1", *several]) == ["c0"]
+
+
+OWNER = 1
+FULL_OF_ONE_VALUE = [OWNER] * 5_900
+"""As many values as fit into the 16 KiB of an assertion."""
+LONGEST = [f"acme/{number}" for number in range(MAX_VALUES)]
+
+
+@pytest.mark.parametrize(
+    ("identities", "asked"),
+    [
+        # One condition for a whole organisation, the clients told apart by `client_id`.
+        (
+            [identity(f"c{n}", None, owner=(OWNER,)) for n in range(500)],
+            {"owner": FULL_OF_ONE_VALUE, "client": "c499"},
+        ),
+        ([identity(f"c{n}", None, owner=(OWNER,)) for n in range(500)], {"owner": OWNER, "client": "c499"}),
+        ([identity(f"c{n}", None, owner=(OWNER,)) for n in range(60)], {"owner": FULL_OF_ONE_VALUE}),
+        # Many candidates, each with a second condition that a long list fails.
+        (
+            [identity(f"c{n}", None, repository=(f"acme/{n}",), owner=(OWNER,)) for n in range(200)],
+            {"repository": LONGEST, "owner": [2] * 2_800},
+        ),
+        (
+            [identity(f"c{n}", None, repository=(f"acme/{n}",), owner=(OWNER,)) for n in range(200)],
+            {"repository": LONGEST, "owner": [f"{n}" for n in range(MAX_VALUES)]},
+        ),
+        # Nearly as many as are looked at, each filed under all that the list names.
+        ([identity(f"c{n}", None, repository=tuple(LONGEST)) for n in range(63)], {"repository": LONGEST}),
+    ],
+)
+def test_what_nobody_has_signed_costs_little_to_look_up(
+    identities: list[TrustedIdentity], asked: dict[str, Any]
+) -> None:
+    filed = file_identities(identities)
+    client = asked.pop("client", None)
+
+    def look_up() -> float:
+        began = time.thread_time()
+        values = ClaimValues(asked)
+        for each in filed.find(PLATFORM, "job", values, client_id=client):
+            values.fulfil(each.conditions)
+        return time.thread_time() - began
+
+    assert min(look_up() for _ in range(5)) < 0.005
 
 
 VALUES = st.sampled_from(["red", "blue", 1, 0, True, False, 1.0, None, "1"])
@@ -95,3 +143,20 @@ def test_nobody_that_fits_is_missed(conditions: Sequence[dict[str, Any]], claims
         if all(claim_matches(claims, *condition) for condition in entry.settings.claims.items())
     }
     assert fitting <= found
+    for number in range(len(entries)):
+        (named,) = clients(file_identities(entries), client=f"c{number}", **claims)
+        assert named == f"c{number}"
+
+
+@given(CONDITIONS, CLAIMS)
+def test_conditions_are_compared_as_routes_compare_claims(
+    conditions: dict[str, Any], claims: dict[str, Any]
+) -> None:
+    expected = all(claim_matches(claims, *condition) for condition in conditions.items())
+    assert ClaimValues(claims).fulfil(read_conditions(conditions)) is expected
+
+
+def test_a_list_is_collected_once_for_all_who_are_compared_with_it() -> None:
+    values = ClaimValues({"team": ["red", "red", ["red"], {"red": 1}, "blue"]})
+    assert list(values.of("team")) == [(str, "red"), (str, "blue")]
+    assert values.of("team") is values.of("team")
