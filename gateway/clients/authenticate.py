@@ -92,6 +92,15 @@ class AuthFailure:
     client_id: str | None = None
     """The client that was named, if it exists."""
 
+    @property
+    def is_guess(self) -> bool:
+        """Return whether it counts as an attempt to find a secret.
+
+        Exactly what is answered alike counts alike: by `reason`, the count would tell which
+        clients exist and how they are secured.
+        """
+        return self.problem is NOT_PROVEN
+
 
 class ScryptChecker(Protocol):
     """What runs scrypt for us; `gateway.clients.scrypt_worker.ScryptWorker` in the process."""

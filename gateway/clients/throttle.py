@@ -4,8 +4,9 @@ Pure: the time is passed in. Failures are counted in windows, for one client fro
 peer and for all clients from one peer; a window begins with its first failure. When
 it is full, this peer is not listened to for this client (or for any) until the window
 ends: its next guess is not even compared. Another peer with the right secret is not
-touched by that, so nobody can lock a client out from afar. Unknown client ids count
-like known ones: the answers must not tell which exist.
+touched by that, so nobody can lock a client out from afar. What counts is
+`AuthFailure.is_guess`; unknown client ids count like known ones, because the answers
+must not tell which exist.
 
 Where processes share a store, its count comes back with every failure (`learn`), so
 the limit holds for all of them together and a success costs nothing anywhere.
@@ -20,17 +21,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.clients.assertions import AssertionReason
-from gateway.clients.authenticate import AuthReason
 from gateway.settings.model import Rate
 
 ENTRIES = 16_384
 CLIENTS_PER_PEER = 10
 """A peer may fail this many times as often for all clients together as for one."""
-GUESSES: frozenset[str] = frozenset(
-    {AuthReason.UNKNOWN_CLIENT, AuthReason.WRONG_SECRET, AssertionReason.BAD_SIGNATURE}
-)
-"""The failures that are attempts to find a secret."""
 LONGEST_CLIENT_ID = 512
 """Longer ones are cut for the count: no client has one."""
 

@@ -39,7 +39,7 @@ from gateway.clients.authorization import GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
-from gateway.clients.throttle import GUESSES, FailureThrottle
+from gateway.clients.throttle import FailureThrottle
 from gateway.issuer.assertions import (
     GRANT_METHOD,
     Caller,
@@ -352,7 +352,7 @@ class Issuer:
         except OverloadedError:
             return answer_problem(_BUSY)
         if isinstance(proven, AuthFailure):
-            if proven.reason in GUESSES:
+            if proven.is_guess:
                 await self._count_failure(self._peer_group(request), client_id, snapshot.auth_failures)
             return self._refuse_client(request, proven, labels)
         labels.auth_method = proven.method

@@ -14,6 +14,7 @@ from gateway.settings.model import (
     LimitSettings,
     PlainSecret,
     Rate,
+    RemoteKeySource,
     StaticKeySource,
 )
 from tests.issuer.conftest import EC_RING, NOW, SECRET, ServedIssuer, basic, make_settings
@@ -117,3 +118,54 @@ async def test_wrong_signatures_count_for_the_client_that_they_name(
     assert {name: await assert_by(limited, name, sign) for name, sign in others.items()} == {
         name: 429 if name == client else 200 for name in others
     }
+
+
+RSA_KEY = make_key("RS256", "k2")
+NAMED = [
+    ClientSettings("audience only", scopes={"x": ""}),
+    ClientSettings("secret only", secrets=(PlainSecret(b"secret"),)),
+    ClientSettings("readable secret", secrets=(PlainSecret(MAC_SECRET),)),
+    ClientSettings("keys", keys=StaticKeySource(json.dumps({"keys": [KEY.public, RSA_KEY.public]}).encode())),
+    ClientSettings(
+        "disabled", keys=StaticKeySource(json.dumps({"keys": [KEY.public]}).encode()), disabled=True
+    ),
+]
+JUNK: dict[str, Callable[[dict[str, Any]], str]] = {
+    **{alg: make_key(alg, "unknown").token for alg in ("ES256", "RS256", "PS256", "EdDSA")},
+    "a known kid": STRANGER.token,
+    "the kid of another algorithm": lambda claims: STRANGER.token(claims, kid="k2"),
+    "no kid": lambda claims: STRANGER.token(claims, kid=None),
+    "HS256": lambda claims: compact({"alg": "HS256"}, claims, hs256(b"a guess")).decode(),
+    "HS256 with a kid": lambda claims: compact({"alg": "HS256", "kid": "k1"}, claims, hs256(b"x")).decode(),
+}
+
+
+@pytest.mark.parametrize("client", [*(each.id for each in NAMED), "nobody"])
+@pytest.mark.parametrize("junk", JUNK)
+async def test_the_throttle_does_not_tell_which_clients_exist(
+    limited: ServedIssuer, client: str, junk: str
+) -> None:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    clients = {**settings.clients, **{each.id: each for each in NAMED}}
+    limited.configure(replace(settings, clients=clients), EC_RING)
+    assert [await assert_by(limited, client, JUNK[junk]) for _ in range(4)] == [401, 401, 401, 429]
+
+
+async def test_keys_that_cannot_be_fetched_are_no_guess(limited: ServedIssuer) -> None:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    away = ClientSettings("away", keys=RemoteKeySource("away", "http://127.0.0.1:9/jwks"))
+    limited.configure(replace(settings, clients={**settings.clients, "away": away}), EC_RING)
+    assert [await assert_by(limited, "away", KEY.token) for _ in range(5)] == [503] * 5
+
+
+async def test_what_a_proven_client_is_told_is_no_guess(limited: ServedIssuer) -> None:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    clients = {**settings.clients, **{each.id: each for each in NAMED}}
+    limited.configure(replace(settings, clients=clients), EC_RING)
+    for client in ("keys", "disabled"):
+        late = [
+            await assert_by(limited, client, lambda claims: KEY.token({**claims, "exp": int(NOW) - 600}))
+            for _ in range(5)
+        ]
+        assert late == [401] * 5
+        assert await assert_by(limited, client, KEY.token) == 401 if client == "disabled" else 200

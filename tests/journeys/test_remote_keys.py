@@ -96,7 +96,9 @@ def grant(process: Appliance, token: str) -> Answer:
     return process.post_form("/oauth2/token", form)
 
 
-def authenticate(process: Appliance, platform: Platform, key: Key, **changes: Any) -> Answer:
+def authenticate(
+    process: Appliance, platform: Platform, key: Key, *, sender: str = "", **changes: Any
+) -> Answer:
     token = platform.token(key, iss="signer", sub="signer", aud=f"http://127.0.0.1:{process.port}", **changes)
     form = {
         "grant_type": "client_credentials",
@@ -104,7 +106,8 @@ def authenticate(process: Appliance, platform: Platform, key: Key, **changes: An
         "client_assertion": token,
         "scope": "country.read",
     }
-    return process.post_form("/oauth2/token", form)
+    headers = {"X-Forwarded-For": sender} if sender else {}
+    return process.post_form("/oauth2/token", form, headers=headers)
 
 
 def ours(process: Appliance) -> str:
@@ -175,14 +178,25 @@ def test_the_first_token_of_a_rotated_key_succeeds(make: Make, platform: Platfor
 def test_invented_keys_cost_the_platform_little_and_honest_callers_nothing(
     make: Make, platform: Platform, wait_until: Callable[..., Any]
 ) -> None:
-    process = make(policy=policy(platform)).start()
+    process = make(policy=policy(platform), more="trusted_proxies: [127.0.0.1/32]\n").start()
     wait_until(lambda: len(platform.asked) == 3, "the discovery and both key sets")
     started = time.monotonic()
-    for number in range(PROBES):
+
+    def invent(number: int, sender: str) -> int:
         attacker = Key(f"invented-{number}", "ES256", platform.keys[0].jwk, platform.keys[0].sign)
-        assert authenticate(process, platform, attacker).status == 401
+        return authenticate(process, platform, attacker, sender=sender).status
+
+    def honest() -> int:
+        return authenticate(process, platform, platform.keys[0], sender="203.0.113.1").status
+
+    for number in range(PROBES):
+        # As many senders as it takes to be slowed down nowhere.
+        assert invent(number, f"198.51.100.{number // 50}") == 401
         if number % 40 == 0:
-            assert authenticate(process, platform, platform.keys[0]).status == 200
+            assert honest() == 200
+    # One alone is soon not listened to any more (`limits.auth_failures`).
+    assert {invent(PROBES + number, "192.0.2.1") for number in range(101)} == {401, 429}
+    assert honest() == 200
     allowed = 3 + (time.monotonic() - started) / 10.0
     assert len(platform.asked) - 3 <= allowed
 
