@@ -32,6 +32,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from gateway.clients.conditions import ClaimValues, Conditions
+from gateway.settings.model import MAX_CLOCK_SKEW_S
 from gateway.tokens.claims import MAX_TIME
 from gateway.tokens.foreign_keys import KeyMiss, KeySet
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
@@ -42,6 +43,9 @@ CLIENT_ASSERTION_TYPES = frozenset({None, "jwt", "client-authentication+jwt"})
 GRANT_ASSERTION_TYPES = frozenset({None, "jwt"})
 """Accepted `typ` values, lower-case, without `application/`. Whatever else a token says
 that it is (`at+jwt`, `dpop+jwt`, `logout+jwt` …), it is not an assertion."""
+
+CLOCKS_APART_S = 60.0
+"""How far the clocks of replicas that share a store may differ before a use is forgotten too early."""
 
 _MAX_TEXT = 1024
 
@@ -266,10 +270,14 @@ def replay_key(assertion: Assertion, *, client_id: str) -> str:
     return "assertion:" + digest.hexdigest()
 
 
-def replay_until(assertion: Assertion, rules: AssertionRules) -> int:
-    """Return the second from which on the verified assertion is refused anyway."""
+def replay_until(assertion: Assertion) -> int:
+    """Return the second up to which the use of a verified assertion must be remembered.
+
+    The leeway it was judged with does not count: a reload may give more, and another
+    replica judges by another clock than the one that remembers.
+    """
     expires_at = _time(assertion.jwt.payload.get("exp"))
     if expires_at is None:
         return MAX_TIME
     # check_claims has bounded it, so it fits into a float.
-    return math.ceil(expires_at + rules.clock_skew_s)
+    return math.ceil(expires_at + MAX_CLOCK_SKEW_S + CLOCKS_APART_S)

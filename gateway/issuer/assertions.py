@@ -140,7 +140,7 @@ async def prove_client(
     admitted = admit_proven(client, method)
     if isinstance(admitted, AuthFailure) or not client.single_use_assertions or assertion.jti is None:
         return admitted
-    used = await _note_use(assertion, rules, client.id, "client_assertion", context)
+    used = await _note_use(assertion, client.id, "client_assertion", context)
     if used is None:
         return admitted
     if used is AssertionReason.STATE_UNAVAILABLE:
@@ -177,33 +177,32 @@ async def prove_identity(
     if not trusting:
         spend_verification(assertion, snapshot.registry.decoys)
     failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
-    proven: list[tuple[TrustedIdentity, AssertionRules]] = []
+    proven: list[TrustedIdentity] = []
     checked: dict[Keys, AuthFailure | None] = {}
-    for identity, rules, problem in _choose(assertion, trusting, snapshot, caller.now):
+    for identity, problem in _choose(assertion, trusting, snapshot, caller.now):
         if identity.keys not in checked:
             checked[identity.keys] = await _check_identity(
                 assertion, identity, problem, snapshot.registry.decoys, context, caller
             )
         refused = checked[identity.keys]
         if refused is None:
-            proven.append((identity, rules))
+            proven.append(identity)
         else:
             failure = refused
     if not proven:
         return failure
-    if len({identity.client_id for identity, _ in proven}) > 1:
+    if len({identity.client_id for identity in proven}) > 1:
         several = OAuthProblem(
             ErrorCode.INVALID_REQUEST, "client_id: is missing; several clients trust this identity"
         )
         return AuthFailure(GRANT_METHOD, AuthReason.SEVERAL_METHODS, several)
-    identity, rules = proven[0]
-    return await _admit_identity(assertion, identity, rules, snapshot, context)
+    return await _admit_identity(assertion, proven[0], snapshot, context)
 
 
 def _choose(
     assertion: Assertion, trusting: Iterable[TrustedIdentity], snapshot: IssuerSnapshot, now: float
-) -> list[tuple[TrustedIdentity, AssertionRules, AssertionProblem | None]]:
-    """Return the identities that the claims fit, each with its rules; if there is none, the first.
+) -> list[tuple[TrustedIdentity, AssertionProblem | None]]:
+    """Return the identities that the claims fit; if there is none, the first with what does not fit.
 
     That one is for telling a caller with a good signature what is wrong. Of many identities
     that one issuer and condition could mean, only these are worth a signature check.
@@ -212,8 +211,8 @@ def _choose(
     judged = []
     for identity in trusting:
         rules = _grant_rules(identity, snapshot.issuer, ours)
-        judged.append((identity, rules, check_claims(assertion, rules, now=now)))
-    fitting = [each for each in judged if each[2] is None]
+        judged.append((identity, check_claims(assertion, rules, now=now)))
+    fitting = [each for each in judged if each[1] is None]
     return fitting or judged[:1]
 
 
@@ -243,7 +242,6 @@ async def _check_identity(
 async def _admit_identity(
     assertion: Assertion,
     identity: TrustedIdentity,
-    rules: AssertionRules,
     snapshot: IssuerSnapshot,
     context: IssuerContext,
 ) -> ProvenClient | AuthFailure:
@@ -257,7 +255,7 @@ async def _admit_identity(
         )
         return AuthFailure(GRANT_METHOD, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
     if identity.settings.single_use:
-        used = await _note_use(assertion, rules, client.id, "grant_assertion", context)
+        used = await _note_use(assertion, client.id, "grant_assertion", context)
         if used is AssertionReason.STATE_UNAVAILABLE:
             return AuthFailure(GRANT_METHOD, used, _NO_STATE, client.id)
         if used is not None:
@@ -342,12 +340,12 @@ async def _check_public_key(
 
 
 async def _note_use(
-    assertion: Assertion, rules: AssertionRules, client_id: str, kind: str, context: IssuerContext
+    assertion: Assertion, client_id: str, kind: str, context: IssuerContext
 ) -> AssertionReason | None:
     """Return None at the first use, else why not; without an answer of the store it is no first use."""
     try:
         first = await context.replay.first_use(
-            replay_key(assertion, client_id=client_id), replay_until(assertion, rules)
+            replay_key(assertion, client_id=client_id), replay_until(assertion)
         )
     except StateUnavailableError as error:
         _log.error("an assertion was refused, because its use cannot be remembered: %s", error)

@@ -31,7 +31,7 @@ from gateway.settings.kinds import (
     Text,
     Whole,
 )
-from gateway.settings.model import REASONS_FOR_REFUSAL
+from gateway.settings.model import MAX_CLOCK_SKEW_S, REASONS_FOR_REFUSAL
 from gateway.settings.quantities import parse_duration, parse_size
 from gateway.settings.texts import (
     choose_from,
@@ -234,7 +234,7 @@ ISSUER = Section(
         ),
         Field(
             "clock_skew",
-            Quantity("duration", parse_duration, 0, 600, "up to 10m"),
+            Quantity("duration", parse_duration, 0, MAX_CLOCK_SKEW_S, "up to 10m"),
             "Leeway for the clocks of others, in assertions; never for our own tokens.",
             "60s",
             "clock_skew_s",

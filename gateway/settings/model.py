@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 EMPTY_MAPPING: Mapping[str, object] = MappingProxyType({})
+MAX_CLOCK_SKEW_S = 600.0
+"""The most leeway that can be given to the clocks of others."""
 
 
 class Access(StrEnum):

@@ -18,6 +18,7 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.state.interface import StateUnavailableError
+from gateway.state.memory import MemoryReplayGuard
 from gateway.tokens.foreign_keys import ForeignKey, KeySet
 from gateway.tokens.jwt import decode_base64url, encode_base64url
 from gateway.tokens.keys import VerificationKey
@@ -301,6 +302,40 @@ async def test_a_grant_counts_once_with_or_without_jti(served: ServedIssuer, jti
         assert (status, body["error"]) == (400, "invalid_grant")
         assert body["error_description"] == "assertion: it was used before"
     assert served.observer.replays == ["grant_assertion"] * 2
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "later_skew_s", "ahead_s"),
+    [
+        (0, 60, 0),  # a reload gives foreign clocks more leeway
+        (0, 600, 0),
+        (60, 60, 40),  # whoever remembers has a clock that is ahead
+        (600, 600, 40),
+    ],
+)
+@pytest.mark.parametrize("use", ["client", "grant"])
+async def test_a_use_is_remembered_as_long_as_it_could_count_again(
+    served: ServedIssuer, use: str, skew_s: float, later_skew_s: float, ahead_s: float
+) -> None:
+    served.replay = MemoryReplayGuard(lambda: served.now + ahead_s)
+    exp = int(NOW) + 30
+
+    async def send(**changes: Any) -> int:
+        if use == "client":
+            assertion = KEYS["ES256"].token(claims("asymmetric", iat=DROP, **changes))
+            return (await ask_as_client(served, assertion))[0]
+        assertion = KEYS["ES256"].token(grant_claims(iat=DROP, **changes))
+        return (await ask_by_grant(served, assertion))[0]
+
+    served.configure(settings(clock_skew_s=skew_s), EC_RING)
+    assert await send(exp=exp, jti="one") == 200
+    served.configure(settings(clock_skew_s=later_skew_s), EC_RING)
+    served.now = exp + later_skew_s - 1
+    for _ in range(3):  # what is over leaves with the uses of others
+        assert await send(exp=exp + 600) == 200
+    assert await send(exp=exp, jti="another") == 200
+    assert await send(exp=exp, jti="one") == (401 if use == "client" else 400)
+    served.now = NOW
 
 
 async def test_clients_do_not_use_up_each_other_s_jti(served: ServedIssuer) -> None:
