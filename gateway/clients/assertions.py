@@ -253,18 +253,16 @@ def check_mac(assertion: Assertion, secrets: Sequence[bytes]) -> AssertionProble
     return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
 
 
-def replay_key(assertion: Assertion, *, client_id: str) -> str:
-    """Return the name under which the assertion is remembered, one for all its spellings.
+def replay_key(assertion: Assertion) -> str:
+    """Return the name under which a verified assertion is remembered, one for all its spellings.
 
-    Args:
-        assertion: It, verified.
-        client_id: Whom it stands for: the same identity may stand for several clients.
+    One for all its uses, too: what authenticated a client, or stood for one, stands for no other.
     """
     named = assertion.jti
     what = named.encode() if named is not None else hashlib.sha256(assertion.jwt.signing_input).digest()
     kind = b"jti" if named is not None else b"signed"
     digest = hashlib.sha256()
-    for part in (client_id.encode(), assertion.issuer.encode(), kind, what):
+    for part in (assertion.issuer.encode(), kind, what):
         # Each part with its length: no two different lists of parts join to one text.
         digest.update(len(part).to_bytes(4, "big") + part)
     return "assertion:" + digest.hexdigest()

@@ -140,7 +140,7 @@ async def prove_client(
     admitted = admit_proven(client, method)
     if isinstance(admitted, AuthFailure) or not client.single_use_assertions or assertion.jti is None:
         return admitted
-    used = await _note_use(assertion, client.id, "client_assertion", context)
+    used = await _note_use(assertion, "client_assertion", context)
     if used is None:
         return admitted
     if used is AssertionReason.STATE_UNAVAILABLE:
@@ -255,7 +255,7 @@ async def _admit_identity(
         )
         return AuthFailure(GRANT_METHOD, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
     if identity.settings.single_use:
-        used = await _note_use(assertion, client.id, "grant_assertion", context)
+        used = await _note_use(assertion, "grant_assertion", context)
         if used is AssertionReason.STATE_UNAVAILABLE:
             return AuthFailure(GRANT_METHOD, used, _NO_STATE, client.id)
         if used is not None:
@@ -339,14 +339,10 @@ async def _check_public_key(
 # --- replay
 
 
-async def _note_use(
-    assertion: Assertion, client_id: str, kind: str, context: IssuerContext
-) -> AssertionReason | None:
+async def _note_use(assertion: Assertion, kind: str, context: IssuerContext) -> AssertionReason | None:
     """Return None at the first use, else why not; without an answer of the store it is no first use."""
     try:
-        first = await context.replay.first_use(
-            replay_key(assertion, client_id=client_id), replay_until(assertion)
-        )
+        first = await context.replay.first_use(replay_key(assertion), replay_until(assertion))
     except StateUnavailableError as error:
         _log.error("an assertion was refused, because its use cannot be remembered: %s", error)
         return AssertionReason.STATE_UNAVAILABLE

@@ -446,8 +446,41 @@ async def test_two_clients_of_one_identity_are_told_apart_by_client_id(served: S
     status, body = await ask_by_grant(served, assertion)
     assert (status, body["error"]) == (400, "invalid_request")
     for client in ("twin-a", "twin-b"):
+        assertion = KEYS["ES256"].token(grant_claims("job-7"))
         assert (await ask_by_grant(served, assertion, client_id=client))[0] == 200
         assert served.issued[-1][1].client_id == client
+
+
+@pytest.mark.parametrize("jti", ["only", DROP])
+async def test_a_grant_counts_once_and_not_once_for_every_client(served: ServedIssuer, jti: object) -> None:
+    assertion = KEYS["ES256"].token(grant_claims("job-7", jti=jti))
+    assert (await ask_by_grant(served, assertion, client_id="twin-a"))[0] == 200
+    for client in ("twin-b", "twin-a"):
+        status, body = await ask_by_grant(served, assertion, client_id=client)
+        assert (status, body["error_description"]) == (400, "assertion: it was used before")
+    assert len(served.issued) == 1
+
+
+async def test_what_authenticated_a_client_is_no_grant_any_more(served: ServedIssuer) -> None:
+    itself = ClientSettings(
+        "itself",
+        keys=static(KEYS["ES256"]),
+        assertions=(AssertionSettings("itself", static(KEYS["ES256"]), subject="itself"),),
+    )
+    known = settings()
+    granted = AuthorizationSettings("itself", "country-service", ("country.read",))
+    served.configure(
+        replace(
+            known,
+            clients={**known.clients, "itself": itself},
+            authorizations=(*known.authorizations, granted),
+        ),
+        EC_RING,
+    )
+    assertion = KEYS["ES256"].token(claims("itself"))
+    assert (await ask_as_client(served, assertion))[0] == 200
+    assert (await ask_by_grant(served, assertion))[0] == 400
+    assert (await ask_by_grant(served, KEYS["ES256"].token(claims("itself"))))[0] == 200
 
 
 async def test_a_client_may_authenticate_beside_its_grant(served: ServedIssuer) -> None:
