@@ -47,6 +47,9 @@ that it is (`at+jwt`, `dpop+jwt`, `logout+jwt` …), it is not an assertion."""
 CLOCKS_APART_S = 60.0
 """How far the clocks of replicas that share a store may differ before a use is forgotten too early."""
 
+BACKDATED_S = 600.0
+"""How much earlier than it was issued a platform may say that a token was. Entra ID says five minutes."""
+
 _MAX_TEXT = 1024
 
 
@@ -145,13 +148,14 @@ def _is_text(value: object) -> bool:
 def check_claims(assertion: Assertion, rules: AssertionRules, *, now: float) -> AssertionProblem | None:
     """Return the first claim that breaks the rules, or None.
 
-    Order: audience, expiry, start, `jti`, conditions.
+    Order: audience, expiry, start, age, `jti`, conditions.
     """
     payload = assertion.jwt.payload
     return (
         _check_audience(payload, rules.audiences)
         or _check_expiry(payload, rules, now)
         or _check_start(payload, rules, now)
+        or _check_age(payload, rules, now)
         or _check_jti(payload, rules)
         or _check_conditions(assertion.values, rules.conditions)
     )
@@ -195,7 +199,24 @@ def _check_start(payload: Mapping[str, object], rules: AssertionRules, now: floa
             )
         if time > now + rules.clock_skew_s:
             return AssertionProblem(AssertionReason.NOT_YET_VALID, f"{name} lies in the future")
+        # check_expiry has bounded exp on both sides, so it can be added to.
+        expires_at = _time(payload.get("exp"))
+        if expires_at is not None and time > expires_at + rules.clock_skew_s:
+            return AssertionProblem(AssertionReason.MALFORMED, f"{name} must lie before exp")
     return None
+
+
+def _check_age(payload: Mapping[str, object], rules: AssertionRules, now: float) -> AssertionProblem | None:
+    """Return the age as a problem when nothing so old is taken (RFC 7523 3 (6)).
+
+    Without `exp` it is the only bound.
+    """
+    issued_at = _time(payload.get("iat"))
+    oldest = now - rules.max_lifetime_s - rules.clock_skew_s - BACKDATED_S
+    if issued_at is None or issued_at >= oldest:
+        return None
+    allowed = f"iat may lie at most {rules.max_lifetime_s:.0f} s back"
+    return AssertionProblem(AssertionReason.TOO_LONG_LIVED, allowed)
 
 
 def _check_jti(payload: Mapping[str, object], rules: AssertionRules) -> AssertionProblem | None:

@@ -296,7 +296,9 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
     if "subject" not in values and not values.get("claims"):
         reading.error(node, "everybody whom this issuer knows would be this client", "name the subject")
     if values.get("allow_missing_exp"):
-        reading.warn(node, "an assertion without exp never expires: whoever gets hold of one keeps it")
+        reading.warn(
+            node, "an assertion without exp and iat never expires: whoever gets hold of one keeps it"
+        )
     single_use = values.pop("replay", "single_use") == "single_use"
     return AssertionSettings(**values, keys=keys, single_use=single_use)
 

@@ -228,7 +228,7 @@ ISSUER = Section(
         Field(
             "assertion_max_lifetime",
             _LIFETIME,
-            "How far ahead the `exp` of an assertion may lie.",
+            "How far ahead the `exp` of an assertion may lie, and how far back its `iat`.",
             "1h",
             "assertion_max_lifetime_s",
         ),
@@ -732,7 +732,12 @@ ASSERTION = Section(
             "`single_use`: each token works once. `allow`: for tokens that their platform sends again.",
             "single_use",
         ),
-        Field("allow_missing_exp", _FLAG, "Whether its tokens may be without `exp`. A warning.", "false"),
+        Field(
+            "allow_missing_exp",
+            _FLAG,
+            "Whether its tokens may be without `exp`, then bounded by their `iat` alone, if any. A warning.",
+            "false",
+        ),
     ),
     build.make_assertion,
 )

@@ -109,7 +109,10 @@ STS = {
 MANAGED = {
     "aud": "99999999-8888-7777-6666-555555555555",
     "iss": ENTRA,
-    **times(86_400, nbf=int(NOW)),
+    # Entra ID writes the times of issue five minutes back, and `exp` a day ahead.
+    "iat": int(NOW) - 300,
+    "nbf": int(NOW) - 300,
+    "exp": int(NOW) + 86_400,
     "aio": "k2RgYFhpfK1x3cT5",
     "azp": "12121212-3434-5656-7878-909090909090",
     "azpacr": "2",
@@ -172,6 +175,23 @@ def standing_in(settings: Settings, keys: bytes) -> Settings:
     entry = replace(entry, keys=StaticKeySource(keys))
     clients = {**settings.clients, "orders": replace(client, assertions=(entry,))}
     return replace(settings, clients=clients, issuer=IssuerSettings(url=US, assertion_max_lifetime_s=86_400))
+
+
+@pytest.mark.parametrize("number", range(len(PRESETS)), ids=[preset[0] for preset in PRESETS])
+async def test_a_preset_takes_the_platform_s_token_until_its_end(
+    issuer: ServedIssuer,  # noqa: F811
+    tmp_path: Path,
+    number: int,
+) -> None:
+    presets, _ = documented(tmp_path)
+    _, key, header, claims, _ = PRESETS[number]
+    keys = json.dumps(SPIFFE_BUNDLE if key is EC else {"keys": [key.public]}).encode()
+    known = standing_in(presets[number], keys)
+    longest = 86_400 if claims is MANAGED else 3_600
+    issuer.configure(replace(known, issuer=IssuerSettings(url=US, assertion_max_lifetime_s=longest)), EC_RING)
+    issuer.now = claims["exp"] + 59
+    status, body = await ask(issuer, key.token(claims, **header))
+    assert status == 200, body
 
 
 async def ask(served: ServedIssuer, token: str) -> tuple[int, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.clients.assertions import BACKDATED_S
 from gateway.settings.model import (
     AssertionSettings,
     AuthorizationSettings,
@@ -439,6 +440,51 @@ async def test_a_renamed_audience_and_no_expiry_are_what_the_entry_says(served: 
     assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims("job-4", aud="api://us"))))[0] == 200
     assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims("job-5", exp=DROP))))[0] == 200
     assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims("job-5"))))[0] == 200
+
+
+AGE = 3600 + 60 + BACKDATED_S
+"""The most that an `iat` may lie back: what is configured, the leeway, and what platforms backdate."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"iat": int(NOW) - AGE + 2}, None),
+        ({"iat": int(NOW) - AGE - 2}, "too_long_lived"),
+        ({"iat": int(NOW) - 5 * 365 * 86_400}, "too_long_lived"),
+        ({"iat": -1e300}, "too_long_lived"),
+        ({"iat": -(10**400)}, "too_long_lived"),
+        ({"iat": 10**400}, "not_yet_valid"),
+        # Whatever starts after its end was never valid; the leeway is for those with two clocks.
+        ({"nbf": int(NOW) + 50, "exp": int(NOW) - 50}, "malformed"),
+        ({"iat": int(NOW) + 50, "exp": int(NOW) - 50}, "malformed"),
+        ({"nbf": int(NOW) + 50, "exp": int(NOW) + 10}, None),
+        ({"iat": DROP, "nbf": -(10**400)}, None),
+    ],
+)
+async def test_times_that_no_honest_platform_writes_are_refused(
+    served: ServedIssuer, changes: dict[str, Any], reason: str | None
+) -> None:
+    for client in ("asymmetric", "workload"):
+        members = claims(client, **changes) if client == "asymmetric" else grant_claims(**changes)
+        assertion = KEYS["ES256"].token(members)
+        status, _ = await (ask_as_client if client == "asymmetric" else ask_by_grant)(served, assertion)
+        refused = 401 if client == "asymmetric" else 400
+        assert status == (200 if reason is None else refused)
+    assert reasons(served) == ([] if reason is None else [reason] * 2)
+
+
+async def test_without_exp_the_age_is_the_bound(served: ServedIssuer) -> None:
+    for iat, status in ((int(NOW) - AGE + 2, 200), (int(NOW) - AGE - 2, 400), (DROP, 200)):
+        assertion = KEYS["ES256"].token(grant_claims("job-5", exp=DROP, iat=iat))
+        assert (await ask_by_grant(served, assertion))[0] == status
+
+
+async def test_an_assertion_may_be_as_old_as_it_may_live_long(served: ServedIssuer) -> None:
+    served.configure(settings(assertion_max_lifetime_s=86_400.0), EC_RING)
+    for iat, status in ((int(NOW) - 86_400, 200), (int(NOW) - 86_400 - AGE, 400)):
+        assertion = KEYS["ES256"].token(grant_claims(iat=iat))
+        assert (await ask_by_grant(served, assertion))[0] == status
 
 
 async def test_two_clients_of_one_identity_are_told_apart_by_client_id(served: ServedIssuer) -> None:

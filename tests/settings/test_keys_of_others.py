@@ -69,7 +69,7 @@ MISTAKES = {
     "no issuer": (client(f"{{assertions: [{{subject: s, jwks: {JWKS}}}]}}"), "E", "clients.a.assertions[0].issuer: the key is required"),
     "ca_file for nothing": (identity(f"subject: s, jwks: {JWKS}, ca_file: ca.pem"), "E", "clients.a.assertions[0].ca_file: has no effect"),
     "replay": (identity("subject: s, replay: twice"), "E", 'clients.a.assertions[0].replay: "twice" is not known here'),
-    "no exp": (identity("subject: s, allow_missing_exp: true"), "W", "an assertion without exp never expires"),
+    "no exp": (identity("subject: s, allow_missing_exp: true"), "W", "an assertion without exp and iat never expires"),
     "method without keys": (client("{secrets: ['plain:x'], auth_methods: [private_key_jwt]}"), "W", "clients.a.auth_methods: the client has nothing to use private_key_jwt with"),
     "method without a long secret": (client("{secrets: ['plain:x'], auth_methods: [client_secret_jwt]}"), "W", "clients.a.auth_methods: the client has nothing to use client_secret_jwt with"),
     "grant without identities": (client("{secrets: ['plain:x'], grants: [jwt-bearer]}"), "W", "has nothing to use urn:ietf:params:oauth:grant-type:jwt-bearer with"),
