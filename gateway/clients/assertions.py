@@ -20,7 +20,8 @@ Replay: an assertion with a `jti` is known by issuer and `jti`, one without by w
 signed. Neither depends on the signature's bytes, so the (r, n-s) twin of an ECDSA
 signature, which is as valid as the original, is the same assertion.
 
-Sources: RFC 7523 2 and 3; RFC 7521 5.2; RFC 8725 3; draft-ietf-oauth-rfc7523bis-11.
+Sources: RFC 7523 2 and 3; RFC 7521 5.2; RFC 8725 3; draft-ietf-oauth-rfc7523bis-11;
+SPIFFE JWT-SVID 2.3.
 """
 
 import hashlib
@@ -40,9 +41,10 @@ from gateway.tokens.keys import ALGORITHMS
 
 HS256 = "HS256"
 CLIENT_ASSERTION_TYPES = frozenset({None, "jwt", "client-authentication+jwt"})
-GRANT_ASSERTION_TYPES = frozenset({None, "jwt"})
+GRANT_ASSERTION_TYPES = frozenset({None, "jwt", "jose"})
 """Accepted `typ` values, lower-case, without `application/`. Whatever else a token says
-that it is (`at+jwt`, `dpop+jwt`, `logout+jwt` …), it is not an assertion."""
+that it is (`at+jwt`, `dpop+jwt`, `logout+jwt` …), it is not an assertion. `JOSE` says no
+more than how it is serialized (RFC 7515 4.1.9); a JWT-SVID may say so."""
 
 CLOCKS_APART_S = 60.0
 """How far the clocks of replicas that share a store may differ before a use is forgotten too early."""
@@ -128,7 +130,7 @@ def read_assertion(raw: bytes, types: Collection[str | None]) -> Assertion | Ass
         return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, f"alg must be one of {expected}")
     if _short_type(jwt.header.get("typ")) not in types:
         known = " or ".join(sorted(name for name in types if name))
-        return AssertionProblem(AssertionReason.WRONG_TYPE, f"typ must be absent or {known}")
+        return AssertionProblem(AssertionReason.WRONG_TYPE, f"typ, where there is one, must be {known}")
     issuer, subject = jwt.payload.get("iss"), jwt.payload.get("sub")
     if not _is_text(issuer) or not _is_text(subject):
         return AssertionProblem(AssertionReason.MALFORMED, "iss and sub must be non-empty texts")

@@ -390,7 +390,7 @@ EVERYWHERE = (
             "logout+jwt",
             "secevent+jwt",
             "jwk-set+json",
-            "JOSE",
+            "JOSE+JSON",
             "",
         )
     ),

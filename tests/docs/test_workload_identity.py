@@ -148,6 +148,7 @@ PRESETS: list[tuple[str, Key, dict[str, Any], dict[str, Any], str]] = [
     ("Entra managed identity", RSA, {"typ": "JWT"}, MANAGED, "allow"),
     ("SPIFFE", EC, {"typ": "JWT"}, SVID, "allow"),
 ]
+SPIFFE = len(PRESETS) - 1
 
 
 def documented(tmp_path: Path) -> tuple[list[Settings], Settings]:
@@ -231,6 +232,19 @@ async def test_a_preset_takes_the_platform_s_token_and_no_other(
     ):
         status, body = await ask(issuer, key.token({**claims, "jti": "another", **changes}, **header))
         assert (status, body["error"]) == (400, "invalid_grant")
+
+
+@pytest.mark.parametrize("typ", ["JWT", "JOSE", "jose", "application/jose", None])
+async def test_an_svid_is_of_either_type_of_its_specification(
+    issuer: ServedIssuer,  # noqa: F811
+    tmp_path: Path,
+    typ: str | None,
+) -> None:
+    presets, _ = documented(tmp_path)
+    issuer.configure(standing_in(presets[SPIFFE], json.dumps(SPIFFE_BUNDLE).encode()), EC_RING)
+    assert (await ask(issuer, EC.token(SVID, typ=typ)))[0] == 200
+    for other in ("JOSE+JSON", "jwt-svid", "at+jwt"):
+        assert (await ask(issuer, EC.token(SVID, typ=other)))[0] == 400
 
 
 def test_the_keys_are_where_the_page_says(tmp_path: Path) -> None:

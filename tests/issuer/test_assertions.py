@@ -158,6 +158,12 @@ async def test_a_client_may_say_what_its_assertion_is(served: ServedIssuer, typ:
     assert status == 200
 
 
+@pytest.mark.parametrize("typ", ["JOSE", "at+jwt", "dpop+jwt", ""])
+async def test_a_client_says_nothing_else_of_its_assertion(served: ServedIssuer, typ: str) -> None:
+    assert (await ask_as_client(served, KEYS["ES256"].token(claims("asymmetric"), typ=typ)))[0] == 401
+    assert reasons(served) == ["wrong_type"]
+
+
 async def test_a_readable_secret_signs(served: ServedIssuer) -> None:
     assertion = compact({"alg": "HS256"}, claims("symmetric"), hs256(LONG_SECRET)).decode()
     assert (await ask_as_client(served, assertion))[0] == 200
@@ -412,7 +418,7 @@ UNTRUSTED = "assertion: no client trusts it: issuer, subject or claims are unkno
         (
             KEYS["ES256"].token(grant_claims(), typ="client-authentication+jwt"),
             "wrong_type",
-            "assertion: typ must be absent or jwt",
+            "assertion: typ, where there is one, must be jose or jwt",
         ),
         (KEYS["ES256"].token(claims("asymmetric")), "unknown_identity", UNTRUSTED),
     ],
