@@ -48,10 +48,12 @@ def resolve_grant(
     if isinstance(audience, OAuthProblem):
         return audience
     authorization = client.authorizations.get(audience)
-    if authorization is None or not authorization.holds_at(now):
+    if authorization is None:
         return OAuthProblem(
             ErrorCode.INVALID_TARGET, "audience: is unknown, or the client is not authorized for it"
         )
+    if not authorization.holds_at(now):
+        return OAuthProblem(ErrorCode.INVALID_TARGET, "audience: the authorization of the client has ended")
     scopes = _choose_scopes(authorization, asked.scope)
     if isinstance(scopes, OAuthProblem):
         return scopes
@@ -76,9 +78,13 @@ def _choose_audience(client: RegisteredClient, asked: GrantRequest, now: float) 
     holding = [audience for audience, entry in client.authorizations.items() if entry.holds_at(now)]
     if len(holding) == 1:
         return holding[0]
-    return OAuthProblem(
-        ErrorCode.INVALID_REQUEST, "audience: is missing; name the audience that the token is for"
-    )
+    if holding:
+        wrong = "is missing; name the audience that the token is for"
+    elif client.authorizations:
+        wrong = "every authorization of the client has ended"
+    else:
+        wrong = "the client is not authorized for any"
+    return OAuthProblem(ErrorCode.INVALID_REQUEST, f"audience: {wrong}")
 
 
 def _choose_scopes(authorization: Authorization, asked: str | None) -> tuple[str, ...] | OAuthProblem:

@@ -22,6 +22,7 @@ CLIENTS = [
     ClientSettings("lost", default_audience="//host"),
     ClientSettings("nothing"),
     ClientSettings("ending"),
+    ClientSettings("ended"),
 ]
 AUTHORIZATIONS = (
     AuthorizationSettings("single", "country", ("read", "write", "gone")),
@@ -33,6 +34,8 @@ AUTHORIZATIONS = (
     AuthorizationSettings("lost", "country", ("read",)),
     AuthorizationSettings("ending", "country", ("read",), until=1_020.0),
     AuthorizationSettings("ending", URI, ("read",), until=1_000.5),
+    AuthorizationSettings("ended", "country", ("read",), until=1_000.0),
+    AuthorizationSettings("ended", URI, ("read",), until=900.0),
 )
 REGISTRY = compile_registry(
     Settings(clients={client.id: client for client in CLIENTS}, authorizations=AUTHORIZATIONS)
@@ -99,6 +102,23 @@ def test_what_is_refused(client: str, asked: GrantRequest, code: ErrorCode, fiel
     assert isinstance(problem, OAuthProblem)
     assert problem.code is code
     assert field in problem.description
+
+
+@pytest.mark.parametrize(
+    ("client", "audience", "description"),
+    [
+        ("many", None, "audience: is missing; name the audience that the token is for"),
+        ("nothing", None, "audience: the client is not authorized for any"),
+        ("ended", None, "audience: every authorization of the client has ended"),
+        ("ended", "country", "audience: the authorization of the client has ended"),
+        ("ending", URI, "audience: the authorization of the client has ended"),
+        ("ended", "unknown", "audience: is unknown, or the client is not authorized for it"),
+    ],
+)
+def test_a_refusal_names_what_is_wrong(client: str, audience: str | None, description: str) -> None:
+    problem = resolve(client, GrantRequest(audience=audience))
+    assert isinstance(problem, OAuthProblem)
+    assert problem.description == description
 
 
 def test_unknown_and_unauthorized_audiences_are_alike() -> None:
