@@ -6,20 +6,26 @@ sync to disk is paid once per batch, not once per revocation) and only then tell
 callers. WAL with `synchronous=FULL` syncs the log at every commit, so what was
 answered survives a killed process and a lost power supply.
 
-One process uses one file: revocations that another process writes are seen at the
-next start only. What has expired leaves in small portions, with the commits.
+One process uses one file: what another process writes would be seen at the next start
+only. So the store holds a lock for as long as it is open, on a file of its own beside
+the database: SQLite's locks are on the database, and on some network file systems both
+kinds are the same. The system lets go of it when the process ends, however it ends; the
+file stays, for whoever removed it could remove the one that a third has just locked.
 
-Sources: sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous.
+What has expired leaves in small portions, with the commits.
+
+Sources: sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous, flock(2).
 """
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -87,7 +93,7 @@ class _Stop:
 class SqliteStore:
     """A `gateway.state.interface.StateStore` in one file. Made by `open_sqlite`."""
 
-    __slots__ = ("_clock", "_closing", "_inode", "_loop", "_next_prune", "_path", "_queue", "_thread")
+    __slots__ = ("_clock", "_closing", "_inodes", "_loop", "_next_prune", "_path", "_queue", "_thread")
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         """Prepare a store that is not open yet."""
@@ -96,7 +102,7 @@ class SqliteStore:
         self._clock = clock
         self._queue: SimpleQueue[_Record | _Question | _Stop] = SimpleQueue()
         self._closing = False
-        self._inode = 0
+        self._inodes: dict[Path, int] = {}
         self._next_prune = 0.0
         self._thread = threading.Thread(target=self._run, name="sidegate-state", daemon=True)
 
@@ -187,16 +193,12 @@ class SqliteStore:
 
     def _run(self) -> None:
         try:
-            connection = self._open()
+            with _locked(self._path), closing(self._open()) as connection:
+                serving = True
+                while serving:
+                    serving = self._serve(connection, self._drain())
         except StateUnavailableError as error:
             self._settle([(item.done, error) for item in self._drain() if not isinstance(item, _Stop)])
-            return
-        try:
-            serving = True
-            while serving:
-                serving = self._serve(connection, self._drain())
-        finally:
-            connection.close()
 
     def _drain(self) -> list[_Record | _Question | _Stop]:
         """Wait for one item and return it with everything else that is waiting."""
@@ -259,15 +261,18 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection:
         with _explained(self._path):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                self._inode = os.fstat(descriptor).st_ino
+                inode = os.fstat(descriptor).st_ino
             finally:
                 os.close(descriptor)
             connection = sqlite3.connect(self._path, isolation_level=None)
             try:
                 self._prepare(connection)
+                # The log exists since the first transaction; checkpoints begin it anew, in the
+                # same file, and only the last connection that closes removes it.
+                log = _beside(self._path, "-wal")
+                self._inodes = {self._path: inode, log: log.stat().st_ino}
             except BaseException:
                 connection.close()
                 raise
@@ -292,9 +297,15 @@ class SqliteStore:
                 connection.execute(statement)
 
     def _check_in_place(self) -> None:
-        # A file deleted under an open connection still takes writes, and loses them.
-        if os.stat(self._path).st_ino != self._inode:
-            raise StateUnavailableError(f"{self._path}: was replaced while open; restart to use the new file")
+        # A file deleted under an open connection still takes writes, and loses them: the
+        # database as well as its log, which holds what was written last.
+        for path, inode in self._inodes.items():
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    continue
+            raise StateUnavailableError(
+                f"{path}: was removed or replaced while open; restart to use what is there"
+            )
 
     def _check_writable(self, connection: sqlite3.Connection) -> None:
         self._check_in_place()
@@ -333,6 +344,40 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Return the file beside the database whose name ends so; SQLite looks behind symbolic links, too."""
+    resolved = path.resolve()
+    return resolved.with_name(resolved.name + ending)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep every other store away from the file, in this process and others.
+
+    Raises:
+        StateUnavailableError: Another store has it, or nothing can be locked there.
+    """
+    with _explained(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _beside(path, ".lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateUnavailableError(
+                f"{path}: another process uses it (it holds {lock.name}): stop that one first, give each"
+                " process a file of its own, or let them share redis://"
+            ) from error
+        except OSError as error:
+            raise StateUnavailableError(
+                f"{lock}: {error.strerror}: its file system cannot lock files"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -107,6 +107,20 @@ def test_a_state_file_that_is_none_is_exit_1_and_says_so(make):
     assert "Traceback" not in done.stderr
 
 
+def test_a_second_process_on_one_state_file_is_refused_until_the_first_is_gone(make):
+    first = make(state="sqlite:state/sidegate.db").start()
+    shared = first.directory / "state" / "sidegate.db"
+    second = make(state=f"sqlite:{shared}")
+    done = second.cli("run")
+    assert done.returncode == 1
+    assert f"sidegate: state: {shared}: another process uses it" in done.stderr
+    assert second.cli("check").returncode == 0
+    assert first.admin("POST", "/api/v1/reload").status == 200
+    first.signal(9)
+    first.wait()
+    second.start()
+
+
 def test_a_state_directory_that_cannot_be_made_is_exit_1_and_says_so(make):
     appliance = make(state="sqlite:state/sidegate.db")
     (appliance.directory / "state").write_text("a file is in the way")

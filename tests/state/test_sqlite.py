@@ -146,6 +146,53 @@ async def test_a_file_that_was_removed_or_replaced_is_noticed(tmp_path: Path) ->
     await store.close()
 
 
+async def test_a_log_that_was_removed_or_replaced_is_noticed(tmp_path: Path) -> None:
+    path, log = tmp_path / "s.db", tmp_path / "s.db-wal"
+    store = await open_sqlite(path, clock=frozen_clock)
+    await store.revoke("before", 5_000)
+    for mode in ("PASSIVE", "FULL", "RESTART", "TRUNCATE"):
+        # A checkpoint is no replacement: the log begins anew in the same file.
+        await store._ask(lambda c, mode=mode: c.execute(f"PRAGMA wal_checkpoint({mode})").fetchall())
+        await store.revoke(f"after {mode}", 5_000)
+    log.unlink()
+    for _ in ("it is gone", "it is another"):
+        for ask in (store.check(), store.revoke("lost", 5_000), store.first_use("lost", 5_000)):
+            with pytest.raises(StateUnavailableError, match=r"s\.db-wal: was removed or replaced"):
+                await ask
+        log.write_bytes(b"")
+    log.unlink()
+    await store.close()
+    # A clean end carries over what the log held that nobody can name any more.
+    store = await open_sqlite(path, clock=frozen_clock)
+    assert len(await store.load()) == 5
+    await store.close()
+
+
+@pytest.mark.parametrize("name", ["s.db", "link.db"])
+async def test_a_file_that_is_in_use_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "s.db"
+    (tmp_path / "link.db").symlink_to(path)
+    store = await open_sqlite(path)
+    with pytest.raises(StateUnavailableError, match="another process uses it") as caught:
+        await open_sqlite(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert all(word in str(caught.value) for word in ("s.db.lock", "a file of its own", "redis://"))
+    await store.check()
+    await store.close()
+    store = await open_sqlite(tmp_path / name)
+    await store.close()
+
+
+async def test_a_file_that_could_not_be_opened_is_not_held(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(StateUnavailableError, match="damaged or not ours"):
+        await open_sqlite(path)
+    path.unlink()
+    store = await open_sqlite(path)
+    await store.close()
+
+
 async def test_a_closed_store_refuses_at_once(tmp_path: Path) -> None:
     store = await open_sqlite(tmp_path / "s.db")
     await store.close()
