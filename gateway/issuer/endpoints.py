@@ -1,9 +1,9 @@
 """Name the issuer's endpoints and the exact paths they are served at. Pure.
 
-Every endpoint but the path-inserted metadata lies below `issuer.path_prefix`, under
-two names. A path is compared byte for byte with what the gate calls canonical.
+Every endpoint lies below `issuer.path_prefix`, under two names; the metadata are also
+where the issuer's URL says. A path is compared byte for byte with what the gate calls canonical.
 
-Sources: RFC 8414 3 and 3.1.
+Sources: RFC 8414 3, 3.1 and 5; OpenID Connect Discovery 1.0 4.
 """
 
 from collections.abc import Mapping
@@ -45,12 +45,13 @@ def issuer_endpoints(settings: Settings) -> Mapping[str, Endpoint]:
     """Return every path the issuer serves and what is there."""
     prefix = settings.issuer.path_prefix
     paths = {prefix + name: endpoint for endpoint, names in _NAMES.items() for name in names}
+    # Whoever knows the issuer's URL alone finds the metadata, wherever the endpoints are mounted.
     # RFC 8414 3.1: the well-known part goes between host and path of the issuer. The
-    # openid document has its place behind the path, but clients look here as well (5).
+    # openid document has its place behind the path, but clients look before it as well (5).
     issuer_path = urlsplit(settings.issuer.url).path.rstrip("/")
-    if issuer_path:
-        paths[_SERVER_METADATA_PATH + issuer_path] = Endpoint.SERVER_METADATA
-        paths[_OPENID_METADATA_PATH + issuer_path] = Endpoint.OPENID_METADATA
+    paths[_SERVER_METADATA_PATH + issuer_path] = Endpoint.SERVER_METADATA
+    paths[_OPENID_METADATA_PATH + issuer_path] = Endpoint.OPENID_METADATA
+    paths[issuer_path + _OPENID_METADATA_PATH] = Endpoint.OPENID_METADATA
     return MappingProxyType(paths)
 
 

@@ -196,7 +196,8 @@ ISSUER = Section(
         Field(
             "path_prefix",
             Text("path prefix", parse_path_prefix),
-            "Where the endpoints are mounted, e.g. `/ms-auth-server`. Empty: at the root.",
+            "Where the endpoints are mounted, e.g. `/ms-auth-server`. Empty: at the root. The metadata are"
+            " also at the well-known places of `url`.",
             '""',
         ),
         Field(

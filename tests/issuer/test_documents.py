@@ -175,8 +175,12 @@ def test_the_issuers_paths_are_exactly_those_it_serves() -> None:
         "/oauth2/revoke",
     }
     assert issuer_paths(Settings()) == names
-    moved = Settings(issuer=IssuerSettings(url="https://i.example/a", path_prefix="/a"))
-    assert issuer_paths(moved) == {"/a" + name for name in names} | {
-        "/.well-known/oauth-authorization-server/a",
-        "/.well-known/openid-configuration/a",
-    }
+    moved = {"/a" + name for name in names}
+    for url, found in {
+        "https://i.example/a": {SERVER + "/a", OPENID + "/a"},
+        # Whoever knows only the URL looks at its own well-known places, wherever the endpoints are.
+        "https://i.example": {SERVER, OPENID},
+        "https://i.example/b": {SERVER + "/b", OPENID + "/b", "/b" + OPENID},
+    }.items():
+        settings = Settings(issuer=IssuerSettings(url=url, path_prefix="/a"))
+        assert issuer_paths(settings) == moved | found, url

@@ -80,6 +80,22 @@ def test_what_goes_wrong_is_said_and_holds_no_secret(commanded):
     assert run(commanded, "revoke").returncode == 2
 
 
+def test_an_issuer_is_found_by_its_url_wherever_its_endpoints_are_mounted(make, sidegate):
+    appliance = make()
+    appliance.command = sidegate
+    text = appliance.main.read_text()
+    issuer = f"http://127.0.0.1:{appliance.port}"
+    mounted = text.replace(f'url: "{issuer}"', f'url: "{issuer}", path_prefix: /ms-auth-server')
+    assert mounted != text
+    appliance.main.write_text(mounted)
+    appliance.start()
+    token = run(appliance, "token", "--as", "caller")
+    assert token.returncode == 0, token.stderr
+    assert run(appliance, "introspect", "--as", "caller", stdin=token.stdout).returncode == 0
+    assert run(appliance, "revoke", "--as", "caller", stdin=token.stdout).returncode == 0
+    assert run(appliance, "introspect", "--as", "caller", stdin=token.stdout).returncode == 1
+
+
 def test_everything_of_a_client_is_revoked_at_once_and_for_good(make, sidegate):
     appliance = make(state="sqlite:state/sidegate.db", more="limits: {loop_lag: 0}\n").start()
     appliance.command = sidegate
