@@ -1,21 +1,27 @@
 """Carry out `assertion`: sign a JWT that proves who a client is.
 
-Sources: RFC 7523 2 and 3, draft-ietf-oauth-rfc7523bis (the issuer alone as `aud`, explicit `typ`).
+Sources: RFC 7523 2 and 3, RFC 7518 3.2, draft-ietf-oauth-rfc7523bis (the issuer alone
+as `aud`, explicit `typ`).
 """
 
+import hmac
+import json
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from gateway.cli.failure import CommandError
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.jwt import sign_compact
 from gateway.tokens.keyfiles import KeyDirectoryError, read_signing_key
 from gateway.tokens.keys import SigningKey
 
 CLIENT_AUTHENTICATION = "client-authentication+jwt"
 GRANT = "JWT"
+_SHORTEST_SECRET_BYTES = 32
 
 
 def assertion_command(
@@ -66,3 +72,18 @@ def read_assertion_key(path: Path, algorithm: str | None) -> SigningKey:
         return read_signing_key(path, algorithm)
     except KeyDirectoryError as error:
         raise CommandError(str(error)) from error
+
+
+def sign_with_secret(secret: str, claims: Mapping[str, object]) -> bytes:
+    """Return `claims` as an assertion of `client_secret_jwt`: signed with HS256.
+
+    Raises:
+        CommandError: The secret is too short for it (RFC 7518 3.2).
+    """
+    key = secret.encode()
+    if len(key) < _SHORTEST_SECRET_BYTES:
+        raise CommandError(f"client_secret_jwt needs a secret of {_SHORTEST_SECRET_BYTES} bytes or more")
+    header = {"alg": "HS256", "typ": CLIENT_AUTHENTICATION}
+    parts = (encode_base64url(json.dumps(part).encode()) for part in (header, claims))
+    signing_input = b".".join(parts)
+    return signing_input + b"." + encode_base64url(hmac.digest(key, signing_input, "sha256"))

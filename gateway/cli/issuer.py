@@ -1,39 +1,36 @@
 """Carry out `token`, `introspect` and `revoke`: ask a running issuer as a client of it.
 
 The endpoints come from the issuer's metadata, whose `issuer` must be the one that was
-asked for. A secret comes from the environment, a file or the terminal, a token from
-standard input or a file: command lines are seen by every user of the machine.
+asked for. A token comes from standard input or a file, as secrets do: command lines are
+seen by every user of the machine. How the client proves itself is `gateway.cli.credentials`.
 
-Sources: RFC 8414 3.3, RFC 6749 2.3.1 and 4.4, RFC 7009 2, RFC 7662 2, RFC 7523 2.2.
+Sources: RFC 8414 3.3, RFC 6749 4.4, RFC 7009 2, RFC 7662 2, RFC 7523 2.1.
 """
 
-import base64
 import json
 import os
-import secrets
 import ssl
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import click
 
-from gateway.cli.assertion import CLIENT_AUTHENTICATION, build_assertion_claims, read_assertion_key
 from gateway.cli.configuration import read_configuration
+from gateway.cli.credentials import Credentials, Proof, prove
 from gateway.cli.failure import CommandError
-from gateway.tokens.jwt import sign_compact
+from gateway.settings.model import Settings
 
-SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
 TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _METADATA = "/.well-known/oauth-authorization-server"
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_CLIENT_CREDENTIALS = "client_credentials"
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +40,8 @@ class IssuerOptions:
     issuer: str | None
     """Its URL; None: that of the configuration."""
     configuration: Path
-    client_id: str
-    secret_file: Path | None
-    key_file: Path | None
-    """A private key, for `private_key_jwt` in place of a secret."""
+    credentials: Credentials | None
+    """None: nobody in particular, which only the jwt-bearer grant allows."""
     ca_file: Path | None
 
 
@@ -57,10 +52,17 @@ class _Reply:
 
 
 def token_command(
-    options: IssuerOptions, *, audience: str | None, scopes: tuple[str, ...], output: str
+    options: IssuerOptions,
+    *,
+    assertion_file: Path | None,
+    audience: str | None,
+    scopes: tuple[str, ...],
+    output: str,
 ) -> int:
-    """Get a token and print it; return the exit code."""
-    form = {"grant_type": "client_credentials"}
+    """Get a token, with an assertion by the jwt-bearer grant, and print it; return the exit code."""
+    form = {"grant_type": _CLIENT_CREDENTIALS}
+    if assertion_file is not None:
+        form = {"grant_type": _JWT_BEARER, "assertion": _read_assertion(assertion_file)}
     if audience is not None:
         form["audience"] = audience
     if scopes:
@@ -98,44 +100,42 @@ def revoke_command(options: IssuerOptions, token_file: Path | None) -> int:
 
 def read_issuer_url(issuer: str | None, configuration: Path) -> str:
     """Return the URL of the issuer that is meant. Raises SettingsError, or CommandError for no URL."""
-    url = issuer or os.environ.get("SIDEGATE_ISSUER") or read_configuration(configuration).settings.issuer.url
+    return _find_issuer(issuer, configuration)[0]
+
+
+def _find_issuer(issuer: str | None, configuration: Path) -> tuple[str, Settings | None]:
+    """Return the issuer's URL, and its settings where they are what it was taken from."""
+    settings = None
+    url = issuer or os.environ.get("SIDEGATE_ISSUER")
+    if not url:
+        settings = read_configuration(configuration).settings
+        url = settings.issuer.url
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise CommandError(f"{url}: is not the URL of an issuer")
-    return url
+    return url, settings
 
 
 def _ask(options: IssuerOptions, endpoint: str, form: Mapping[str, str]) -> _Reply:
     """Send `form` to an endpoint that the metadata names, as the client of `options`."""
-    issuer = read_issuer_url(options.issuer, options.configuration)
+    issuer, settings = _find_issuer(options.issuer, options.configuration)
     context = ssl.create_default_context(cafile=options.ca_file) if issuer.startswith("https:") else None
     url = _find_endpoint(issuer, endpoint, context)
-    headers: dict[str, str] = {}
-    fields = dict(form)
-    if options.key_file is not None:
-        now = int(time.time())
-        claims = build_assertion_claims(
-            issuer=options.client_id,
-            subject=options.client_id,
-            audience=issuer,
-            now=now,
-            lifetime_s=60,
-            jti=secrets.token_urlsafe(16),
-        )
-        assertion = sign_compact(
-            read_assertion_key(options.key_file, None), claims, typ=CLIENT_AUTHENTICATION
-        )
-        fields |= {
-            "client_id": options.client_id,
-            "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": assertion.decode("ascii"),
-        }
-    else:
-        secret = _read_secret(options)
-        # RFC 6749 2.3.1: each half is form-encoded before they are joined.
-        pair = f"{quote_plus(options.client_id)}:{quote_plus(secret)}"
-        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-    return _send(url, context, body=urlencode(fields).encode("ascii"), headers=headers)
+    proof = _prove(options.credentials, issuer, settings, required="assertion" not in form)
+    body = urlencode({**form, **proof.form}).encode("ascii")
+    return _send(url, context, body=body, headers=proof.headers)
+
+
+def _prove(
+    credentials: Credentials | None, issuer: str, settings: Settings | None, *, required: bool
+) -> Proof:
+    """Return what the request carries for its client; beside an assertion, a proof is a choice."""
+    if credentials is None:
+        return Proof()
+    if not required and not (credentials.secret_file or credentials.key_file or credentials.auth_method):
+        return Proof(form={"client_id": credentials.client_id})
+    client = None if settings is None else settings.clients.get(credentials.client_id)
+    return prove(credentials, issuer, None if client is None else client.auth_methods)
 
 
 def _find_endpoint(issuer: str, endpoint: str, context: ssl.SSLContext | None) -> str:
@@ -197,19 +197,11 @@ def _say_refused(reply: _Reply) -> int:
     return 1
 
 
-def _read_secret(options: IssuerOptions) -> str:
-    """Return the client's secret: from the file, the environment or the terminal, in this order."""
-    if options.secret_file is not None:
-        secret = options.secret_file.read_text(encoding="utf-8").rstrip("\r\n")
-    elif SECRET_VARIABLE in os.environ:
-        secret = os.environ[SECRET_VARIABLE]
-    elif sys.stderr.isatty() and sys.stdin.isatty():
-        secret = str(click.prompt(f"Secret of {options.client_id}", hide_input=True, err=True))
-    else:
-        raise CommandError(f"there is no secret: use --secret-file, --key-file or ${SECRET_VARIABLE}")
-    if not secret:
-        raise CommandError("the secret is empty")
-    return secret
+def _read_assertion(file: Path) -> str:
+    assertion = file.read_text(encoding="utf-8").strip()
+    if not assertion:
+        raise CommandError(f"{file}: holds no assertion")
+    return assertion
 
 
 def _read_token(token_file: Path | None) -> str:

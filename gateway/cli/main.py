@@ -59,6 +59,14 @@ def issuer_options(command: Callable[..., Any] | None = None, *, required: bool 
             metavar="FILE",
             help="The client's secret. Else $SIDEGATE_CLIENT_SECRET, else it is asked for.",
         ),
+        click.option(
+            "--auth-method",
+            type=click.Choice(
+                ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt"]
+            ),
+            help="How the client proves itself. Default: as the configuration says of it, else "
+            "client_secret_basic; private_key_jwt with --key-file.",
+        ),
         click.option("--as", "client_id", required=required, metavar="ID", help="The client that asks."),
         click.option(
             "--issuer", metavar="URL", help="Else $SIDEGATE_ISSUER, else the one of the configuration."
@@ -67,6 +75,23 @@ def issuer_options(command: Callable[..., Any] | None = None, *, required: bool 
     ):
         command = option(command)
     return command
+
+
+def _read_who(who: dict[str, Any]) -> Any:
+    """Return the values of `issuer_options` as what the commands take."""
+    from gateway.cli.credentials import Credentials
+    from gateway.cli.issuer import IssuerOptions
+
+    names = ("client_id", "secret_file", "key_file", "auth_method")
+    proofs = {name: who[name] for name in names}
+    if who["client_id"] is None and any(proofs.values()):
+        raise click.UsageError("Missing option '--as': whose secret or key is it?")
+    return IssuerOptions(
+        issuer=who["issuer"],
+        configuration=who["config"],
+        credentials=None if who["client_id"] is None else Credentials(**proofs),
+        ca_file=who["ca_file"],
+    )
 
 
 def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arguments, None]:
@@ -278,7 +303,13 @@ def keys_generate(config: Path, activate: bool) -> None:
 
 
 @main.command()
-@issuer_options
+@issuer_options(required=False)
+@click.option(
+    "--assertion-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A platform's token, for the jwt-bearer grant. A proof of --as is sent only if an option names it.",
+)
 @click.option("--audience", metavar="ID", help="What the token is for. Default: as the issuer decides.")
 @click.option("--scope", "scopes", multiple=True, metavar="NAME", help="Ask for this scope; repeatable.")
 @click.option(
@@ -290,17 +321,25 @@ def keys_generate(config: Path, activate: bool) -> None:
     help="The token alone, a header field for curl -H, or the issuer's whole reply.",
 )
 @translate_errors
-def token(audience: str | None, scopes: tuple[str, ...], output: str, **who: Any) -> int:
-    """Get a token from a running issuer by client_credentials and print it.
+def token(
+    assertion_file: Path | None, audience: str | None, scopes: tuple[str, ...], output: str, **who: Any
+) -> int:
+    """Get a token from a running issuer and print it: by client_credentials, or for an assertion.
 
     \b
     Example:  sidegate token --as service-client-jwt --audience country-service --scope country.read
+    Or:       sidegate token --as service-client-jwt --key-file client.pem
+    Or:       sidegate token --assertion-file /var/run/secrets/tokens/sidegate
     Exit code: 0, or 1 when the issuer refuses or does not answer.
     """
-    from gateway.cli.issuer import IssuerOptions, token_command
+    if who["client_id"] is None and assertion_file is None:
+        raise click.UsageError("Missing option '--as' (the client that asks) or '--assertion-file'.")
+    options = _read_who(who)
+    from gateway.cli.issuer import token_command
 
-    options = IssuerOptions(configuration=who.pop("config"), **who)
-    return token_command(options, audience=audience, scopes=scopes, output=output)
+    return token_command(
+        options, assertion_file=assertion_file, audience=audience, scopes=scopes, output=output
+    )
 
 
 @main.command()
@@ -370,9 +409,9 @@ def introspect(token_file: Path | None, **who: Any) -> int:
     Example:  sidegate introspect --as country-service --secret-file secret < token.txt
     Exit code: 0 when the token is active, else 1.
     """
-    from gateway.cli.issuer import IssuerOptions, introspect_command
+    from gateway.cli.issuer import introspect_command
 
-    return introspect_command(IssuerOptions(configuration=who.pop("config"), **who), token_file)
+    return introspect_command(_read_who(who), token_file)
 
 
 @main.command()
@@ -395,17 +434,23 @@ def revoke(token_file: Path | None, everything_of: str | None, **who: Any) -> in
 
     \b
     Example:  sidegate revoke --client service-client-jwt
+    Or:       sidegate revoke --as service-client-jwt --secret-file secret < token.txt
     Exit code: 0, or 1 when the process refuses or does not answer.
     """
     if everything_of is not None:
+        if token_file is not None or any(who[name] is not None for name in who if name != "config"):
+            raise click.UsageError(
+                "'--client' is the operator's word, through the admin listener: it takes"
+                " '--config' alone. To revoke one token as a client, use '--as' without '--client'."
+            )
         from gateway.cli.admin import revoke_client_command
 
         return revoke_client_command(who["config"], everything_of)
     if who["client_id"] is None:
         raise click.UsageError("Missing option '--client' (everything of a client) or '--as' (one token).")
-    from gateway.cli.issuer import IssuerOptions, revoke_command
+    from gateway.cli.issuer import revoke_command
 
-    return revoke_command(IssuerOptions(configuration=who.pop("config"), **who), token_file)
+    return revoke_command(_read_who(who), token_file)
 
 
 @main.command()

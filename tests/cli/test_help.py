@@ -1,5 +1,6 @@
 """Show that every command explains itself with an example, and that wrong use says what is right."""
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -46,17 +47,19 @@ def test_the_commands_are_those_of_the_contract():
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=" ".join(path)) for path in ALL])
-def test_every_help_has_one_example_that_parses(run, path):
+def test_every_help_has_examples_that_parse(run, path):
     shown = run(*path, "--help")
     assert shown.exit_code == 0
     assert run(*path, "-h").output == shown.output
     if isinstance(ALL[path], click.Group):
         return
-    (example,) = (line.strip() for line in shown.output.splitlines() if line.strip().startswith("Example:"))
-    words = example.removeprefix("Example:").partition("<")[0].split()
-    assert tuple(words[: len(path) + 1]) == ("sidegate", *path)
-    with ALL[path].make_context(" ".join(path), words[len(path) + 1 :]):
-        pass
+    examples = re.findall(r"^ *(Example|Or): +(.*)$", shown.output, re.MULTILINE)
+    assert [word for word, _ in examples] == ["Example", *["Or"] * (len(examples) - 1)]
+    for _, example in examples:
+        words = example.partition("<")[0].split()
+        assert tuple(words[: len(path) + 1]) == ("sidegate", *path)
+        with ALL[path].make_context(" ".join(path), words[len(path) + 1 :]):
+            pass
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=" ".join(path)) for path in ALL])
@@ -88,6 +91,12 @@ def test_the_version(run):
         (["check", "--format", "xml"], "'xml' is not one of 'text', 'json'"),
         (["init"], "Missing argument 'DIR'"),
         (["demo", "--port", "many"], "'many' is not a valid integer"),
+        (["token"], "Missing option '--as' (the client that asks) or '--assertion-file'"),
+        (["token", "--assertion-file", "a", "--key-file", "k"], "Missing option '--as'"),
+        (["revoke"], "Missing option '--client' (everything of a client) or '--as' (one token)"),
+        (["revoke", "--client", "a", "--as", "b"], "it takes '--config' alone"),
+        (["revoke", "--client", "a", "--token-file", "b"], "it takes '--config' alone"),
+        (["revoke", "--client", "a", "--issuer", "https://b"], "it takes '--config' alone"),
     ],
 )
 def test_wrong_use_is_exit_2_and_says_what_is_wrong(run, arguments, said):

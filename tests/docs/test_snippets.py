@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
+from gateway.cli import main
 from gateway.settings.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,19 @@ def test_the_listeners_load_without_warnings(tmp_path):
     listeners = snippets("docs/operations.md", "yaml")[0]
     (tmp_path / "gateway.yaml").write_text(f"version: 1\npolicies: []\n{listeners}", encoding="utf-8")
     assert load(tmp_path / "gateway.yaml", environ={}).warnings == ()
+
+
+def test_the_commands_of_the_operations_page_parse():
+    lines = "".join(snippets("docs/operations.md", "bash")).splitlines()
+    written = [
+        found[1] for line in lines if (found := re.search(r"\bsidegate ((?!run -c)[a-z][^<>#)&]*)", line))
+    ]
+    assert len(written) >= 10
+    # A command keeps the first help option it makes, and -h comes from the group.
+    group = click.Context(main, **main.context_settings)
+    for words in map(str.split, written):
+        with main.commands[words[0]].make_context(words[0], words[1:], parent=group):
+            pass
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

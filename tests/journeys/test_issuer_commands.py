@@ -1,5 +1,6 @@
 """Get, introspect and revoke tokens with the commands, against a running process."""
 
+import json
 import subprocess
 import time
 
@@ -8,6 +9,25 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+LONG_SECRET = "a readable secret of more than thirty-two bytes"
+PLATFORM = "https://platform.example"
+EVERY_METHOD = """\
+clients:
+  service: {{scopes: {{read: Read}}}}
+  basic: {{secrets: ["plain:{secret}"]}}
+  post: {{secrets: ["plain:{secret}"], auth_methods: [client_secret_post]}}
+  hmac: {{secrets: ["plain:{secret}"], auth_methods: [client_secret_jwt]}}
+  signer: {{jwks: {keys}}}
+  workload:
+    secrets: ["plain:{secret}"]
+    assertions: [{{issuer: "{platform}", subject: job, jwks: {keys}}}]
+authorizations:
+  - {{client: basic, audience: service, scopes: [read]}}
+  - {{client: post, audience: service, scopes: [read]}}
+  - {{client: hmac, audience: service, scopes: [read]}}
+  - {{client: signer, audience: service, scopes: [read]}}
+  - {{client: workload, audience: service, scopes: [read]}}
+"""
 POLICY_WITH_URL = """\
 clients:
   https://orders.example/api: {scopes: {orders.read: Read}}
@@ -61,6 +81,73 @@ def test_the_secret_may_lie_in_a_file(commanded):
     )
     assert got.returncode == 0, got.stderr
     assert got.stdout.startswith("Authorization: Bearer ey")
+
+
+@pytest.fixture
+def methods(make, sidegate):
+    """Return a process with a client for each way to prove itself, and a key in `client.pem`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": "one"}
+    policy = EVERY_METHOD.format(secret=LONG_SECRET, platform=PLATFORM, keys=json.dumps({"keys": [public]}))
+    appliance = make(policy=policy)
+    (appliance.directory / "client.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    appliance.command = sidegate
+    return appliance.start()
+
+
+@pytest.mark.parametrize(
+    ("client", "proof"),
+    [
+        ("basic", []),
+        ("basic", ["--auth-method", "client_secret_post"]),
+        ("basic", ["--auth-method", "client_secret_jwt"]),
+        ("basic", ["--issuer", "{issuer}"]),
+        ("post", []),
+        ("post", ["--auth-method", "client_secret_post", "--issuer", "{issuer}"]),
+        ("hmac", []),
+        ("hmac", ["--auth-method", "client_secret_jwt", "--issuer", "{issuer}"]),
+        ("signer", ["--key-file", "client.pem"]),
+        ("signer", ["--key-file", "client.pem", "--auth-method", "private_key_jwt"]),
+    ],
+)
+def test_a_client_proves_itself_as_it_is_registered(methods, client, proof):
+    issuer = f"http://127.0.0.1:{methods.port}"
+    who = ["--as", client, *(word.format(issuer=issuer) for word in proof)]
+    got = run(methods, "token", *who, "--scope", "read", secret=LONG_SECRET)
+    assert got.returncode == 0, got.stderr
+    shown = run(methods, "introspect", *who, stdin=got.stdout, secret=LONG_SECRET)
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["client_id"] == client
+    assert run(methods, "revoke", *who, stdin=got.stdout, secret=LONG_SECRET).returncode == 0
+    assert run(methods, "introspect", *who, stdin=got.stdout, secret=LONG_SECRET).returncode == 1
+
+
+@pytest.mark.parametrize("who", [[], ["--as", "workload"], ["--as", "workload", "--secret-file", "secret"]])
+def test_an_assertion_of_a_file_gets_a_token(methods, who):
+    (methods.directory / "secret").write_text(f"{LONG_SECRET}\n")
+    signed = run(methods, "assertion", "--key", "client.pem", "--as", PLATFORM, "--subject", "job", "--grant")
+    (methods.directory / "assertion").write_text(f"{signed.stdout}\n")
+    # A secret that lies about in the environment is not sent along.
+    got = run(methods, "token", "--assertion-file", "assertion", "--scope", "read", *who, secret="another")
+    assert got.returncode == 0, got.stderr
+    claims = jwt.decode(got.stdout.strip(), options={"verify_signature": False})
+    assert (claims["client_id"], claims["scope"]) == ("workload", "read")
+
+
+def test_a_proof_that_cannot_be_made_is_said(methods):
+    (methods.directory / "empty").write_text("\n")
+    for arguments, secret, said in (
+        (["--as", "hmac"], "short", "client_secret_jwt needs a secret of 32 bytes or more"),
+        (["--as", "signer", "--auth-method", "private_key_jwt"], "", "needs --key-file"),
+        (["--as", "post", "--auth-method", "client_secret_post", "--key-file", "k"], "", "has no use for"),
+        (["--assertion-file", "empty"], "", "empty: holds no assertion"),
+        (["--assertion-file", "client.pem"], "", "invalid_grant (400): "),
+    ):
+        done = run(methods, "token", *arguments, secret=secret)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
 
 
 def test_what_goes_wrong_is_said_and_holds_no_secret(commanded):

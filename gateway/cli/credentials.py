@@ -1,0 +1,137 @@
+"""Prove to an issuer which client asks: put its authentication into a request.
+
+A secret comes from the environment, a file or the terminal, a key from a file: command
+lines are seen by every user of the machine. How a secret is sent is what `--auth-method`
+says, else what the configuration says of the client, else as Basic credentials.
+
+Sources: RFC 6749 2.3.1 (the secret as such), RFC 7523 2.2 (signed assertions), RFC 7518 3.2 (HS256).
+"""
+
+import base64
+import os
+import secrets
+import sys
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote_plus
+
+import click
+
+from gateway.cli.assertion import (
+    CLIENT_AUTHENTICATION,
+    build_assertion_claims,
+    read_assertion_key,
+    sign_with_secret,
+)
+from gateway.cli.failure import CommandError
+from gateway.tokens.jwt import sign_compact
+
+SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
+PRIVATE_KEY_JWT = "private_key_jwt"
+SECRET_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+"""In the order in which they are chosen where a client may use several."""
+AUTH_METHODS = (*SECRET_METHODS, PRIVATE_KEY_JWT)
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_LIFETIME_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where the proof of a client is, as the options say."""
+
+    client_id: str
+    secret_file: Path | None
+    key_file: Path | None
+    """A private key, for `private_key_jwt` in place of a secret."""
+    auth_method: str | None
+    """None: whatever the client may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a request carries for its client."""
+
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    form: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def prove(credentials: Credentials, issuer: str, allowed: Collection[str] | None) -> Proof:
+    """Return the proof that `issuer` is sent.
+
+    Args:
+        credentials: Where to find it.
+        issuer: Its URL: whom a signed assertion is for.
+        allowed: The methods that the client may use; None where that is not known.
+
+    Raises:
+        CommandError: The options contradict each other, or what they name cannot be used.
+    """
+    client_id = credentials.client_id
+    method = _choose_method(credentials, allowed)
+    if method == PRIVATE_KEY_JWT:
+        assert credentials.key_file is not None
+        key = read_assertion_key(credentials.key_file, None)
+        return _signed(client_id, sign_compact(key, _claims(client_id, issuer), typ=CLIENT_AUTHENTICATION))
+    secret = _read_secret(credentials)
+    if method == "client_secret_jwt":
+        return _signed(client_id, sign_with_secret(secret, _claims(client_id, issuer)))
+    if method == "client_secret_post":
+        return Proof(form={"client_id": client_id, "client_secret": secret})
+    # RFC 6749 2.3.1: each half is form-encoded before they are joined.
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return Proof(headers={"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")})
+
+
+def _choose_method(credentials: Credentials, allowed: Collection[str] | None) -> str:
+    method = credentials.auth_method
+    if method is None:
+        if credentials.key_file is not None:
+            return PRIVATE_KEY_JWT
+        possible = [name for name in SECRET_METHODS if allowed is None or name in allowed]
+        # A client that may use none of them is refused by the issuer, which says so.
+        return possible[0] if possible else SECRET_METHODS[0]
+    if (method == PRIVATE_KEY_JWT) != (credentials.key_file is not None):
+        raise CommandError(
+            f"--auth-method {method}: "
+            + ("needs --key-file" if method == PRIVATE_KEY_JWT else "has no use for --key-file")
+        )
+    return method
+
+
+def _claims(client_id: str, issuer: str) -> dict[str, object]:
+    return build_assertion_claims(
+        issuer=client_id,
+        subject=client_id,
+        audience=issuer,
+        now=int(time.time()),
+        lifetime_s=_ASSERTION_LIFETIME_S,
+        jti=secrets.token_urlsafe(16),
+    )
+
+
+def _signed(client_id: str, assertion: bytes) -> Proof:
+    return Proof(
+        form={
+            "client_id": client_id,
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": assertion.decode("ascii"),
+        }
+    )
+
+
+def _read_secret(credentials: Credentials) -> str:
+    """Return the client's secret: from the file, the environment or the terminal, in this order."""
+    if credentials.secret_file is not None:
+        secret = credentials.secret_file.read_text(encoding="utf-8").rstrip("\r\n")
+    elif SECRET_VARIABLE in os.environ:
+        secret = os.environ[SECRET_VARIABLE]
+    elif sys.stderr.isatty() and sys.stdin.isatty():
+        secret = str(click.prompt(f"Secret of {credentials.client_id}", hide_input=True, err=True))
+    else:
+        raise CommandError(f"there is no secret: use --secret-file, --key-file or ${SECRET_VARIABLE}")
+    if not secret:
+        raise CommandError("the secret is empty")
+    return secret
