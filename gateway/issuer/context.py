@@ -54,6 +54,9 @@ class IssuerObserver(Protocol):
     def replay_rejected(self, kind: str) -> None:
         """Note an assertion that was used before: `client_assertion` or `grant_assertion`."""
 
+    def legacy_audience(self, client: str) -> None:
+        """Note a client assertion that was accepted though its `aud` is the token endpoint."""
+
     def jwks_fetch(self, issuer: str, result: str) -> None:
         """Note a finished fetch of a remote key set."""
 
@@ -86,6 +89,9 @@ class SilentObserver:
         """Do nothing."""
 
     def replay_rejected(self, kind: str) -> None:
+        """Do nothing."""
+
+    def legacy_audience(self, client: str) -> None:
         """Do nothing."""
 
     def jwks_fetch(self, issuer: str, result: str) -> None:

@@ -355,6 +355,8 @@ class Issuer:
             if proven.is_guess:
                 await self._count_failure(self._peer_group(request), client_id, snapshot.auth_failures)
             return self._refuse_client(request, proven, labels)
+        if isinstance(proof, Assertion) and not _is_for(proof, snapshot.issuer.url):
+            self._context.observer.legacy_audience(proven.client.id)
         labels.auth_method = proven.method
         labels.client = proven.client.id
         return proven
@@ -429,6 +431,10 @@ def _read_proof(request: web.BaseRequest, form: Form) -> PresentedSecret | Asser
     """Return the one secret or assertion by which the caller says who it is; nothing is compared yet."""
     presented = read_credentials(request.headers.getall(hdrs.AUTHORIZATION, ()), form.values)
     return read_client_assertion(presented) if isinstance(presented, PresentedAssertion) else presented
+
+
+def _is_for(assertion: Assertion, audience: str) -> bool:
+    return assertion.jwt.payload.get("aud") in (audience, [audience])
 
 
 def _check_grant_type(form: Form, labels: _Labels) -> str | OAuthProblem:

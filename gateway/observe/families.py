@@ -173,6 +173,11 @@ CLIENT_AUTH_FAILURES = _counter(
 REPLAY_REJECTED = _counter(
     "sidegate_replay_rejected", "Assertions refused because they were used before.", "kind"
 )
+LEGACY_AUDIENCE = _counter(
+    "sidegate_legacy_audience",
+    "Client assertions accepted that name the token endpoint as their audience, not the issuer.",
+    "client",
+)
 JWKS_FETCH = _counter("sidegate_jwks_fetch", "Fetches of remote key sets.", "issuer", "result")
 JWKS_AGE = _gauge(
     "sidegate_jwks_age_seconds", "Time since the keys in use were fetched; the oldest of an issuer.", "issuer"

@@ -189,6 +189,7 @@ class Metrics:
         self._token_lifetimes: dict[str, Histogram] = {}
         self._auth_failures: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._replay_rejected: defaultdict[str, int] = defaultdict(int)
+        self._legacy_audience: defaultdict[str, int] = defaultdict(int)
         self._jwks_fetches: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reloads: defaultdict[str, int] = defaultdict(int)
         self._reload_successful: bool | None = None
@@ -357,6 +358,10 @@ class Metrics:
         """Count an assertion that was used before; `kind` is a word of our own."""
         self._replay_rejected[kind] += 1
 
+    def legacy_audience(self, client: str) -> None:
+        """Count a client assertion that was accepted for an older audience than the issuer."""
+        self._legacy_audience[self._admit("client", client)] += 1
+
     def jwks_fetch(self, issuer: str, result: str) -> None:
         """Count a finished fetch of a remote key set."""
         self._jwks_fetches[self._admit("issuer", issuer), self._words.admit(result)] += 1
@@ -454,6 +459,7 @@ class Metrics:
         yield from _labelled(families.TOKEN_LIFETIME, self._token_lifetimes)
         yield from _tupled(families.CLIENT_AUTH_FAILURES, self._auth_failures)
         yield from _labelled(families.REPLAY_REJECTED, self._replay_rejected)
+        yield from _labelled(families.LEGACY_AUDIENCE, self._legacy_audience)
         yield from _tupled(families.JWKS_FETCH, self._jwks_fetches)
 
     def _collect_upstreams(self) -> Iterator[Collected]:

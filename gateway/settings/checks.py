@@ -280,6 +280,14 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
                 "it can never ask for a token; give it secrets, keys or assertions",
                 Severity.WARNING,
             )
+        if client.legacy_audience:
+            yield Finding(
+                client.origin,
+                ("legacy_audience",),
+                "assertions for the token endpoint's address are accepted, not only for the issuer",
+                "leave it out once sidegate_legacy_audience_total of this client stands still",
+                Severity.WARNING,
+            )
         yield from _check_methods(client)
 
 

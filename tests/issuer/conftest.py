@@ -101,6 +101,7 @@ class RecordingObserver:
     failures: list[tuple[str, str]] = field(default_factory=list)
     replays: list[str] = field(default_factory=list)
     fetches: list[tuple[str, str]] = field(default_factory=list)
+    legacy: list[str] = field(default_factory=list)
 
     def token_request(
         self, grant: str, auth_method: str, client: str, result: str, duration_s: float
@@ -116,6 +117,9 @@ class RecordingObserver:
 
     def replay_rejected(self, kind: str) -> None:
         self.replays.append(kind)
+
+    def legacy_audience(self, client: str) -> None:
+        self.legacy.append(client)
 
     def jwks_fetch(self, issuer: str, result: str) -> None:
         self.fetches.append((issuer, result))

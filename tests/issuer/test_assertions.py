@@ -245,6 +245,8 @@ async def test_legacy_audiences_are_the_addresses_of_the_token_endpoint(served: 
         assert (await ask_as_client(served, KEYS["ES256"].token(claims("legacy", aud=audience))))[0] == 200
     for audience in (ISSUER + "/oauth2/introspect", [ISSUER, ISSUER + "/oauth2/token"], ISSUER + "/"):
         assert (await ask_as_client(served, KEYS["ES256"].token(claims("legacy", aud=audience))))[0] == 401
+    # Counted is only what a client without the setting would be refused for.
+    assert served.observer.legacy == ["legacy", "legacy"]
 
 
 @pytest.mark.parametrize(

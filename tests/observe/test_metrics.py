@@ -314,6 +314,7 @@ def test_token_events() -> None:
     metrics.token_verify_seconds("ES256", 0.00009)
     metrics.token_issued("c", "a", "client_credentials", 3600.0)
     metrics.auth_failure("client_secret_basic", "wrong_secret")
+    metrics.legacy_audience("c")
     samples = scrape(metrics)
     issuer = {"issuer": "http://issuer.example"}
     assert value(samples, "sidegate_token_verify_total", **issuer, result="ok", cache="hit") == 2
@@ -324,6 +325,7 @@ def test_token_events() -> None:
     )
     failure = {"auth_method": "client_secret_basic", "reason": "wrong_secret"}
     assert value(samples, "sidegate_client_auth_failures_total", **failure) == 1
+    assert value(samples, "sidegate_legacy_audience_total", client="c") == 1
 
 
 def test_reloads_show_the_configuration_in_effect() -> None:

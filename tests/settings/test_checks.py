@@ -92,6 +92,8 @@ SPOILED = [
      'E 10:23: clients.caller.default_audience: "serice" is not a client (hint: did you mean service?)'),
     ("default_audience: service", "default_audience: other",
      'W 10:23: clients.caller.default_audience: "other" is an audience that this client has no authorization for'),
+    ("default_audience: service", "legacy_audience: true",
+     "W 10:22: clients.caller.legacy_audience: assertions for the token endpoint's address are accepted"),
     ("default_audience: service", "disabled: true", "W 10:15: clients.caller.disabled: the client is disabled"),
     ("    secrets: [sha256:00112233445566778899aabbccddeeff:" + "ab" * 32 + "]\n", "",
      "W 8:3: clients.caller: the client has an authorization but no credentials"),

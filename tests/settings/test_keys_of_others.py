@@ -36,7 +36,7 @@ SOUND = {
     "jwks_file": client("{jwks_file: keys.jwks}"),
     "jwks_uri": client("{jwks_uri: 'https://a.example/jwks?x=1'}"),
     "jwks_uri on loopback": client("{jwks_uri: 'http://127.0.0.1:8000/jwks'}"),
-    "methods": client(f"{{jwks: {JWKS}, auth_methods: [private_key_jwt], require_jti: true, legacy_audience: true, replay: allow}}"),
+    "methods": client(f"{{jwks: {JWKS}, auth_methods: [private_key_jwt], require_jti: true, replay: allow}}"),
     "discovered": identity("subject: s"),
     "condition for subject": identity("claims: {team: [red, blue]}"),
     "all of it": identity("subject: s, audience: us, claims: {n: 1}, jwks_uri: 'https://k.example/', ca_file: ca.pem, bearer_token_file: outside, replay: allow"),
@@ -132,7 +132,10 @@ def test_a_key_file_is_watched_and_counts_for_the_hash(load_text: Load, tmp_path
     assert before.content_hash != after.content_hash
 
 
-@pytest.mark.parametrize("text", SOUND.values(), ids=SOUND)
+LEGACY = client(f"{{jwks: {JWKS}, legacy_audience: true}}")  # sound, and warned of (test_checks.py)
+
+
+@pytest.mark.parametrize("text", [*SOUND.values(), LEGACY], ids=[*SOUND, "legacy audience"])
 def test_what_is_shown_loads_again_as_itself(load_text: Load, text: str) -> None:
     def essence(loaded: Loaded) -> Any:
         settings = loaded.settings
