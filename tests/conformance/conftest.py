@@ -1,6 +1,7 @@
 """Start one process for all rows of a table."""
 
 import http.client
+import json
 import os
 import subprocess
 import sys
@@ -26,10 +27,11 @@ class _Upstream(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = json.dumps({"client": self.headers.get("X-Auth-Client-Id")}).encode()
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         self.do_GET()

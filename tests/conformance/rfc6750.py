@@ -3,11 +3,17 @@
 import re
 from dataclasses import replace
 
-from tests.conformance.rows import READ, TOKEN, Ask, Row, bearing, parts
+from tests.conformance.rows import READ, TOKEN, Ask, Row, arrived, bearing, parts
 
 ROWS = [
-    Row("RFC 6750 2.1", "the token comes in the Authorization field", READ, 200),
-    Row("RFC 6750 2.1", "the scheme is compared without case", bearing("token", "bEaReR"), 200),
+    Row("RFC 6750 2.1", "the token comes in the Authorization field", READ, 200, look=arrived("caller")),
+    Row(
+        "RFC 6750 2.1",
+        "the scheme is compared without case",
+        bearing("token", "bEaReR"),
+        200,
+        look=arrived("caller"),
+    ),
     Row(
         "RFC 6750 2.2",
         "a token in the body is not looked at",

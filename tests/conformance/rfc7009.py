@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 
-from tests.conformance.rows import BASIC, REVOKE, Row, as_client, wrong
+from tests.conformance.rows import BASIC, REVOKE, Row, as_client, is_empty, wrong
 
 ROWS = [
-    Row("RFC 7009 2", "revoking is answered 200 without a body", REVOKE, 200, look=lambda a: a.body == b""),
+    Row(
+        "RFC 7009 2", "revoking is answered 200 without a body", REVOKE, 200, look=is_empty, live_after=False
+    ),
     Row(
         "RFC 7009 2.1",
         "the client must authenticate",
         REVOKE.without("Authorization"),
         401,
         "invalid_client",
+        live_after=True,
         twin=REVOKE,
     ),
     Row(
@@ -21,6 +24,7 @@ ROWS = [
         401,
         "invalid_client",
         {"WWW-Authenticate": BASIC},
+        live_after=True,
         twin=REVOKE,
     ),
     Row(
@@ -29,6 +33,7 @@ ROWS = [
         as_client(REVOKE, "other"),
         400,
         "unauthorized_client",
+        live_after=True,
         twin=REVOKE,
     ),
     Row(
@@ -36,10 +41,33 @@ ROWS = [
         "a wrong hint changes nothing",
         REVOKE.having(token_type_hint="refresh_token"),
         200,
+        look=is_empty,
+        live_after=False,
     ),
-    Row("RFC 7009 2.2", "an unknown token is answered 200", REVOKE.having(token="unknown"), 200),
-    Row("RFC 7009 2.2", "an expired token is answered 200", REVOKE.having(token="{expired}"), 200),
-    Row("RFC 7009 2.2", "a token is revoked twice", REVOKE.having(token="{revoked}"), 200),
+    Row(
+        "RFC 7009 2.2",
+        "an unknown token is answered 200",
+        REVOKE.having(token="unknown"),
+        200,
+        look=is_empty,
+        live_after=False,
+    ),
+    Row(
+        "RFC 7009 2.2",
+        "an expired token is answered 200",
+        REVOKE.having(token="{expired}"),
+        200,
+        look=is_empty,
+        live_after=False,
+    ),
+    Row(
+        "RFC 7009 2.2",
+        "a token is revoked twice",
+        REVOKE.having(token="{revoked}"),
+        200,
+        look=is_empty,
+        live_after=False,
+    ),
     Row(
         "RFC 7009 2.1",
         "token is required",

@@ -16,6 +16,9 @@ from tests.conformance.rows import (
     Row,
     as_client,
     basic,
+    is_active,
+    is_empty,
+    is_of,
     parts,
 )
 
@@ -80,12 +83,20 @@ ROWS = [
             ("draft-ietf-oauth-rfc7523bis-11", "typ may be JWT", "typed_jwt"),
         )
     ),
-    Row("RFC 7523 2.2", "and at the introspection endpoint", signed_by_client(INTROSPECT, "honest"), 200),
+    Row(
+        "RFC 7523 2.2",
+        "and at the introspection endpoint",
+        signed_by_client(INTROSPECT, "honest").having(token="{signer_token}"),
+        200,
+        look=is_active("signer"),
+    ),
     Row(
         "RFC 7523 2.2",
         "and at the revocation endpoint",
         signed_by_client(REVOKE, "honest").having(token="{signer_token}"),
         200,
+        look=is_empty,
+        live_after=False,
     ),
     client(
         "RFC 7523 2.2",
@@ -206,6 +217,7 @@ ROWS = [
         "client authentication is optional beside a grant; one that succeeds is fine",
         as_client(GRANT, "workload").having(assertion="{grant_honest}"),
         200,
+        look=is_of("workload"),
     ),
     client(
         "RFC 7521 4.1.1",

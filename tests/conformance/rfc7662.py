@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from tests.conformance.rows import BASIC, INACTIVE, INTROSPECT, NO_STORE, Answer, Row, as_client, wrong
+from tests.conformance.rows import (
+    BASIC,
+    INACTIVE,
+    INTROSPECT,
+    NO_STORE,
+    Answer,
+    Row,
+    as_client,
+    is_active,
+    wrong,
+)
 
 
 def is_inactive(answer: Answer) -> bool:
@@ -63,14 +73,14 @@ ROWS = [
         "the audience may ask",
         as_client(INTROSPECT, "country-service"),
         200,
-        look=lambda a: a.json["active"] is True,
+        look=is_active("caller"),
     ),
     Row(
         "RFC 7662 2.1",
         "a hint changes nothing",
         INTROSPECT.having(token_type_hint="x"),
         200,
-        look=lambda a: a.json["active"] is True,
+        look=is_active("caller"),
     ),
     Row(
         "RFC 7662 2.2",

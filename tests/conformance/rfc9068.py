@@ -1,6 +1,6 @@
 """List what RFC 9068 (JWT access tokens) demands of us."""
 
-from tests.conformance.rows import ORDERS, TOKEN, Row, bearing, parts
+from tests.conformance.rows import ORDERS, TOKEN, Row, arrived, bearing, parts
 
 CLAIMS = {"iss", "exp", "aud", "sub", "client_id", "iat", "jti"}
 
@@ -48,7 +48,13 @@ ROWS = [
         "invalid_scope",
         twin=TOKEN.having(audience=ORDERS, scope="orders.read"),
     ),
-    Row("RFC 9068 4", "application/at+jwt is the same type", bearing("typed_long"), 200),
+    Row(
+        "RFC 9068 4",
+        "application/at+jwt is the same type",
+        bearing("typed_long"),
+        200,
+        look=arrived("caller"),
+    ),
     *(
         Row(
             "RFC 9068 4",

@@ -100,7 +100,9 @@ class Row:
     fields: Mapping[str, str | None] = field(default_factory=dict)
     """Name -> a pattern for the whole value; None: the field must not be there."""
     look: Look | None = None
-    """Raises, or returns something false, when the body is not as it must be."""
+    """Raises, or returns something false, when the answer is not as it must be."""
+    live_after: bool | None = None
+    """Whether the token that the request is about is active afterwards; None: it is about none."""
     twin: Ask | None = None
     """The same but for the defect: accepted."""
 
@@ -144,6 +146,25 @@ def refusals_without_twin(rows: Sequence[Row]) -> list[str]:
 
 def as_client(ask: Ask, client_id: str, **more: object) -> Ask:
     return ask.without("Authorization").sending(("Authorization", basic(client_id, **more)))  # type: ignore[arg-type]
+
+
+def is_of(client_id: str) -> Look:
+    """Return a look for a token of this client in a reply."""
+    return lambda answer: parts(answer)[1]["sub"] == parts(answer)[1]["client_id"] == client_id
+
+
+def is_active(client_id: str) -> Look:
+    """Return a look for an introspected token of this client that is live."""
+    return lambda answer: answer.json["active"] is True and answer.json["client_id"] == client_id
+
+
+def arrived(client_id: str) -> Look:
+    """Return a look for a request that the upstream received as this client's."""
+    return lambda answer: answer.json["client"] == client_id
+
+
+def is_empty(answer: Answer) -> bool:
+    return answer.body == b""
 
 
 def wrong(ask: Ask) -> Ask:

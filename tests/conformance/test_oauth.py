@@ -16,6 +16,7 @@ from tests.conformance.rows import (
     REVOKE,
     TOKEN,
     Ask,
+    Look,
     Row,
     as_client,
     parts,
@@ -35,6 +36,24 @@ def test_row(world: World, row: Row) -> None:
 def test_every_refusal_has_an_accepted_twin() -> None:
     assert len(ROWS) >= 200
     assert refusals_without_twin(ROWS) == []
+
+
+def test_every_acceptance_is_looked_at() -> None:
+    unseen = [str(row) for row in ROWS if row.status < 400 and not (row.look or row.fields)]
+    assert unseen == []
+
+
+@pytest.mark.parametrize("look", [lambda _: None, lambda _: 0, lambda _: ""], ids=["None", "0", "''"])
+def test_a_look_that_finds_nothing_fails_its_row(world: World, look: Look) -> None:
+    with pytest.raises(AssertionError):
+        world.hold(Row("none", "none", TOKEN, 200, look=look))
+
+
+@pytest.mark.parametrize(("ask", "live"), [(REVOKE, True), (wrong(REVOKE), False)], ids=["gone", "there"])
+def test_a_token_in_another_state_than_its_row_says_fails_it(world: World, ask: Ask, live: bool) -> None:
+    status = world.send(ask).status
+    with pytest.raises(AssertionError):
+        world.hold(Row("none", "none", ask, status, live_after=live))
 
 
 def test_the_page_shows_these_rows() -> None:

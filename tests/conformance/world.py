@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,7 +13,7 @@ from gateway.tokens.jwt import encode_base64url, sign_compact
 from gateway.tokens.keyfiles import load_keys
 from tests.conformance.assertions import ASSERTIONS, HMAC_SECRET, JOB, JOB_RSA, PLATFORM, SIGNER, SIGNER_RSA
 from tests.conformance.rfc7523 import CLIENT, GRANT
-from tests.conformance.rows import REVOKE, TOKEN, Answer, Ask, Row, basic
+from tests.conformance.rows import INTROSPECT, REVOKE, TOKEN, Answer, Ask, Row, as_client, basic
 
 CONFIGURATION = """\
 version: 1
@@ -92,20 +92,16 @@ class World:
 
     def send(self, ask: Ask) -> Answer:
         """Return the answer to one request on a connection of its own."""
-        words = self.words(ask)
-
-        def said(text: str) -> str:
-            return re.sub(r"\{(\w+)\}", lambda match: words[match[1]](), text)
-
+        ask = self.spell(ask)
         body = ask.body
-        fields = [(name, said(value)) for name, value in ask.fields]
+        fields = list(ask.fields)
         if ask.form is not None:
-            body = urlencode([(name, said(value)) for name, value in ask.form])
+            body = urlencode(ask.form)
             if not any(name.lower() == "content-type" for name, _ in fields):
                 fields.append(("Content-Type", "application/x-www-form-urlencoded"))
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.putrequest(ask.method, self.prefix + said(ask.path), skip_accept_encoding=True)
+            connection.putrequest(ask.method, self.prefix + ask.path, skip_accept_encoding=True)
             for name, value in fields:
                 connection.putheader(name, value)
             if body is not None:
@@ -116,7 +112,18 @@ class World:
         finally:
             connection.close()
 
-    def words(self, ask: Ask) -> Mapping[str, Callable[[], str]]:
+    def spell(self, ask: Ask) -> Ask:
+        """Return the request with what its words in braces stand for, made now."""
+        words = self.words()
+
+        def said(text: str) -> str:
+            return re.sub(r"\{(\w+)\}", lambda match: words[match[1]](), text)
+
+        fields = tuple((name, said(value)) for name, value in ask.fields)
+        form = None if ask.form is None else tuple((name, said(value)) for name, value in ask.form)
+        return replace(ask, path=said(ask.path), fields=fields, form=form)
+
+    def words(self) -> Mapping[str, Callable[[], str]]:
         """Return what may stand in braces in a request."""
         now = int(time.time())
         return {
@@ -205,7 +212,8 @@ class World:
 
     def hold(self, row: Row) -> None:
         """Hold the process to one row."""
-        answer = self.send(row.ask)
+        ask = self.spell(row.ask)
+        answer = self.send(ask)
         assert answer.status == row.status, (answer.status, answer.body)
         if row.error is not None:
             body = answer.json
@@ -220,7 +228,12 @@ class World:
                 assert value is not None, f"{name} is missing"
                 assert re.fullmatch(pattern, value), f"{name}: {value}"
         if row.look is not None:
-            assert row.look(answer) is not False
+            assert row.look(answer)
+        if row.live_after is not None:
+            token = dict(ask.form or ())["token"]
+            # Asked by the audience, which may ask about everybody's.
+            shown = self.send(as_client(INTROSPECT, "country-service").having(token=token))
+            assert shown.json["active"] is row.live_after
         if row.twin is not None:
             accepted = self.send(row.twin)
             assert accepted.status in (200, 204), (accepted.status, accepted.body)
