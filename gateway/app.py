@@ -249,11 +249,11 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
             listener.close()
         gate.drain()
         timeout_s = live.snapshot.settings.drain_timeout_s
-        drained = await wait_drained(lambda: not gate.connections and not gate.arriving, signals, timeout_s)
+        drained = await wait_drained(lambda: gate.is_drained, signals, timeout_s)
         if drained:
             _log.info("stopped")
         else:
-            _log.warning("stopped with %d connections cut", len(gate.connections))
+            _log.warning("stopped with %d connections cut", len(gate.connections) + len(gate.leaving))
     return 1 if signals.stop_at_once.is_set() and not drained else 0
 
 

@@ -22,8 +22,6 @@ Sources: RFC 9112 2.2, 3, 9; RFC 9110 10.1.1, 15.5.9 (408).
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
@@ -40,6 +38,7 @@ from gateway.policy.peers import peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
+from gateway.proxy.tunnel import reset_at_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -584,9 +583,8 @@ class DownstreamConnection(asyncio.Protocol):
             ends_the_body: The caller takes the connection's end for the body's: only a reset tells
                 it that there is more (RFC 9112 8).
         """
-        sock = self._transport.get_extra_info("socket") if ends_the_body else None
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if ends_the_body:
+            reset_at_close(self._transport)
         self.abort()
 
     def abort(self) -> None:
@@ -612,11 +610,24 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport.write_eof()
         return True
 
-    def close_after_write(self) -> None:
-        """Close when what is buffered has been sent; a slow reader has the time it needs."""
+    def close_after_write(self, *, in_order: bool) -> None:
+        """End a tunnel: what is buffered is still sent; a slow reader has the time it needs.
+
+        Args:
+            in_order: The upstream had said all it had to say, or the caller ended both ways itself.
+                Otherwise a reset ends the connection; over TLS at once, because a close that sends
+                what is there also says that it is all.
+        """
         self.relay = None
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if in_order:
+            self._leave(unread=True)  # it may be sending, and an unread byte would make a reset of our close
+        elif self._transport.can_write_eof():
+            reset_at_close(self._transport)
             self._leave()
+        else:
+            self.cut(ends_the_body=True)
 
     def issuer_reference(self) -> bytes:
         """Return the name under which the issuer can ask who is behind this connection."""
@@ -638,7 +649,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self._written_backlog = backlog  # slow, but it takes something
                 self.deadline = monotonic_now + limits.body_idle_timeout_s
             else:
-                self.abort()
+                self.cut(ends_the_body=backlog > 0)
         elif relay is None:
             if self._held or self._begun_head:
                 self._refuse_unread(refusal_for(Decision(Reason.REQUEST_TIMEOUT)))

@@ -37,6 +37,7 @@ from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
+from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.model import Balance, Forwarded, LimitSettings, UpstreamSettings
 
 _log = logging.getLogger(__name__)
@@ -115,6 +116,8 @@ class Gate:
     shed_share: float = 0.0
     """Of new requests to routes, how many are refused because the loop runs late."""
     tunnels: set[Tunnel] = field(default_factory=set)
+    leaving: set[UpstreamConnection] = field(default_factory=set)
+    """Connections to upstreams that still take what a tunnel left behind."""
     draining: bool = False
     reader: RequestReader = field(init=False)
     responses: ResponseReader = field(default_factory=ResponseReader)
@@ -260,6 +263,9 @@ class Gate:
         expired = [connection for connection in self.connections if connection.deadline <= monotonic_now]
         for connection in expired:
             connection.expire(monotonic_now)
+        if self.leaving:
+            for left in [left for left in self.leaving if left.deadline <= monotonic_now]:
+                left.expire(monotonic_now)
         for pool in list(self.pools.values()):
             pool.sweep(monotonic_now)
         if self.tunnels:
@@ -277,8 +283,15 @@ class Gate:
         """Cut what is still open."""
         for connection in list(self.connections):
             connection.abort()
+        for left in list(self.leaving):
+            left.stop_leaving()
         for pool in self.pools.values():
             pool.close()
+
+    @property
+    def is_drained(self) -> bool:
+        """Return whether nothing is left of what callers began."""
+        return not self.connections and not self.arriving and not self.leaving
 
     def connections_by_state(self) -> Mapping[tuple[str, str], int]:
         """Return the number of connections by (listener, active or idle)."""

@@ -166,6 +166,8 @@ class Relay:
             self.body_sent = True
             if connection is not None:
                 self._await_answer(perf_counter())
+            else:
+                self._downstream.deadline = inf  # nothing is due from the caller; the pool bounds the rest
 
     def _passing_trailers(self, trailers: bytes) -> bytes:
         plan = self._plan
@@ -559,6 +561,7 @@ class Relay:
             self.wants_fresh = True
             self.avoided = connection.target.key
             self._pending = tuple(self._replay or ())
+            self.upstream_blocked(blocked=False)  # what the lost connection did not take is kept
             self.begin()
             return
         self.broken(Reason.UPSTREAM_RESET, "the connection was closed before the answer's head")
@@ -604,7 +607,7 @@ class Relay:
     def caller_left(self) -> None:
         """Stop: nobody waits for the answer any more."""
         if self.tunnel is not None:
-            self.tunnel.end("", "")
+            self.tunnel.caller_lost()
             return
         connection = self._connection
         self._connection = None

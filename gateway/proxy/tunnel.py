@@ -6,18 +6,43 @@ connections), silence (`idle_timeout`), half-closes, and the permission it was o
 with. That is judged again several times per second, so a tunnel ends when its token
 expires or is revoked, and when its route or its right is gone.
 
-Sources: RFC 9110 7.8 (Upgrade).
+An end of the stream is passed on as one only when its sender said so: a FIN, or over TLS
+a closure alert. Where what is spoken ends with the connection, a stream that was broken
+off would look whole otherwise. So a side that broke off (a reset, TLS without the alert),
+that was silent for too long or that may no longer go on is an end by reset for the other.
+What came from it before is still sent first, as far as that can be: what the kernel still
+holds then may be lost with the reset, as it would be with nobody in between.
+
+Imperfect: a unix socket knows no reset; its other end sees an end like any other.
+
+Sources: RFC 9110 7.8 (Upgrade), 9.3.6 (what the closed side sent is still delivered); RFC 9113 8.5
+(a reset becomes a reset); RFC 8446 6.1.
 """
 
 from __future__ import annotations
 
+import socket
+import struct
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.policy.model import Reason
+
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.proxy.downstream import DownstreamConnection
     from gateway.proxy.relay import Relay
     from gateway.proxy.upstream import UpstreamConnection
+
+_RESET_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Let the connection's end, when it comes, be a reset: what was sent must not look whole."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
 
 
 class Tunnel:
@@ -65,6 +90,17 @@ class Tunnel:
         if self._caller_ended or not self._downstream.end_writing():
             self.end("", "")
 
+    def caller_lost(self) -> None:
+        """The caller's connection is gone; when it had not ended, it broke off.
+
+        Who had ended and is gone when an answer comes has said all the same what it had to say.
+        """
+        self.end("" if self._caller_ended else Reason.CLIENT_CLOSED.value, "")
+
+    def upstream_lost(self) -> None:
+        """The upstream's connection is gone; when it had not ended, it broke off."""
+        self.end("" if self._upstream_ended else Reason.UPSTREAM_RESET.value, "")
+
     def judge_again(self, now: float) -> None:
         """End, unless the request that opened the tunnel would still be let through.
 
@@ -84,13 +120,14 @@ class Tunnel:
             reason: A word of the closed list, or nothing when it ended by itself.
             detail: For the log.
         """
-        self._downstream.gate.tunnels.discard(self)
-        if reason:
-            self._upstream.abandon()
+        gate = self._downstream.gate
+        gate.tunnels.discard(self)
+        if not reason or reason == Reason.CLIENT_CLOSED:
+            self._upstream.close_after_write(gate.leaving, in_order=not reason)
         else:
-            self._upstream.close_after_write()
+            self._upstream.cut()
         self._relay.tunnel_ended(reason, detail)
-        self._downstream.close_after_write()
+        self._downstream.close_after_write(in_order=not reason or self._upstream_ended)
 
     def _renew_deadline(self) -> None:
         if self._idle_timeout_s:

@@ -10,6 +10,10 @@ next request is sent. Behind an answer without content, where upstreams err (a b
 HEAD, in a 304), the pool looks for them first. What comes later cannot be told from
 an answer: an upstream that sends more than it announced can spoil its own next answer.
 
+A connection whose tunnel has ended is leaving: what is buffered for it is still sent, and
+what it says meanwhile is read over, for an unread byte would make our close a reset that
+takes what it has not read yet. It has a deadline and a limit for that; the gate keeps it.
+
 It does not decide about retries or about what the caller sees: that is
 `gateway.proxy.relay`.
 
@@ -20,11 +24,14 @@ from __future__ import annotations
 
 import asyncio
 import select
+from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedReader, ChunkError
 from gateway.http1.response import RESET_CONTENT, BadResponse, ResponseHead, body_length
 from gateway.policy.model import Reason
+from gateway.proxy.tunnel import reset_at_close
 
 if TYPE_CHECKING:
     from gateway.proxy.pool import TargetState, UpstreamPool
@@ -35,7 +42,10 @@ INTERIM_LIMIT = 16
 """1xx heads before a final one; more are an attempt to keep us busy."""
 
 LEAVE_CHECK_S = 30.0
-"""An upstream that took nothing for this long of what a tunnel left behind is cut off."""
+"""An upstream that took nothing for this long of what a tunnel left behind is cut off; so is one
+that has taken all of it and does not close."""
+LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
+"""So much of what it says meanwhile is read over."""
 
 _AWAIT_HEAD, _COUNTED, _CHUNKED, _UNTIL_CLOSE, _TUNNEL, _LEAVING = range(6)
 
@@ -44,16 +54,19 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to one target."""
 
     __slots__ = (
+        "_backlog",
         "_chunks",
         "_forbids_content",
         "_held",
         "_interim_count",
+        "_leaving",
         "_mode",
         "_relay",
         "_remaining",
         "_reusable",
         "_saw_end",
         "_transport",
+        "deadline",
         "had_no_content",
         "idle_since",
         "is_closed",
@@ -90,6 +103,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._saw_end = False
         """The other side said that it is done; over TLS, by TLS's own word for it."""
         self._interim_count = 0
+        self._leaving: set[UpstreamConnection] | None = None
+        """Where the gate keeps it while it is leaving."""
+        self._backlog = 0
+        """While it is leaving: what it had not taken when that was last looked at."""
+        self.deadline = inf
+        """Monotonic seconds; while it is leaving, `expire` is called when it has passed."""
 
     # --- called by the event loop
 
@@ -102,6 +121,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request in flight, if any, that no more will come."""
         self.is_closed = True
+        if self._leaving is not None:
+            self._leaving.discard(self)
         relay = self._relay
         self._relay = None
         if relay is not None:
@@ -112,10 +133,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
+        self._saw_end = True
         if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
             self._relay.tunnel.upstream_ended()
             return not self.is_closed and self._transport.can_write_eof()
-        self._saw_end = True
         if self._relay is None:
             self.pool.drop_idle(self)
         return False
@@ -134,7 +155,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Take bytes of an answer."""
         relay = self._relay
         if relay is None:
-            if self._mode != _LEAVING:
+            if self._mode == _LEAVING:
+                self._drop(data)
+            else:
                 self.pool.drop_idle(self)
                 self.close()  # nobody asked: never keep it for the next request
             return
@@ -198,8 +221,20 @@ class UpstreamConnection(asyncio.Protocol):
             self.pool.discard(self)
         self.close()
 
-    def close_after_write(self) -> None:
-        """End a tunnel whose caller is gone: what is buffered is still sent, and nothing more is read."""
+    def cut(self) -> None:
+        """Give up the tunnel: what was sent must not look whole."""
+        if not self.is_closed:
+            reset_at_close(self._transport)
+        self.abandon()
+
+    def close_after_write(self, leaving: set[UpstreamConnection], *, in_order: bool) -> None:
+        """End a tunnel whose caller is gone: what is buffered is still sent.
+
+        Args:
+            leaving: Where it is kept until it is closed; whoever keeps it calls `expire`.
+            in_order: The caller had said all it had to say. Otherwise a reset ends the connection;
+                over TLS at once, because a close that sends what is there also says that it is all.
+        """
         if self._relay is not None:
             self._relay = None
             self.pool.discard(self)
@@ -207,16 +242,43 @@ class UpstreamConnection(asyncio.Protocol):
         self._mode = _LEAVING
         if self.is_closed:
             return
-        self._transport.close()
-        if backlog := self.write_buffer_bytes:
-            asyncio.get_running_loop().call_later(LEAVE_CHECK_S, self._cut_when_stuck, backlog)
+        half_closes = self._transport.can_write_eof()
+        if not in_order and not half_closes:
+            self.cut()
+            return
+        self._backlog = self.write_buffer_bytes
+        self.deadline = perf_counter() + LEAVE_CHECK_S
+        self._remaining = LEAVE_LIMIT_BYTES
+        self._leaving = leaving
+        leaving.add(self)
+        if in_order and half_closes and not self._saw_end:
+            self._transport.write_eof()
+            self.resume_reading()
+        else:
+            if not in_order:
+                reset_at_close(self._transport)
+            self._transport.close()  # TLS reads over what comes, for 30 s, until all is sent
 
-    def _cut_when_stuck(self, before: int) -> None:
+    def expire(self, monotonic_now: float) -> None:
+        """Stop leaving at the deadline, unless something of what was left has been taken since the last."""
         backlog = self.write_buffer_bytes
-        if 0 < backlog < before:  # slow, but it takes something
-            asyncio.get_running_loop().call_later(LEAVE_CHECK_S, self._cut_when_stuck, backlog)
+        if backlog < self._backlog:
+            self._backlog = backlog
+            self.deadline = monotonic_now + LEAVE_CHECK_S
+        else:
+            self.stop_leaving()
+
+    def stop_leaving(self) -> None:
+        """Close at once, with a reset when something was left to send."""
+        if self.write_buffer_bytes:
+            self.cut()
         else:
             self.close()
+
+    def _drop(self, data: bytes) -> None:
+        self._remaining -= len(data)
+        if self._remaining < 0:
+            self.stop_leaving()
 
     def close(self) -> None:
         """Close at once; a peer that does not read cannot hold it open."""
@@ -366,7 +428,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _end_by_close(self, relay: Relay, *, clean: bool) -> None:
         if self._mode == _TUNNEL:
             if relay.tunnel is not None:
-                relay.tunnel.end("" if clean else Reason.UPSTREAM_RESET.value, "")
+                relay.tunnel.upstream_lost()
         elif self._mode == _UNTIL_CLOSE and clean and self._saw_end:
             # RFC 9112 9.8: without a closure alert, anybody on the way may have ended it.
             relay.body_ended(b"")

@@ -62,6 +62,8 @@ class Accepted(asyncio.Protocol):
         self.eof = False
         self.closed = asyncio.Event()
         """Set when the connection is gone, whoever ended it."""
+        self.error: Exception | None = None
+        """What ended it, when that was no end in order."""
 
     # --- called by the event loop
 
@@ -80,6 +82,7 @@ class Accepted(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.eof = True
+        self.error = exc
         self._changed.set()
         self.closed.set()
 
