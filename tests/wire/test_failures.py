@@ -1,5 +1,6 @@
 """Show what callers see when upstreams fail, and when a request may be sent again."""
 
+import asyncio
 import socket
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.support.appliance import Appliance, configuration, running
 from tests.support.caller import ClosedError, assert_own
 from tests.support.upstream import OK, Accepted, Script, Upstream, answering
-from tests.support.waiting import until
+from tests.support.waiting import turns_of_the_loop, until
 from tests.wire.conftest import Start
 
 GET = b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -188,6 +189,77 @@ async def test_the_keep_alive_race_is_not_seen_while_the_body_is_still_coming(
         assert (await caller.answer(to="PUT")).status == 200
     assert [request.body for request in upstream.requests] == [b"", b"hello"]
     assert appliance.exchanges[-1].attempts == 2
+
+
+async def test_a_body_that_its_first_upstream_did_not_take_is_read_on_for_the_second(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    """Also on an event loop that does not say so itself when the connection is lost."""
+    turns = 0
+
+    async def script(connection: Accepted) -> None:
+        nonlocal turns
+        turns += 1
+        if turns > 1:
+            await connection.request()
+            connection.write(OK)
+
+    upstream.script = script
+    async with appliance.connect() as caller:
+        caller.send(PUT[:-4])
+        first = await upstream.connection()
+        await until(lambda: first.raw.endswith(b"h"))
+        (downstream,) = appliance.gate.connections
+        assert downstream.relay is not None
+        downstream.relay.upstream_blocked(blocked=True)
+        first.close()
+        await upstream.connection(1)
+        caller.send(b"ello")
+        assert (await caller.answer(to="PUT")).status == 200
+    assert [request.body for request in upstream.requests] == [b"hello"]
+
+
+async def test_a_body_that_ends_while_a_second_connection_is_awaited_has_no_deadline(
+    start: Start, upstream: Upstream
+) -> None:
+    """The end of `body_idle_timeout`, which the piece before the last began, is nobody's fault then."""
+    may_answer = asyncio.Event()
+    turns = 0
+
+    async def script(connection: Accepted) -> None:
+        nonlocal turns
+        turns += 1
+        if turns > 1:
+            while await connection.request() is not None:
+                await may_answer.wait()
+                connection.write(OK)
+
+    upstream.script = script
+    upstreams = {
+        "country": {"max_connections": 1, "queue": {"size": 2, "timeout": "60s"}, "response_timeout": "9m"}
+    }
+    async with (
+        start(upstreams=upstreams) as appliance,
+        appliance.connect() as caller,
+        appliance.connect() as other,
+    ):
+        pool = appliance.gate.pools["country"]
+        caller.send(PUT[:-4])
+        first = await upstream.connection()
+        await until(lambda: first.raw.endswith(b"h"))
+        other.send(GET)
+        await until(lambda: pool.gauges["waiting"] == 1)
+        first.close()  # the next connection is the other's, who has waited longer
+        await upstream.received()
+        await until(lambda: pool.gauges["waiting"] == 1)
+        for rest in (b"el", b"lo"):
+            caller.send(rest)
+            await turns_of_the_loop()
+        appliance.let_pass(31)
+        may_answer.set()
+        assert (await other.answer()).status == 200
+        assert (await caller.answer(to="PUT")).status == 200
+    assert [request.body for request in upstream.requests] == [b"", b"hello"]
 
 
 async def test_a_post_in_the_keep_alive_race_is_not_repeated(

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.appliance import Appliance
 from tests.support.caller import assert_own
 from tests.support.upstream import OK, Accepted, Script, Upstream, answering
@@ -180,6 +182,23 @@ async def test_a_reader_that_takes_nothing_is_cut(appliance: Appliance, upstream
             appliance.let_pass(31)
         await until(lambda: not appliance.gate.connections)
         await upstream.connections[0].closed.wait()
+
+
+async def test_a_reader_that_takes_nothing_does_not_take_the_cut_for_the_bodys_end(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    """An HTTP/1.0 answer of unknown length ends with the connection."""
+    upstream.script = filling(appliance)
+    async with appliance.connect() as caller:
+        caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        caller.send(b"GET /open/x HTTP/1.0\r\nHost: a\r\n\r\n")
+        await until(lambda: appliance.exchanges)
+        assert buffered(appliance) >= HIGH_WATER_BYTES
+        appliance.let_pass(31)
+        await until(lambda: not appliance.gate.connections)
+        caller.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(caller.reader.read(), 10)
 
 
 # --- limits
