@@ -96,6 +96,20 @@ async def fill(appliance: Appliance, caller: Caller) -> int:
     return size
 
 
+async def fill_caller(appliance: Appliance, far: Accepted) -> int:
+    """The other way round."""
+    (connection,) = appliance.gate.connections
+    relay = connection.relay
+    assert relay is not None
+    piece = bytes(64 * 1024)
+    size = 0
+    while connection._transport.get_write_buffer_size() < len(piece):
+        far.write(piece)
+        size += len(piece)
+        await until(lambda sent=size: relay.response_bytes == sent)
+    return size
+
+
 async def leave(appliance: Appliance, caller: Caller, far: Accepted) -> None:
     """Close in order; where that is a half-close to the gate, speak until it sees that nobody is there."""
     caller.writer.close()
@@ -142,17 +156,9 @@ async def test_a_slow_reader_gets_all_that_came_before_the_upstream_closed(
     tmp_path: Path, authority: Authority, listener: str, target: str
 ) -> None:
     """Half a minute in which it takes nothing is what `body_idle_timeout` grants, here as everywhere."""
-    piece = bytes(64 * 1024)
     async with tunnel(tmp_path, authority, listener=listener, target=target) as (appliance, caller, far):
         caller.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        (connection,) = appliance.gate.connections
-        relay = connection.relay
-        assert relay is not None
-        size = 0
-        while connection._transport.get_write_buffer_size() < len(piece):
-            far.write(piece)
-            size += len(piece)
-            await until(lambda sent=size: relay.response_bytes == sent)
+        size = await fill_caller(appliance, far)
         far.close()
         await until(far.closed.is_set)
         await turns_of_the_loop()
@@ -324,17 +330,9 @@ async def test_a_caller_that_takes_nothing_of_it_is_cut_off(
     tmp_path: Path, authority: Authority, listener: str, target: str
 ) -> None:
     """And can tell: an end in order would make a whole of what it has."""
-    piece = bytes(64 * 1024)
     async with tunnel(tmp_path, authority, listener=listener, target=target) as (appliance, caller, far):
         reading(caller, on=False)
-        (connection,) = appliance.gate.connections
-        relay = connection.relay
-        assert relay is not None
-        size = 0
-        while connection._transport.get_write_buffer_size() < len(piece):
-            far.write(piece)
-            size += len(piece)
-            await until(lambda sent=size: relay.response_bytes == sent)
+        await fill_caller(appliance, far)
         far.close()
         await until(far.closed.is_set)
         await turns_of_the_loop()
@@ -438,3 +436,43 @@ async def test_the_end_of_the_process_cuts_what_is_still_leaving(
         assert not appliance.gate.is_drained
         appliance.gate.close()
         await until(lambda: appliance.gate.is_drained)
+
+
+async def test_an_upstream_whose_last_bytes_the_caller_did_not_take_is_read_on(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with tunnel(tmp_path, authority, listener="plain", target="http", keeps_half_open=True) as (
+        appliance,
+        caller,
+        far,
+    ):
+        reading(caller, on=False)
+        caller.send(b"last words")
+        caller.writer.write_eof()
+        await until(lambda: far.eof)
+        upstream = upstream_of(appliance)
+        while not upstream.is_paused:
+            far.write(bytes(64 * 1024))
+            await turns_of_the_loop()
+        far.write(b"more that waits to be read")
+        caller.abort()
+        await until(lambda: appliance.gate.leaving)
+        far.close()
+        await until(lambda: upstream.is_closed)
+        assert [reason for reason, _, _ in ended(appliance)] == ["ok"]
+
+
+async def test_what_an_upstream_said_in_order_stays_whole_when_the_caller_is_silent_after_it(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with tunnel(tmp_path, authority, listener="plain", target="http") as (appliance, caller, far):
+        reading(caller, on=False)
+        upstream = upstream_of(appliance)
+        size = await fill_caller(appliance, far)
+        far.close()
+        await until(lambda: upstream._saw_end)
+        appliance.let_pass(301)
+        assert ended(appliance) == [("upstream_timeout", 0, size)]
+        await turns_of_the_loop()
+        reading(caller, on=True)
+        assert len(await asyncio.wait_for(caller.reader.read(), 10)) == size

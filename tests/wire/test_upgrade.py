@@ -326,7 +326,7 @@ async def test_a_half_close_passes_through_both_ways(start: Start, upstream: Ups
         connection.write(b"farewell")
         connection.close()
         assert await caller.rest() == b"farewell"
-        await until(lambda: not appliance.gate.tunnels)
+        await until(lambda: not appliance.gate.tunnels and not appliance.gate.leaving)
         [exchange] = [exchange for exchange in appliance.exchanges if exchange.status == 101]
         assert (exchange.reason, exchange.request_bytes, exchange.response_bytes) == ("ok", 10, 8)
 
