@@ -8,12 +8,13 @@ expires or is revoked, and when its route or its right is gone.
 
 An end of the stream is passed on as one only when its sender said so: a FIN, or over TLS
 a closure alert. Where what is spoken ends with the connection, a stream that was broken
-off would look whole otherwise. So a side that broke off (a reset, TLS without the alert),
-that was silent for too long or that may no longer go on is an end by reset for the other.
-What came from it before is still sent first, as far as that can be: what the kernel still
-holds then may be lost with the reset, as it would be with nobody in between.
+off would look whole otherwise. Every other end is a reset: when a side breaks off (by a
+reset itself, or over TLS without the alert), is silent for too long or may not go on.
+Where a side broke off, what came from it before is still sent first, except over TLS;
+what the kernel still holds then may be lost with the reset, as with nobody in between.
 
-Imperfect: a unix socket knows no reset; its other end sees an end like any other.
+Imperfect: a unix socket knows no reset; its other end sees an end like any other. TLS as
+it is done here cannot end one way only: the end of one side is then the end of both.
 
 Sources: RFC 9110 7.8 (Upgrade), 9.3.6 (what the closed side sent is still delivered); RFC 9113 8.5
 (a reset becomes a reset); RFC 8446 6.1.
