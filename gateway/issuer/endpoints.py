@@ -1,7 +1,8 @@
 """Name the issuer's endpoints and the exact paths they are served at. Pure.
 
 Every endpoint lies below `issuer.path_prefix`, under two names; the metadata are also
-where the issuer's URL says. A path is compared byte for byte with what the gate calls canonical.
+where the issuer's URL says, unless a route is there. A path is compared byte for byte with
+what the gate calls canonical.
 
 Sources: RFC 8414 3, 3.1 and 5; OpenID Connect Discovery 1.0 4.
 """
@@ -11,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from gateway.policy.compile import is_routed
 from gateway.settings.model import IssuerSettings, Settings
 
 
@@ -45,13 +47,21 @@ def issuer_endpoints(settings: Settings) -> Mapping[str, Endpoint]:
     """Return every path the issuer serves and what is there."""
     prefix = settings.issuer.path_prefix
     paths = {prefix + name: endpoint for endpoint, names in _NAMES.items() for name in names}
-    # Whoever knows the issuer's URL alone finds the metadata, wherever the endpoints are mounted.
     # RFC 8414 3.1: the well-known part goes between host and path of the issuer. The
     # openid document has its place behind the path, but clients look before it as well (5).
     issuer_path = urlsplit(settings.issuer.url).path.rstrip("/")
-    paths[_SERVER_METADATA_PATH + issuer_path] = Endpoint.SERVER_METADATA
-    paths[_OPENID_METADATA_PATH + issuer_path] = Endpoint.OPENID_METADATA
-    paths[issuer_path + _OPENID_METADATA_PATH] = Endpoint.OPENID_METADATA
+    found = {
+        _SERVER_METADATA_PATH + issuer_path: Endpoint.SERVER_METADATA,
+        _OPENID_METADATA_PATH + issuer_path: Endpoint.OPENID_METADATA,
+    }
+    if issuer_path:
+        paths.update(found)
+    # Whoever knows the issuer's URL alone finds the metadata, unless a route of the user's is there.
+    found[issuer_path + _OPENID_METADATA_PATH] = Endpoint.OPENID_METADATA
+    shares = any(listener.serves_issuer and listener.serves_gate for listener in settings.listeners)
+    for path, endpoint in found.items():
+        if path not in paths and not (shares and is_routed(settings.routes, path)):
+            paths[path] = endpoint
     return MappingProxyType(paths)
 
 

@@ -313,7 +313,7 @@ def _conflicts_with_issuer(template: _Template, reserved: list[list[str]]) -> It
     one that spells a part of the endpoint's path means a place that is taken. Reasons:
     docs/decisions/0002-issuer-paths-and-catch-alls.md.
     """
-    if template.has_rest and not any(isinstance(segment, str) for segment in template.segments):
+    if _is_catch_all(template):
         return
     for path in reserved:
         if _covers(template, path):
@@ -326,6 +326,22 @@ def _conflicts_with_issuer(template: _Template, reserved: list[list[str]]) -> It
                 ),
             )
             return
+
+
+def is_routed(routes: Sequence[RouteSettings], path: str) -> bool:
+    """Return whether some route means `path`: any that can match it, but for a catch-all of every host."""
+    segments = path.split("/")[1:]
+    for settings in routes:
+        template = _parse_template(settings.path, encoded_slash=settings.allow_encoded_slash)
+        if isinstance(template, _Flaw) or not _covers(template, segments):
+            continue
+        if settings.host is not None or not _is_catch_all(template):
+            return True
+    return False
+
+
+def _is_catch_all(template: _Template) -> bool:
+    return template.has_rest and not any(isinstance(segment, str) for segment in template.segments)
 
 
 def _covers(template: _Template, path: list[str]) -> bool:

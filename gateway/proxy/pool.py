@@ -320,12 +320,14 @@ class UpstreamPool:
         return False
 
     def _make_room(self) -> bool:
-        """Close an idle connection to make room for a new one; return whether there was one."""
+        """Close a connection that nobody needs to make room for a new one; return whether there was one."""
         for target in self._targets:
-            if target.idle:
-                connection = target.idle.pop(0)
-                self._uncount(connection)
-                connection.close()
+            unneeded = target.idle.pop(0) if target.idle else None
+            if unneeded is None:
+                unneeded = next((each for each in target.connections if each.only_lingers), None)
+            if unneeded is not None:
+                self._uncount(unneeded)
+                unneeded.close()
                 return True
         return False
 

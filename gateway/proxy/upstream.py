@@ -44,6 +44,8 @@ INTERIM_LIMIT = 16
 LEAVE_CHECK_S = 30.0
 """An upstream that took nothing for this long of what a tunnel left behind is cut off; so is one
 that has taken all of it and does not close."""
+LEAVE_LIMIT_S = 2.0
+"""One that has taken everything gets this long to close: it holds a place among `max_connections`."""
 LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
 """So much of what it says meanwhile is read over."""
 
@@ -247,7 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.cut()
             return
         self._backlog = self.write_buffer_bytes
-        self.deadline = perf_counter() + LEAVE_CHECK_S
+        self.deadline = perf_counter() + (LEAVE_CHECK_S if self._backlog else LEAVE_LIMIT_S)
         self._remaining = LEAVE_LIMIT_BYTES
         self._leaving = leaving
         leaving.add(self)
@@ -259,12 +261,17 @@ class UpstreamConnection(asyncio.Protocol):
                 reset_at_close(self._transport)
             self._transport.close()  # TLS reads over what comes, for 30 s, until all is sent
 
+    @property
+    def only_lingers(self) -> bool:
+        """Return whether it waits for nothing but the upstream's end: what was left has been taken."""
+        return self._mode == _LEAVING and not self.is_closed and not self.write_buffer_bytes
+
     def expire(self, monotonic_now: float) -> None:
         """Stop leaving at the deadline, unless something of what was left has been taken since the last."""
         backlog = self.write_buffer_bytes
         if backlog < self._backlog:
             self._backlog = backlog
-            self.deadline = monotonic_now + LEAVE_CHECK_S
+            self.deadline = monotonic_now + (LEAVE_CHECK_S if backlog else LEAVE_LIMIT_S)
         else:
             self.stop_leaving()
 

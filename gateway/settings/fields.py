@@ -520,9 +520,10 @@ LIMITS = Section(
         Field(
             "auth_failures",
             AUTH_FAILURES,
-            "Wrong secrets for one client from one caller's address (IPv6: its /64), and ten times as many "
-            "for all clients together. Beyond it 429 for that address until the period is over; the client "
-            "itself is not locked out elsewhere. Counted over all processes that share a Redis.",
+            "Failed proofs (wrong secrets, assertions that prove nothing) for one client from one caller's "
+            "address (IPv6: its /64), and ten times as many for all clients together. Beyond it 429 for that "
+            "address until the period is over; the client itself is not locked out elsewhere. Counted over "
+            "all processes that share a Redis.",
             "{requests: 100, per: 1m}",
         ),
         Field(

@@ -197,8 +197,13 @@ class SqliteStore:
                 serving = True
                 while serving:
                     serving = self._serve(connection, self._drain())
-        except StateUnavailableError as error:
-            self._settle([(item.done, error) for item in self._drain() if not isinstance(item, _Stop)])
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            failure = (
+                error
+                if isinstance(error, StateUnavailableError)
+                else StateUnavailableError(f"{self._path}: internal error ({type(error).__name__})")
+            )
+            self._settle([(item.done, failure) for item in self._drain() if not isinstance(item, _Stop)])
 
     def _drain(self) -> list[_Record | _Question | _Stop]:
         """Wait for one item and return it with everything else that is waiting."""
@@ -348,7 +353,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _beside(path: Path, ending: str) -> Path:
     """Return the file beside the database whose name ends so; SQLite looks behind symbolic links, too."""
-    resolved = path.resolve()
+    resolved = Path(os.path.realpath(path))  # unlike Path.resolve, it has no error of its own for a loop
     return resolved.with_name(resolved.name + ending)
 
 

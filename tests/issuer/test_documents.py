@@ -1,6 +1,7 @@
 """Read the published documents: complete, cacheable, and at every place where clients look."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -8,7 +9,7 @@ import pytest
 from jwcrypto.jwk import JWK, JWKSet
 
 from gateway.issuer.endpoints import Endpoint, endpoint_url, issuer_paths
-from gateway.settings.model import IssuerSettings, Settings
+from gateway.settings.model import IssuerSettings, ListenerSettings, RouteSettings, Settings, TcpAddress
 from gateway.tokens.keys import make_key_ring, make_signing_key, make_verification_key
 from tests.issuer.conftest import EC_RING, ServedIssuer, make_settings
 
@@ -184,3 +185,30 @@ def test_the_issuers_paths_are_exactly_those_it_serves() -> None:
     }.items():
         settings = Settings(issuer=IssuerSettings(url=url, path_prefix="/a"))
         assert issuer_paths(settings) == moved | found, url
+
+
+ROUTED = [
+    ({"path": OPENID}, False),
+    ({"path": "/.well-known/**"}, False),
+    ({"path": "/.well-known/**", "host": "app.example"}, False),
+    ({"path": "/{a}/openid-configuration"}, False),
+    ({"path": "/**", "host": "app.example"}, False),
+    ({"path": "/**"}, True),
+    ({"path": "/.well-known/other"}, True),
+    ({"path": "/api/**"}, True),
+]
+
+
+@pytest.mark.parametrize(("route", "served"), ROUTED)
+def test_beyond_its_prefix_the_metadata_yield_to_routes(route: dict[str, str], served: bool) -> None:
+    routes = (RouteSettings(name="r", upstream="u", **route),)
+    both = (ListenerSettings(TcpAddress("127.0.0.1", 1)),)
+    issuer = IssuerSettings(url="https://i.example", path_prefix="/a")
+    together = issuer_paths(Settings(issuer=issuer, routes=routes, listeners=both))
+    assert (OPENID in together) is served
+    assert "/a" + OPENID in together  # its own place is nobody else's
+    apart = (
+        replace(both[0], serves_gate=False),
+        ListenerSettings(TcpAddress("127.0.0.1", 2), serves_issuer=False),
+    )
+    assert OPENID in issuer_paths(Settings(issuer=issuer, routes=routes, listeners=apart))

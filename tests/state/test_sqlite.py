@@ -193,6 +193,13 @@ async def test_a_file_that_could_not_be_opened_is_not_held(tmp_path: Path) -> No
     await store.close()
 
 
+async def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.symlink_to(path)
+    with pytest.raises(StateUnavailableError, match=r"s\.db"):
+        await asyncio.wait_for(open_sqlite(path), 10)
+
+
 async def test_a_closed_store_refuses_at_once(tmp_path: Path) -> None:
     store = await open_sqlite(tmp_path / "s.db")
     await store.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.proxy.upstream import LEAVE_LIMIT_BYTES, UpstreamConnection
+from gateway.proxy.upstream import LEAVE_LIMIT_BYTES, LEAVE_LIMIT_S, UpstreamConnection
 from tests.support.appliance import Appliance, configuration, running
 from tests.support.caller import Caller
 from tests.support.certificates import Authority
@@ -28,7 +28,13 @@ def authority() -> Authority:
 
 @contextlib.asynccontextmanager
 async def tunnel(
-    directory: Path, authority: Authority, *, listener: str, target: str, keeps_half_open: bool = False
+    directory: Path,
+    authority: Authority,
+    *,
+    listener: str,
+    target: str,
+    keeps_half_open: bool = False,
+    max_connections: int = 0,
 ) -> AsyncIterator[tuple[Appliance, Caller, Accepted]]:
     """Open one tunnel; yield the appliance and both ends of it."""
     authority.server().write(directory, "server")
@@ -38,7 +44,11 @@ async def tunnel(
         offered = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         offered.load_cert_chain(directory / "server.pem", directory / "server.key")
     async with Upstream(switching, keeps_half_open=keeps_half_open).serving(tls=offered) as upstream:
-        country = {"targets": [f"{target}://localhost:{upstream.port}"], "tls": {"ca_file": "ca.pem"}}
+        country = {
+            "targets": [f"{target}://localhost:{upstream.port}"],
+            "tls": {"ca_file": "ca.pem"},
+            "max_connections": max_connections,
+        }
         if target == "http":
             del country["tls"]
         settings = configuration(routes=ROUTES, upstreams={"country": country})
@@ -252,13 +262,28 @@ async def test_an_upstream_that_has_taken_all_of_it_and_does_not_close_is_left(
         await leave(appliance, caller, far)
         upstream = upstream_of(appliance)
         await until(lambda: far.eof)
-        appliance.let_pass(29)
+        appliance.let_pass(LEAVE_LIMIT_S - 0.5)
+        far.write(b"tick")  # talking on is no reason to wait longer
         await turns_of_the_loop()
         assert appliance.gate.leaving == {upstream}
-        appliance.let_pass(31)
+        appliance.let_pass(LEAVE_LIMIT_S + 0.5)
         await until(lambda: upstream.is_closed)
         assert not appliance.gate.leaving
         assert upstream.target.active == 0
+
+
+async def test_one_that_only_lingers_makes_room_for_a_request(tmp_path: Path, authority: Authority) -> None:
+    async with tunnel(
+        tmp_path, authority, listener="plain", target="http", keeps_half_open=True, max_connections=1
+    ) as (appliance, caller, far):
+        caller.send(b"last words")
+        await leave(appliance, caller, far)
+        lingering = upstream_of(appliance)
+        await until(lambda: far.eof)
+        async with appliance.connect() as another:
+            await open_tunnel(appliance, another)
+        assert lingering.is_closed
+        assert not appliance.gate.leaving
 
 
 @BOTH
