@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from time import monotonic, sleep
 
 import pytest
@@ -68,7 +69,8 @@ class Store:
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
-        self.sent: list[str] = []
+        self.sent: SimpleQueue[str] = SimpleQueue()
+        """The digest of each body that was sent, once it is sent whole."""
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -81,7 +83,7 @@ class Store:
                     return
                 if head.startswith(b"GET"):
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY_BYTES)
-                    self.sent.append(send_body(connection, BODY_BYTES))
+                    self.sent.put(send_body(connection, BODY_BYTES))
                 else:
                     digest = receive_body(connection, rest, BODY_BYTES, slowly=b"slowly" in head).encode()
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + digest)
@@ -129,7 +131,7 @@ def test_a_large_body_passes_unchanged_in_bounded_memory(
             head, rest = read_head(caller)
             received = receive_body(caller, rest, BODY_BYTES, slowly=slowly)
             assert head.startswith(b"HTTP/1.1 200 ")
-            assert [received] == store.sent
+            assert received == store.sent.get(timeout=10)
         else:
             path = b"/slowly" if slowly else b"/body"
             caller.sendall(

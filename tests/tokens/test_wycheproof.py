@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.clients.assertions import HS256, Assertion, check_mac
+from gateway.clients.conditions import ClaimValues
 from gateway.clients.registry import MIN_HMAC_SECRET_BYTES
 from gateway.tokens.foreign_keys import KeySet, KeySetError, read_key_set
 from gateway.tokens.jwt import CompactJwt, decode_base64url, parse_compact, parse_json_object
@@ -67,7 +68,10 @@ def verifies(group: dict[str, Any], token: CompactJwt) -> bool:
     if alg == HS256:
         if "public" in group:  # whoever publishes keys has no secret with us
             return False
-        return check_mac(Assertion(alg, kid, "", "", token), secrets_of(group)) is None
+        return (
+            check_mac(Assertion(alg, kid, "", "", token, ClaimValues(token.payload)), secrets_of(group))
+            is None
+        )
     keys = keys_of(group)
     found = keys.find(kid, alg) if keys is not None and alg in ALGORITHMS else ()
     return isinstance(found, tuple) and any(key.verify(token.signing_input, token.signature) for key in found)
