@@ -310,7 +310,7 @@ async def test_a_tunnel_ends_with_its_permission(start: Start, upstream: Upstrea
         ended = [exchange.reason for exchange in appliance.exchanges if exchange.status == 101]
         assert ended == [cause.value] * (2 - left)
         assert len(gate.tunnels) == left
-        await upstream.connections[0].closed.wait()
+        await until(upstream.connections[0].closed.is_set)
 
 
 async def test_a_half_close_passes_through_both_ways(start: Start, upstream: Upstream) -> None:
@@ -380,7 +380,7 @@ async def test_a_caller_who_vanishes_ends_the_tunnel(start: Start, upstream: Ups
     async with start(routes=ROUTES) as appliance, appliance.connect() as caller:
         await open_tunnel(appliance, caller)
         caller.abort()
-        await upstream.connections[0].closed.wait()
+        await until(upstream.connections[0].closed.is_set)
         await until(lambda: not appliance.gate.tunnels)
 
 
