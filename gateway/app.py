@@ -27,7 +27,7 @@ from gateway.admin.context import AdminContext, ReloadOutcome
 from gateway.admin.web import start_admin
 from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
-from gateway.enforce.token_cache import TokenCache, VerifiedToken
+from gateway.enforce.token_cache import CachedToken, TokenCache
 from gateway.issuer.context import IssuerContext, PeerInfo
 from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.lifecycle import (
@@ -398,7 +398,7 @@ async def open_data_plane(
     def warm_cache(raw: bytes, token: AccessToken) -> None:
         # Of no snapshot: the one it is first presented to looks whether key and issuer are its own,
         # for a reload may have come between signing and here.
-        state.cache.put_issued(raw, VerifiedToken(token, generation=0))
+        state.cache.put_issued(raw, CachedToken(token, generation=0))
 
     scrypt = ScryptWorker()
     stack.callback(scrypt.close)

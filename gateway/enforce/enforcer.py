@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
-from gateway.enforce.token_cache import TokenCache, VerifiedToken
+from gateway.enforce.token_cache import CachedToken, TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
@@ -26,7 +26,7 @@ from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate_path
 from gateway.policy.hosts import normalise_host
-from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route
+from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route, RouteLabel
 from gateway.policy.paths import BadPath, canonical_path
 from gateway.policy.rate_limits import BadTokenLimit
 from gateway.policy.rewrite import rewritten_path
@@ -68,9 +68,12 @@ class Location:
     """The route has a rate limit."""
     name: str = field(init=False)
     """The route's name, `_issuer_` for the issuer, or nothing."""
+    label: RouteLabel | None = field(init=False)
+    """What decisions tell of the route, or None."""
 
     def __post_init__(self) -> None:
-        """Find the name once, for it is recorded with each request."""
+        """Find name and label once, for they are recorded with each request."""
+        object.__setattr__(self, "label", None if self.route is None else self.route.label)
         name = "_issuer_" if self.is_issuer else "" if self.route is None else self.route.name
         object.__setattr__(self, "name", name)
 
@@ -295,23 +298,23 @@ class Enforcer:
         if route is None:
             return Verdict(location.refusal or Decision(Reason.INTERNAL))
         if credentials.authorization_count > 1:  # whatever the route demands: two parsers may choose two
-            return _verdict(Decision(Reason.DUPLICATE_AUTHORIZATION, route), route)
+            return _verdict(Decision(Reason.DUPLICATE_AUTHORIZATION, route.label), route)
         if route.access is _PUBLIC:
             return Verdict(decide(route, None, grants=self._grants, now=now), permits=True)
         raw = self._find_token(credentials)
         if isinstance(raw, bytes):
             judged = self.verify(raw, now, peer)
-            if isinstance(judged, VerifiedToken):
+            if isinstance(judged, CachedToken):
                 verdict: Verdict | None = judged.verdicts.get(route)
                 if verdict is None or (verdict.valid_until is not None and now >= verdict.valid_until):
                     verdict = self._decide(route, judged, now)
                 return verdict
             if isinstance(judged, Exceeded):
-                return _verdict(Decision(Reason.RATE_LIMITED, route, exceeded=judged), route)
-            return _verdict(Decision(judged, route), route)
+                return _verdict(Decision(Reason.RATE_LIMITED, route.label, exceeded=judged), route)
+            return _verdict(Decision(judged, route.label), route)
         if raw is _NO_TOKEN:
             return _verdict(decide(route, None, grants=self._grants, now=now), route)
-        return _verdict(Decision(raw, route), route)
+        return _verdict(Decision(raw, route.label), route)
 
     def remember(self, place: Place, verdict: Verdict) -> None:
         """Keep a permitting verdict that `check` made of the very head that leads to `place`."""
@@ -355,15 +358,15 @@ class Enforcer:
             return decide(route, None, grants=self._grants, now=now)
         token = verified.token
         if self._keys is None or token.kid not in self._keys.verification:
-            return Decision(Reason.UNKNOWN_KEY, route)
+            return Decision(Reason.UNKNOWN_KEY, route.label)
         if token.claims["iss"] != self._issuer:
-            return Decision(Reason.WRONG_ISSUER, route)
+            return Decision(Reason.WRONG_ISSUER, route.label)
         if now >= token.expires_at:
-            return Decision(Reason.EXPIRED, route)
+            return Decision(Reason.EXPIRED, route.label)
         if self._revocations.refuses(token):
-            return Decision(Reason.REVOKED, route)
+            return Decision(Reason.REVOKED, route.label)
         if not self._revocations.are_complete:
-            return Decision(Reason.KEYS_UNAVAILABLE, route)
+            return Decision(Reason.KEYS_UNAVAILABLE, route.label)
         return decide(route, token, grants=self._grants, now=now)
 
     def _find_token(self, credentials: Credentials) -> bytes | Reason:
@@ -377,17 +380,17 @@ class Enforcer:
                 return raw
         return bearer_token(authorization, credentials.authorization_count)
 
-    def _decide(self, route: Route, verified: VerifiedToken, now: float) -> Verdict:
-        """Return the verdict for a verified token, and remember it on the token."""
-        decision = decide(route, verified.token, grants=self._grants, now=now)
-        verdict = _verdict(decision, route, verified)
-        if len(verified.verdicts) >= VERDICTS_PER_TOKEN:
-            verified.verdicts.clear()
-        verified.verdicts[route] = verdict
+    def _decide(self, route: Route, cached: CachedToken, now: float) -> Verdict:
+        """Return the verdict for a verified token, and remember it beside the token."""
+        decision = decide(route, cached.verified.token, grants=self._grants, now=now)
+        verdict = _verdict(decision, route, cached.verified)
+        if len(cached.verdicts) >= VERDICTS_PER_TOKEN:
+            cached.verdicts.clear()
+        cached.verdicts[route] = verdict
         return verdict
 
-    def verify(self, raw: bytes, now: float, peer: str = "") -> VerifiedToken | Reason | Exceeded:
-        """Return the verified token, or why it is not one now. Never raises on any input.
+    def verify(self, raw: bytes, now: float, peer: str = "") -> CachedToken | Reason | Exceeded:
+        """Return the cache's entry of a verified token, or why it is not one now. Never raises on any input.
 
         A token that is not known yet is not even looked at when too many bad ones came from `peer`.
         """
@@ -396,12 +399,12 @@ class Enforcer:
             entry = None
         if entry is None:
             judged = self._verify_anew(raw, now, peer)
-            if not isinstance(judged, VerifiedToken):
+            if not isinstance(judged, CachedToken):
                 return judged
             entry = judged
         else:
             self._counts.hits += 1
-        token = entry.token
+        token = entry.verified.token
         if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
             self._cache.drop(raw)
             return Reason.EXPIRED
@@ -412,9 +415,9 @@ class Enforcer:
             return Reason.KEYS_UNAVAILABLE
         return entry
 
-    def _renew(self, raw: bytes, entry: VerifiedToken) -> bool:
+    def _renew(self, raw: bytes, entry: CachedToken) -> bool:
         """Take an entry over into this snapshot; return whether its key and issuer still stand."""
-        token = entry.token
+        token = entry.verified.token
         if (
             self._keys is None
             or token.kid not in self._keys.verification
@@ -426,7 +429,7 @@ class Enforcer:
         entry.generation = self.generation
         return True
 
-    def _verify_anew(self, raw: bytes, now: float, peer: str) -> VerifiedToken | Reason | Exceeded:
+    def _verify_anew(self, raw: bytes, now: float, peer: str) -> CachedToken | Reason | Exceeded:
         if self._keys is None:
             return Reason.KEYS_UNAVAILABLE
         known_bad = self._cache.known_bad(raw)
@@ -450,7 +453,7 @@ class Enforcer:
             return judged
         misses["ok"] = misses.get("ok", 0) + 1
         self._observe_verification(self._keys.verification[judged.kid].alg, self._stopwatch() - begun)
-        entry = VerifiedToken(judged, self.generation)
+        entry = CachedToken(judged, self.generation)
         self._cache.put(raw, entry)
         return entry
 

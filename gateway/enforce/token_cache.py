@@ -32,20 +32,34 @@ LONGEST_KEPT_BYTES = 4096
 
 
 class VerifiedToken:
-    """One verified token, and what was decided for it under one snapshot."""
+    """One verified token, as verdicts hold it."""
 
-    __slots__ = ("generation", "identity", "token", "used", "verdicts")
+    __slots__ = ("identity", "token", "used")
 
-    def __init__(self, token: AccessToken, generation: int) -> None:
+    def __init__(self, token: AccessToken) -> None:
         self.token = token
-        self.generation = generation
-        """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
-        self.verdicts: dict[object, Any] = {}
-        """The enforcer's verdicts under that snapshot, by route; bounded by the enforcer."""
         self.identity = identity_fields(
             client_id=token.client_id, subject=token.subject, audience=token.audience, scope=token.scope
         )
         self.used = False
+        """Since the table was last looked through for entries to give up."""
+
+
+class CachedToken:
+    """An entry of the cache: a verified token, and what was decided for it under one snapshot.
+
+    The verdicts hold the token, not the entry: nothing here refers back to what refers to it,
+    so an entry that is dropped is freed at once, also when it was taken out of the collector's sight.
+    """
+
+    __slots__ = ("generation", "verdicts", "verified")
+
+    def __init__(self, token: AccessToken, generation: int) -> None:
+        self.verified = VerifiedToken(token)
+        self.generation = generation
+        """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
+        self.verdicts: dict[object, Any] = {}
+        """The enforcer's verdicts under that snapshot, by route; bounded by the enforcer."""
 
 
 class TokenCache:
@@ -63,27 +77,27 @@ class TokenCache:
         self._main_entries = main_entries
         self._probation_entries = probation_entries
         self._bad_entries = bad_entries
-        self.main: dict[bytes, VerifiedToken] = {}
-        self._probation: dict[bytes, VerifiedToken] = {}
+        self.main: dict[bytes, CachedToken] = {}
+        self._probation: dict[bytes, CachedToken] = {}
         self._bad: dict[bytes, Reason] = {}
 
-    def get(self, raw: bytes) -> VerifiedToken | None:
+    def get(self, raw: bytes) -> CachedToken | None:
         """Return the entry of the token `raw`, promoting it from probation."""
         entry = self.main.get(raw)
         if entry is not None:
-            entry.used = True
+            entry.verified.used = True
             return entry
         entry = self._probation.pop(raw, None)
         if entry is not None:
             self._keep(raw, entry)
         return entry
 
-    def put(self, raw: bytes, entry: VerifiedToken) -> None:
+    def put(self, raw: bytes, entry: CachedToken) -> None:
         """Keep a token that was presented and verified."""
         if len(raw) <= LONGEST_KEPT_BYTES:
             self._keep(raw, entry)
 
-    def put_issued(self, raw: bytes, entry: VerifiedToken) -> None:
+    def put_issued(self, raw: bytes, entry: CachedToken) -> None:
         """Keep a token that was just issued, on probation."""
         if len(raw) > LONGEST_KEPT_BYTES:
             return
@@ -117,13 +131,13 @@ class TokenCache:
         """Return the entries in the main table, on probation, and known bad."""
         return len(self.main), len(self._probation), len(self._bad)
 
-    def _keep(self, raw: bytes, entry: VerifiedToken) -> None:
+    def _keep(self, raw: bytes, entry: CachedToken) -> None:
         main = self.main
         while len(main) >= self._main_entries:
             for oldest in _oldest(main):
                 candidate = main.pop(oldest)
-                if candidate.used:
-                    candidate.used = False
+                if candidate.verified.used:
+                    candidate.verified.used = False
                     main[oldest] = candidate
         main[raw] = entry
 

@@ -42,7 +42,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
     if token.audience not in require.audiences:
         return Decision(
             Reason.WRONG_AUDIENCE,
-            route,
+            route.label,
             expected=" or ".join(sorted(require.audiences)) or "nobody: the route names no audience",
             found=token.audience,
         )
@@ -50,7 +50,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
     if client is None or client.disabled:
         return Decision(
             Reason.CLIENT_DISABLED,
-            route,
+            route.label,
             expected="a client that exists and is not disabled",
             found=f"{token.client_id} {'is unknown' if client is None else 'is disabled'}",
         )
@@ -70,7 +70,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
             if not claim_matches(token.claims, name, accepted):
                 return Decision(
                     Reason.CLAIM_MISMATCH,
-                    route,
+                    route.label,
                     expected=f"{name}: " + " or ".join(map(repr, accepted)),
                     found="another value" if name in token.claims else "the claim is absent",
                     valid_until=grant.until,
@@ -78,18 +78,18 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
     if require.clients and token.client_id not in require.clients:
         return Decision(
             Reason.CLIENT_NOT_ALLOWED,
-            route,
+            route.label,
             expected="one of the clients " + ", ".join(sorted(require.clients)),
             found=token.client_id,
             valid_until=grant.until,
         )
-    return route.ok if grant.until is None else Decision(Reason.OK, route, valid_until=grant.until)
+    return route.ok if grant.until is None else Decision(Reason.OK, route.label, valid_until=grant.until)
 
 
 def _not_authorized(route: Route, token: AccessToken, *, found: str) -> Decision:
     return Decision(
         Reason.CLIENT_NOT_ALLOWED,
-        route,
+        route.label,
         expected=f"an authorization of {token.client_id} for {token.audience}",
         found=found,
     )
@@ -113,7 +113,7 @@ def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> De
         found += f" (no longer granted: {' '.join(sorted(withdrawn))})"
     return Decision(
         Reason.MISSING_SCOPE,
-        route,
+        route.label,
         needed_scopes=tuple(sorted(needed)),
         expected=expected,
         found=found,

@@ -44,14 +44,14 @@ def locate_path(table: RouteTable, host: str, path: CanonicalPath, method: str) 
     if path.has_encoded_slash and not (route and route.allow_encoded_slash):
         return Decision(
             Reason.BAD_PATH,
-            route,
+            route.label if route else None,
             expected="no encoded slash (allow_in_path: [encoded_slash])",
             found="the path holds an encoded slash",
         )
     if path.has_parameters and not (route and route.allow_parameters):
         return Decision(
             Reason.BAD_PATH,
-            route,
+            route.label if route else None,
             expected="no ; parameters (allow_in_path: [parameters])",
             found="the path holds ; parameters",
         )

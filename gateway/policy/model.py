@@ -66,6 +66,19 @@ class Reason(StrEnum):
 PERMITTING = frozenset({Reason.OK, Reason.PUBLIC, Reason.OPTIONAL_ANONYMOUS})
 
 
+@dataclass(frozen=True, slots=True)
+class RouteLabel:
+    """What a decision tells of its route.
+
+    Not the route itself, which keeps decisions: the two would hold each other, and a
+    configuration that was replaced would not be freed.
+    """
+
+    name: str
+    realm: str
+    """For the challenge: the one required audience, else the first by name, else empty."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """One compiled rule of the gate. Compared and hashed by identity."""
@@ -88,6 +101,7 @@ class Route:
     realm: str
     """For the challenge: the one required audience, else the first by name, else empty."""
     rate_limit: RateLimitSettings | None = None
+    label: RouteLabel = field(init=False, repr=False)
     ok: "Decision" = field(init=False, repr=False)
     public: "Decision" = field(init=False, repr=False)
     anonymous: "Decision" = field(init=False, repr=False)
@@ -95,11 +109,13 @@ class Route:
 
     def __post_init__(self) -> None:
         """Make the decisions that never vary, so that permitting a request allocates nothing."""
-        object.__setattr__(self, "ok", Decision(Reason.OK, self))
-        object.__setattr__(self, "public", Decision(Reason.PUBLIC, self))
-        object.__setattr__(self, "anonymous", Decision(Reason.OPTIONAL_ANONYMOUS, self))
+        label = RouteLabel(self.name, self.realm)
+        object.__setattr__(self, "label", label)
+        object.__setattr__(self, "ok", Decision(Reason.OK, label))
+        object.__setattr__(self, "public", Decision(Reason.PUBLIC, label))
+        object.__setattr__(self, "anonymous", Decision(Reason.OPTIONAL_ANONYMOUS, label))
         object.__setattr__(
-            self, "no_token", Decision(Reason.NO_TOKEN, self, expected="a bearer token", found="none")
+            self, "no_token", Decision(Reason.NO_TOKEN, label, expected="a bearer token", found="none")
         )
 
 
@@ -137,7 +153,7 @@ class Exceeded:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome for one request: one reason, and the route it was judged by.
+    """The outcome for one request: one reason, and what is told of the route it was judged by.
 
     `needed_scopes` is filled for `missing_scope` (RFC 6750 3: the scope attribute),
     `allowed_methods` for `method_not_allowed` (RFC 9110 15.5.6: the Allow field).
@@ -146,7 +162,7 @@ class Decision:
     """
 
     reason: Reason
-    route: Route | None = None
+    route: RouteLabel | None = None
     needed_scopes: tuple[str, ...] = ()
     allowed_methods: tuple[str, ...] = ()
     expected: str = ""

@@ -104,7 +104,7 @@ def _judge(
         return decide(route, None, grants=grants, now=now)
     token = _token_of(test, route, grants, grant_token, now)
     if isinstance(token, TokenRefused):
-        return Decision(token.reason, route, expected="a token from the issuer", found=token.detail)
+        return Decision(token.reason, route.label, expected="a token from the issuer", found=token.detail)
     return decide(route, token, grants=grants, now=now)
 
 

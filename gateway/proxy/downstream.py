@@ -442,11 +442,11 @@ class DownstreamConnection(asyncio.Protocol):
         location, query = place.location, place.query
         limit = gate.limits.body_bytes
         if limit and (block.content_length or 0) > limit:
-            return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.route))
+            return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.label))
         if location.is_issuer:
             return location, query, None, snapshot.issuer_plan, None
         if gate.shed_share and gate.admission.shedding.refuses():
-            return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.route))
+            return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.label))
         verdict = enforcer.recall(place, now)
         if verdict is None:
             peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)

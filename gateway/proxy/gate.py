@@ -242,7 +242,7 @@ class Gate:
         if isinstance(counted, bytes):
             relay.limit_lines = counted
             return None
-        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route, exceeded=counted), verified)
+        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route.label, exceeded=counted), verified)
         return self.refuse_verdict(relay.verdict)
 
     def is_trusted(self, peer: str) -> bool:

@@ -533,7 +533,7 @@ class Relay:
         """Refuse: there is no connection to be had."""
         if self._downstream.relay is not self:
             return
-        refusal = refusal_for(Decision(reason, self.location.route))
+        refusal = refusal_for(Decision(reason, self.location.label))
         if reason is Reason.CIRCUIT_OPEN:
             retry_after = str(max(ceil(retry_after_s), 1)).encode("ascii")
             refusal = replace(refusal, fields=((b"Retry-After", retry_after),))
@@ -596,7 +596,7 @@ class Relay:
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
         if refusal is None:
-            refusal = refusal_for(Decision(reason, self.location.route))
+            refusal = refusal_for(Decision(reason, self.location.label))
         self._reason = reason.value
         self._error_detail = detail
         self.status = refusal.status

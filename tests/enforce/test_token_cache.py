@@ -5,14 +5,14 @@ from types import MappingProxyType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, TokenCache, VerifiedToken
+from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, CachedToken, TokenCache
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken
 
 
-def entry() -> VerifiedToken:
+def entry() -> CachedToken:
     token = AccessToken("c", "c", "a", None, frozenset(), "jti", 0, 0, 9, "kid", MappingProxyType({}))
-    return VerifiedToken(token, 1)
+    return CachedToken(token, 1)
 
 
 def small(**sizes: int) -> TokenCache:
