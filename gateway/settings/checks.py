@@ -24,12 +24,14 @@ from gateway.settings.model import (
     PlainSecret,
     PolicyTest,
     RouteSettings,
+    ScryptSecret,
     Settings,
     TcpAddress,
     UnixAddress,
     UnixTargetSettings,
 )
 from gateway.settings.problems import Severity, suggest
+from gateway.settings.secret_texts import MOST_SCRYPT_SECRETS
 from gateway.settings.texts import is_loopback
 
 Step = str | int | tuple[str, ...]
@@ -279,6 +281,14 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
                 "the client has an authorization but no credentials",
                 "it can never ask for a token; give it secrets, keys or assertions",
                 Severity.WARNING,
+            )
+        hashed = [i for i, secret in enumerate(client.secrets) if isinstance(secret, ScryptSecret)]
+        if len(hashed) > MOST_SCRYPT_SECRETS:
+            yield Finding(
+                client.origin,
+                ("secrets", hashed[MOST_SCRYPT_SECRETS]),
+                f"the client has more than {MOST_SCRYPT_SECRETS} scrypt: secrets",
+                "each failed login of anybody would cost as much; two make a rotation",
             )
         if client.legacy_audience:
             yield Finding(

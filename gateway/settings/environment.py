@@ -1,8 +1,10 @@
 """Replace `${NAME}` and `${NAME:-default}` in a scalar by environment values, once.
 
 What comes out is never expanded again, so a value cannot smuggle in a reference;
-`$${` is a literal `${`. Which names may be used is the caller's: gateway.yaml may
-use any, a policy file only those of `policy_environment`.
+`$${` is a literal `${`. Defaults do not nest: one that holds `{` would end at the first
+`}`, and `${A:-${B}}` as a secret would be a constant that stands in the file. Which
+names may be used is the caller's: gateway.yaml may use any, a policy file only those of
+`policy_environment`.
 
 Sources: CONTRACT section 2.
 """
@@ -45,7 +47,7 @@ class Environment:
         """Return the text with every reference replaced, or the first reason why it cannot be.
 
         A default stands in for a variable that is unset or empty; it ends at the
-        next `}` and is taken as it is.
+        next `}` and is taken as it is. One that holds `{` is refused, whether it is needed or not.
         """
         pieces: list[str] = []
         end = 0
@@ -64,6 +66,11 @@ class Environment:
             value = self.find(name)
             if isinstance(value, Unexpanded):
                 return value
+            if default is not None and "{" in default:
+                return Unexpanded(
+                    f"the default of {name} holds {{, and defaults do not nest",
+                    f"set {name}, or name one variable with a default of plain text: ${{{name}:-text}}",
+                )
             if not value and default is not None:
                 value = default[2:]
             if value is None:

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from gateway.settings.problems import SpellingError
+from gateway.settings.secret_texts import without_line_break
 
 LARGEST_FILE = 32 * 1024 * 1024
 LARGEST_SECRET = 64 * 1024
@@ -86,7 +87,7 @@ class SourceFiles:
                 reason.message.replace("the file", "lies in a file that", 1), reason.hint
             ) from None
         self._add(content)
-        return content.removesuffix(b"\n").removesuffix(b"\r")
+        return without_line_break(content)
 
     def read_keys(self, path: Path) -> bytes:
         """Return the content of a file with public keys; raises SpellingError when it cannot be used."""

@@ -20,7 +20,7 @@ from gateway.settings.environment import Environment, Unexpanded
 from gateway.settings.model import Origin, PlainSecret, Secret, StaticKeySource
 from gateway.settings.problems import LATER, Severity, SpellingError, quote, suggest
 from gateway.settings.scalars import Value, describe, resolve_plain
-from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret
+from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret, without_line_break
 from gateway.settings.texts import parse_file_text
 from gateway.tokens.foreign_keys import KeySetError, read_key_set
 
@@ -382,6 +382,12 @@ class SecretText:
             return PlainSecret(b"", "unreadable")  # so that nobody complains that there is no secret
         if isinstance(secret, PlainSecret) and secret.source == "plain":
             reading.warn(node, "the secret is readable in this file", "use sha256:, scrypt:, env: or file:")
+        elif isinstance(secret, PlainSecret) and secret.value != secret.value.strip():
+            reading.warn(
+                node,
+                "the secret begins or ends with white space",
+                "one line break at the end is dropped, all else is part of the secret; store it without",
+            )
         elif node.text == UNUSABLE_SECRET:
             reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
         return secret
@@ -403,7 +409,7 @@ def _read_secret(text: str, reading: Reading) -> Secret:
                 raise SpellingError(f"cannot be read: {variable.message}", variable.hint)
             if variable is None:
                 raise SpellingError(f"cannot be read: the environment variable {quote(rest)} is not set")
-            value = variable.encode()
+            value = without_line_break(variable.encode())
         case "file":
             if not rest or not rest.isprintable():
                 raise SpellingError("names no file", "file:PATH")

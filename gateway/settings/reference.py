@@ -43,7 +43,8 @@ policies/country.yaml:9:11: routes[0].uptream: the key is unknown (hint: did you
 
 In the main file, `${NAME}` and `${NAME:-default}` in a value are replaced from the
 environment, once: what comes in is not searched again. The default stands in when the
-variable is unset or empty, and ends at the next `}`. `$${` is a literal `${`. A value
+variable is unset or empty, and ends at the next `}`; one that holds `{` is an error, as defaults do
+not nest. `$${` is a literal `${`. A value
 without quotes gets its type after it is replaced, so `label_limit: ${LIMIT}` works.
 Keys are never replaced. Inside `[…]` and `{…}` put such values in quotes.
 

@@ -18,6 +18,9 @@ LARGEST_N, LARGEST_R, LARGEST_P = 2**15, 8, 2
 """Above these one login would hold too much memory or time (32 MiB, two passes)."""
 SMALLEST_N = 2**10
 
+MOST_SCRYPT_SECRETS = 4
+"""Of one client: a failed login costs as much as the longest list, whosever it is."""
+
 UNUSABLE_SECRET = "sha256:" + "0" * 32 + ":" + "0" * 64
 """A stored secret that no text can match: the place where `sidegate init` puts a real one."""
 
@@ -47,6 +50,11 @@ def spell_hashed_secret(secret: Sha256Secret | ScryptSecret) -> str:
             return f"sha256:{salt.hex()}:{digest.hex()}"
         case ScryptSecret(n, r, p, salt, digest):
             return f"scrypt:{n}:{r}:{p}:{salt.hex()}:{digest.hex()}"
+
+
+def without_line_break(stored: bytes) -> bytes:
+    """Return a secret as it was meant: editors, `echo` and key stores end a text with LF or CRLF."""
+    return stored.removesuffix(b"\n").removesuffix(b"\r")
 
 
 def _bytes(text: str, name: str, least: int, most: int) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gateway.http1.forwarding import ForwardingRules, may_forward
 from gateway.settings.model import (
     ListenAddress,
     RedisSettings,
@@ -49,15 +50,8 @@ _NEVER_KEPT = {
     "traceparent": _OWN_TRACE,
 }
 """Fields of which nothing decides whether they are kept, with what to do instead."""
-_OVERRIDES = frozenset(
-    {
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-        "x-original-url",
-        "x-original-uri",
-        "x-rewrite-url",
-    }
+_FROM_ANYBODY = ForwardingRules(
+    keep_headers=frozenset(), forward_token=False, host=None, forwarded_x=False, trusted_peer=False
 )
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
@@ -163,8 +157,7 @@ def parse_kept_header(text: str) -> str:
 
 def is_dropped_by_default(field_name: str) -> bool:
     """Return whether a caller's field of this lower-case name reaches the upstream only when it is kept."""
-    alike = _spelled_alike(field_name)
-    return "_" in field_name or alike in _OVERRIDES or alike.startswith("x-forwarded") or alike == "forwarded"
+    return not may_forward(field_name.encode(), _FROM_ANYBODY)
 
 
 def _spelled_alike(field_name: str) -> str:

@@ -20,7 +20,8 @@ ENVIRONMENT = Environment({"A": "one", "B": "${A}", "EMPTY": "", "DOLLAR": "$", 
         ("${EMPTY:-d}", "d"),
         ("${MISSING:-}", ""),
         ("${MISSING:-http://x:1/}", "http://x:1/"),
-        ("${MISSING:-${A}}", "${A}"),
+        ("${MISSING:-$$}", "$$"),
+        ("${MISSING:-}}", "}"),
         ("${A:-d}", "one"),
         ("$A and $", "$A and $"),
     ],
@@ -42,3 +43,21 @@ def test_only_allowed_names() -> None:
     refused = limited.expand("${B:-default}")
     assert isinstance(refused, Unexpanded)
     assert "policy_environment" in refused.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${MISSING:-${A}}",
+        "${A:-${B}}",
+        "${A:-x{y}",
+        "x${MISSING:-$${A}}",
+        "${EMPTY:-{}}",
+        "${A}${A:-${A:-${A}}}",
+    ],
+)
+def test_defaults_do_not_nest(text: str) -> None:
+    refused = ENVIRONMENT.expand(text)
+    assert isinstance(refused, Unexpanded)
+    assert "defaults do not nest" in refused.message
+    assert refused.hint

@@ -496,6 +496,47 @@ def test_user_information_in_a_url_is_masked(problems_of: Problems) -> None:
     assert '"https://***@a" holds user information' in found
 
 
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("scheme", ["env", "file"])
+def test_one_line_break_at_the_end_of_a_stored_secret_is_dropped(
+    scheme: str, ending: str, load_text: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "S").write_bytes(b"correct horse battery" + ending.encode())
+    main = f"clients: {{a: {{secrets: ['{scheme}:S']}}}}"
+    loaded = load_text(main, environ={"S": "correct horse battery" + ending})
+    assert loaded.settings.clients["a"].secrets == (PlainSecret(b"correct horse battery", scheme),)
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "stored", [" secret of some length", "secret of some length\n\n", "secret of some length\t"]
+)
+def test_other_white_space_around_a_secret_is_a_warning(stored: str, problems_of: Problems) -> None:
+    (found,) = problems_of("clients: {a: {secrets: ['env:S']}}", environ={"S": stored})
+    assert found.startswith(
+        "W gateway.yaml:1:25: clients.a.secrets[0]: the secret begins or ends with white space"
+    )
+
+
+@pytest.mark.parametrize(("count", "sound"), [(4, True), (5, False)])
+def test_a_client_has_at_most_four_scrypt_secrets(count: int, sound: bool, problems_of: Problems) -> None:
+    listed = ", ".join(
+        [f"'sha256:{'ab' * 16}:{'cd' * 32}'", *[f"'scrypt:1024:8:1:{'0' * 32}:{'0' * 64}'"] * count]
+    )
+    found = problems_of(f"clients: {{a: {{secrets: [{listed}]}}}}")
+    assert (found == []) is sound
+    if not sound:
+        assert found[0].startswith("E gateway.yaml:1:")
+        assert "clients.a.secrets[5]: the client has more than 4 scrypt: secrets" in found[0]
+
+
+@pytest.mark.parametrize("text", ["plain:${A:-${B}}", "x${A:-{}", "${A:-${A:-x}}"])
+def test_a_nested_default_is_an_error_with_its_place(text: str, problems_of: Problems) -> None:
+    (found,) = problems_of(f"clients: {{a: {{description: '{text}'}}}}", environ={"A": "hunter2"})
+    assert found.startswith("E gateway.yaml:1:28: clients.a.description: the default of A holds {")
+    assert "hunter2" not in found
+
+
 def test_the_content_hash_follows_every_file(load_text: Load) -> None:
     def content_hash(main: str, files: Mapping[str, str]) -> str:
         return load_text(main, files).settings.content_hash

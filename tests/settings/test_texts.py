@@ -157,6 +157,7 @@ FIELD_NAMES = [
     *sorted(name.decode() for name in HOP_BY_HOP),
     *("host", "max-forwards", "content-length", "x-request-id", "traceparent", "authorization"),
     *("accept", "cookie", "via", "x-custom", "x-http-method-override", "x-original-url", "x.rewrite.url"),
+    *("x-real-ip", "true-client-ip", "cf_connecting_ip"),
     *("x-forwarded-for", "x-forwarded", "forwarded", "x_custom", "-x-auth-a", "x-authentic", "x-auth"),
 ]
 
