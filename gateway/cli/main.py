@@ -95,12 +95,17 @@ def _read_who(who: dict[str, Any]) -> Any:
 
 
 def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arguments, None]:
-    """Turn the errors that a user can cause into a message and the contract's exit code."""
+    """Turn the errors that a user can cause into a message and the contract's exit code.
+
+    Nothing that the command holds in memory gets into a core file.
+    """
 
     @wraps(command)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        from gateway.cli.core_files import stay_out_of_core_files
         from gateway.settings.problems import SettingsError
 
+        stay_out_of_core_files()
         try:
             code = command(*args, **kwargs)
         except SettingsError as error:
