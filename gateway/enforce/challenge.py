@@ -7,9 +7,11 @@ Sources: RFC 6750 3 and 3.1; RFC 9110 11.6.1, 15.5.6; RFC 9457; RFC 6585 4 and
 draft-ietf-httpapi-ratelimit-headers-11 (Retry-After, RateLimit, RateLimit-Policy).
 """
 
+import re
 from dataclasses import dataclass
 from math import ceil
 
+from gateway.enforce.bearer import explain_credentials
 from gateway.policy.model import Decision, Exceeded, Reason
 from gateway.policy.rate_limits import BAD_TOKENS
 from gateway.policy.statuses import STATUS_OF_REASON
@@ -78,6 +80,13 @@ _RETRY_SOON = frozenset(
 )
 
 
+_NEEDS_NO_QUOTING = re.compile(r"[ !#-\[\]-~]*").fullmatch
+
+HELD_SCOPES = 64
+HELD_SCOPES_CHARACTERS = 2048
+"""A token of 16 KiB must not make answers of 16 KiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What the gate answers instead of the upstream."""
@@ -86,12 +95,23 @@ class Refusal:
     reason: str
     detail: str
     fields: tuple[tuple[bytes, bytes], ...] = ()
+    members: tuple[tuple[str, object], ...] = ()
+    """What is added to the problem document: needed beside held."""
 
 
-def refusal_for(decision: Decision) -> Refusal:
-    """Return the refusal that explains `decision`, which does not permit."""
+def refusal_for(decision: Decision, *, authorization: bytes | None = None, query: bytes = b"") -> Refusal:
+    """Return the refusal that explains `decision`, which does not permit.
+
+    Args:
+        decision: What was decided.
+        authorization: The value of the Authorization field, for the form of what was sent; never repeated.
+        query: The query, for the names in it; never repeated.
+    """
     reason = decision.reason
-    detail = DETAILS.get(reason, "The request was refused.")
+    general = detail = DETAILS.get(reason, "The request was refused.")
+    hint = decision.hint or explain_credentials(reason, authorization, query)
+    if hint:
+        detail = f"{general} {hint}"
     fields: tuple[tuple[bytes, bytes], ...] = ()
     if reason is Reason.METHOD_NOT_ALLOWED:
         fields = ((b"Allow", ", ".join(decision.allowed_methods).encode("ascii")),)
@@ -102,10 +122,42 @@ def refusal_for(decision: Decision) -> Refusal:
     elif reason in _RETRY_SOON:
         fields = ((b"Retry-After", b"1"),)
     else:
-        challenge = bearer_challenge(decision, detail)
+        challenge = bearer_challenge(decision, general)
         if challenge:
             fields = ((b"WWW-Authenticate", challenge),)
-    return Refusal(STATUS_OF_REASON[reason], reason, detail, fields)
+    return Refusal(STATUS_OF_REASON[reason], reason, detail, fields, _needed_and_held(decision))
+
+
+def _needed_and_held(decision: Decision) -> tuple[tuple[str, object], ...]:
+    """Return the members that say what would do and what was there, for tokens that were verified."""
+    match decision.reason:
+        case Reason.MISSING_SCOPE:
+            shown, omitted = _within_bounds(decision.held_scopes)
+            members: tuple[tuple[str, object], ...] = (
+                ("required_scopes", decision.needed_scopes),
+                ("token_scopes", shown),
+            )
+            return (*members, ("token_scopes_omitted", omitted)) if omitted else members
+        case Reason.WRONG_AUDIENCE:
+            needed = decision.needed_audiences
+            return (
+                ("required_audience", needed[0] if len(needed) == 1 else needed),
+                ("token_audience", decision.held_audience),
+            )
+        case Reason.CLAIM_MISMATCH:
+            return (("claim", decision.claim),)
+        case _:
+            return ()
+
+
+def _within_bounds(scopes: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """Return the first scopes that fit, and how many are left out."""
+    size = 0
+    for index, scope in enumerate(scopes):
+        size += len(scope)
+        if index == HELD_SCOPES or size > HELD_SCOPES_CHARACTERS:
+            return scopes[:index], len(scopes) - index
+    return scopes, 0
 
 
 def _explain_limit(exceeded: Exceeded) -> tuple[str, tuple[tuple[bytes, bytes], ...]]:
@@ -148,5 +200,7 @@ def bearer_challenge(decision: Decision, detail: str) -> bytes:
 
 def _quoted(text: str) -> str:
     """Return `text` fit for a quoted-string (RFC 9110 5.6.4): our own names, printable ASCII."""
+    if _NEEDS_NO_QUOTING(text):
+        return text
     printable = "".join(character if " " <= character <= "~" else "?" for character in text)
     return printable.replace("\\", "\\\\").replace('"', '\\"')

@@ -14,11 +14,14 @@ Sources: RFC 7519 4.1.3 (aud), RFC 6750 3 and 3.1 (insufficient_scope, scope att
 RFC 9068 4 (audience and scopes of access tokens).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gateway.policy.model import AudienceGrant, Decision, Grants, Reason, Route
 from gateway.settings.model import Access
 from gateway.tokens.claims import AccessToken
+
+NAMES_IN_HINT = 8
+HINT_CHARACTERS = 256
 
 
 def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: float) -> Decision:
@@ -45,6 +48,8 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
             route.label,
             expected=" or ".join(sorted(require.audiences)) or "nobody: the route names no audience",
             found=token.audience,
+            needed_audiences=tuple(sorted(require.audiences)),
+            held_audience=token.audience,
         )
     client = grants.get(token.client_id)
     if client is None or client.disabled:
@@ -58,7 +63,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
     if grant is None:
         return _not_authorized(route, token, found="no such authorization")
     if grant.until is not None and now >= grant.until:
-        return _not_authorized(route, token, found="it has ended")
+        return _not_authorized(route, token, found="it has ended", hint=_ENDED)
     if not (
         require.scopes <= token.scopes
         and require.scopes <= grant.scopes
@@ -74,6 +79,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
                     expected=f"{name}: " + " or ".join(map(repr, accepted)),
                     found="another value" if name in token.claims else "the claim is absent",
                     valid_until=grant.until,
+                    claim=name,
                 )
     if require.clients and token.client_id not in require.clients:
         return Decision(
@@ -86,12 +92,16 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
     return route.ok if grant.until is None else Decision(Reason.OK, route.label, valid_until=grant.until)
 
 
-def _not_authorized(route: Route, token: AccessToken, *, found: str) -> Decision:
+_ENDED = "The authorization of the client for this audience has ended."
+
+
+def _not_authorized(route: Route, token: AccessToken, *, found: str, hint: str = "") -> Decision:
     return Decision(
         Reason.CLIENT_NOT_ALLOWED,
         route.label,
         expected=f"an authorization of {token.client_id} for {token.audience}",
         found=found,
+        hint=hint,
     )
 
 
@@ -118,7 +128,34 @@ def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> De
         expected=expected,
         found=found,
         valid_until=grant.until,
+        held_scopes=tuple(sorted(token.scopes)),
+        hint=_mend_scopes(needed, token, grant),
     )
+
+
+def _mend_scopes(needed: Collection[str], token: AccessToken, grant: AudienceGrant) -> str:
+    """Return what its holder can do about each scope that does not count.
+
+    Whoever holds the token can learn all of it at the token endpoint, by asking for the scope.
+    """
+    causes = {
+        "Not asked for": [scope for scope in needed if scope in grant.scopes and scope not in token.scopes],
+        "Not granted to the client": [
+            scope for scope in needed if scope not in grant.scopes and scope not in token.scopes
+        ],
+        "No longer granted": [
+            scope for scope in needed if scope not in grant.scopes and scope in token.scopes
+        ],
+    }
+    return " ".join(f"{cause}: {_few(scopes)}." for cause, scopes in causes.items() if scopes)
+
+
+def _few(names: list[str]) -> str:
+    """Return the first of `names` within bounds, and how many more there are."""
+    shown = " ".join(sorted(names)[:NAMES_IN_HINT])
+    if len(shown) > HINT_CHARACTERS:
+        return f"{len(names)} scopes"
+    return shown if len(names) <= NAMES_IN_HINT else f"{shown} and {len(names) - NAMES_IN_HINT} more"
 
 
 def claim_matches(claims: Mapping[str, object], name: str, accepted: tuple[object, ...]) -> bool:

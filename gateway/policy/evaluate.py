@@ -11,7 +11,7 @@ from gateway.policy.decide import decide
 from gateway.policy.match import find_route
 from gateway.policy.model import Decision, Grants, Reason, Route
 from gateway.policy.paths import BadPath, CanonicalPath, canonical_path
-from gateway.policy.table import Found, MethodNotAllowed, RouteTable
+from gateway.policy.table import Found, MethodNotAllowed, NoRoute, RouteTable
 from gateway.tokens.claims import AccessToken
 
 
@@ -64,7 +64,24 @@ def locate_path(table: RouteTable, host: str, path: CanonicalPath, method: str) 
             expected="one of " + ", ".join(match.allowed),
             found=method,
         )
-    return Decision(Reason.NO_ROUTE, expected="a route for this host and path", found="none")
+    hint = _mend_slash(table, host, path, method)
+    return Decision(Reason.NO_ROUTE, expected="a route for this host and path", found="none", hint=hint)
+
+
+def _mend_slash(table: RouteTable, host: str, path: CanonicalPath, method: str) -> str:
+    """Return the hint that only the slash at the end is wrong, or nothing.
+
+    It tells nothing that the same request with the other path does not.
+    """
+    if path.has_encoded_slash or path.has_parameters or path.text == "/":
+        return ""
+    if path.text.endswith("/"):
+        twin = path._replace(text=path.text[:-1], match_text=path.match_text[:-1])
+        hint = "There is something at this path without the slash at its end."
+    else:
+        twin = path._replace(text=f"{path.text}/", match_text=f"{path.match_text}/")
+        hint = "There is something at this path with a slash at its end."
+    return "" if isinstance(find_route(table, host, twin, method), NoRoute) else hint
 
 
 def evaluate(

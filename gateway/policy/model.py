@@ -157,8 +157,10 @@ class Decision:
 
     `needed_scopes` is filled for `missing_scope` (RFC 6750 3: the scope attribute),
     `allowed_methods` for `method_not_allowed` (RFC 9110 15.5.6: the Allow field).
-    `expected` and `found` say what was compared, for explanations; they never hold
-    token text.
+    `expected` and `found` say what was compared, for the operator's explanations; they
+    never hold token text. What the caller may be told is in `hint` and the `held_`
+    and `needed_` fields: of a token only what its holder can read in it, and only if it
+    was verified.
     """
 
     reason: Reason
@@ -171,6 +173,16 @@ class Decision:
     """Epoch seconds from which it must be made anew although its inputs are the same; None = never."""
     exceeded: Exceeded | None = None
     """The limit behind `rate_limited`."""
+    held_scopes: tuple[str, ...] = ()
+    """For `missing_scope`: what the token says, sorted."""
+    needed_audiences: tuple[str, ...] = ()
+    """For `wrong_audience`: those of the route, sorted."""
+    held_audience: str = ""
+    """For `wrong_audience`: the token's."""
+    claim: str = ""
+    """For `claim_mismatch`: the name of the claim."""
+    hint: str = ""
+    """A sentence for the caller on how to mend it; printable ASCII, of bounded length."""
     permits: bool = field(init=False)
     word: str = field(init=False)
     """The reason as plain text: cheaper to hash and to encode than the enum's member."""

@@ -452,7 +452,8 @@ class DownstreamConnection(asyncio.Protocol):
             peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
             verdict = enforcer.check(location, head, now, peer)
             if not verdict.permits:
-                return location, query, verdict, None, gate.refuse_verdict(verdict)
+                refusal = gate.refuse_verdict(verdict, authorization=head.authorization, query=query)
+                return location, query, verdict, None, refusal
             enforcer.remember(place, verdict)
         if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):
             # RFC 9110 7.6.2: the last one who may see it answers it.

@@ -218,14 +218,16 @@ class Gate:
         """Return whom a request through a trusted proxy counts for."""
         return self.admission.forwarded_peer(block, self.is_trusted) or connection.peer_group
 
-    def refuse_verdict(self, verdict: Verdict) -> Refusal:
+    def refuse_verdict(
+        self, verdict: Verdict, *, authorization: bytes | None = None, query: bytes = b""
+    ) -> Refusal:
         """Return the refusal that explains a verdict that does not permit."""
         decision = verdict.decision
         if decision.exceeded is not None:
             self.admission.refused[
                 "" if decision.route is None else decision.route.name, decision.exceeded.limit
             ] += 1
-        return refusal_for(decision)
+        return refusal_for(decision, authorization=authorization, query=query)
 
     def count_request(self, relay: Relay, peer: str, monotonic_now: float) -> Refusal | None:
         """Count an allowed request against its route's limit; return the refusal when that is used up.

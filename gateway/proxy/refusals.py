@@ -26,16 +26,16 @@ def refusal_bytes(
         version_0: The request was HTTP/1.0 and wants the connection kept.
     """
     phrase = STATUS_PHRASES.get(refusal.status, b"Refused")
-    body = msgspec.json.encode(
-        {
-            "type": f"urn:sidegate:reason:{refusal.reason}",
-            "title": phrase.decode("ascii"),
-            "status": refusal.status,
-            "detail": refusal.detail,
-            "reason": refusal.reason,
-            "request_id": request_id.decode("ascii"),
-        }
-    )
+    problem: dict[str, object] = {
+        "type": f"urn:sidegate:reason:{refusal.reason}",
+        "title": phrase.decode("ascii"),
+        "status": refusal.status,
+        "detail": refusal.detail,
+        "reason": refusal.reason,
+        "request_id": request_id.decode("ascii"),
+    }
+    problem.update(refusal.members)
+    body = msgspec.json.encode(problem)
     connection = b""
     if closes:
         connection = b"Connection: close\r\n"
