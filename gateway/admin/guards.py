@@ -9,10 +9,10 @@ Sources: RFC 9110 7.2 (Host) and 15.5.20 (421), RFC 6454 7 (Origin), Fetch Metad
 (Sec-Fetch-Site), RFC 6761 6.3 (localhost), RFC 6750 2.1 (Bearer).
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from gateway.settings.model import AdminSettings
 
@@ -55,7 +55,7 @@ def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | No
     """
     if len(request.host) != 1 or not (authority := _AUTHORITY.fullmatch(request.host[0])):
         return Refused(400, "one Host field with a host and an optional port is required")
-    if not _answers_to(authority["host"], request.host[0], settings.hosts):
+    if not _answers_to(authority["host"], authority["port"], settings.hosts):
         return Refused(421, "Host is neither a loopback name or address nor listed in admin.hosts")
     if request.method in _READING:
         return None
@@ -83,20 +83,33 @@ def read_bearer(authorization: Sequence[str]) -> str | None:
     return match[1] if match else None
 
 
-def _answers_to(host: str, authority: str, hosts: Sequence[str]) -> bool:
-    """Return whether `host` is loopback, or it (or it with its port) is listed. Case does not matter."""
-    host = host.lower()
-    listed = {entry.lower() for entry in hosts}
-    return _is_loopback(host) or host in listed or authority.lower() in listed
+def _answers_to(host: str, port: str | None, hosts: Sequence[str]) -> bool:
+    """Return whether `host` is loopback or listed; an entry with a port is for that port only.
 
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
+    Names are compared without regard to case, addresses as addresses.
+    """
+    name = _compared(host)
+    if not isinstance(name, str):
+        if name.is_loopback:
+            return True
+    elif name == "localhost" or name.endswith(".localhost"):
         return True
+    listed = (_AUTHORITY.fullmatch(entry) for entry in hosts)
+    return any(
+        entry is not None and _compared(entry["host"]) == name and entry["port"] in (None, port)
+        for entry in listed
+    )
+
+
+def _compared(host: str) -> str | IPv4Address | IPv6Address:
+    """Return the address that `host` spells, one that is mapped into IPv6 as itself; else the lower-case name."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        if not host.startswith("["):
+            return IPv4Address(host)
+        address = IPv6Address(host[1:-1])
     except ValueError:
-        return False
+        return host.lower()
+    return address if address.ipv4_mapped is None else address.ipv4_mapped
 
 
 def _is_json(content_type: Sequence[str]) -> bool:

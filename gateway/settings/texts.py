@@ -253,7 +253,7 @@ def parse_origin(text: str) -> str:
 
 def parse_server_name(text: str) -> str:
     """Return the name that a target's certificate must hold: a host name or an IP address."""
-    host, port = _split_authority(text)
+    host, port = _split_authority(_bracketed(text))
     if port is not None:
         raise SpellingError("names a port", "a name alone: service.internal")
     return host.rstrip(".")
@@ -267,19 +267,27 @@ def parse_check_path(text: str) -> str:
 
 
 def parse_host_value(text: str) -> str:
-    """Return a fixed Host value: `host` or `host:port`."""
+    """Return a fixed Host value: `host` or `host:port`; a bare IPv6 address gets its brackets."""
+    text = _bracketed(text)
     _split_authority(text)
     return text
 
 
 def parse_admin_host(text: str) -> str:
-    """Return a lower-case Host value that the admin listener answers to."""
-    _split_authority(text)
+    """Return a lower-case Host value that the admin listener answers to.
+
+    A bare IPv6 address, which is what `status.podIP` holds in an IPv6 cluster, gets its brackets.
+    """
+    text = _bracketed(text)
+    host, _ = _split_authority(text)
+    if "%" in host:
+        raise SpellingError("names a zone", "a Host value holds an address alone: fe80::1")
     return text.lower()
 
 
 def parse_host_pattern(text: str) -> str:
     """Return a route's host in lower case: a name, an IP address, or `*.name`."""
+    text = _bracketed(text)
     name = text.removeprefix("*.")
     if "*" in name:
         raise SpellingError("is not a host", "a wildcard stands at the beginning only: *.example.com")
@@ -428,6 +436,15 @@ def _split_authority(text: str) -> tuple[str, int | None]:
     if not _PORT.match(port) or int(port) > 65535:
         raise SpellingError("has no valid port", "a port is a number from 1 to 65535")
     return host, int(port)
+
+
+def _bracketed(text: str) -> str:
+    """Return a bare IPv6 address in brackets, and any other text as it is."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return text
+    return f"[{text}]"
 
 
 def _has_dot_segment(path: str) -> bool:

@@ -19,7 +19,9 @@ READ = AdminRequest(
     authorization=[],
 )
 WRITE = replace(READ, method="POST", path="/api/v1/reload", content_type=["application/json"])
-SETTINGS = AdminSettings(hosts=("Admin.Example.com", "pinned.example:9443", "10.1.2.3"))
+SETTINGS = AdminSettings(
+    hosts=("Admin.Example.com", "pinned.example:9443", "10.1.2.3", "[fd00::7]", "[fd00:0:0::8]:9443")
+)
 
 
 def status_of(request: AdminRequest) -> int | None:
@@ -43,6 +45,13 @@ def status_of(request: AdminRequest) -> int | None:
         "ADMIN.example.com:9090",
         "pinned.example:9443",
         "10.1.2.3:9090",
+        "[fd00::7]",
+        "[fd00::7]:9090",
+        "[FD00:0:0::0:7]:9090",
+        "[fd00:0:0:0:0:0:0:7]",
+        "[fd00::8]:9443",
+        "[::ffff:10.1.2.3]:9090",
+        "[::ffff:127.0.0.1]",
     ],
 )
 def test_loopback_and_listed_hosts_are_served(host: str) -> None:
@@ -66,7 +75,13 @@ def test_loopback_and_listed_hosts_are_served(host: str) -> None:
         (["0x7f.1"], 421),
         (["[::]"], 421),
         (["[::2]:9090"], 421),
+        (["[fd00::70]"], 421),
+        (["[fd00::8]"], 421),
+        (["[fd00::8]:9090"], 421),
+        (["[fd00::7::1]"], 421),
+        (["[10.1.2.3]"], 421),
         (["::1"], 400),
+        (["fd00::7"], 400),
         (["localhost:"], 400),
         (["localhost:x"], 400),
         (["localhost:123456"], 400),

@@ -135,7 +135,7 @@ REFUSED = [
     (texts.parse_own_claim_name, ["", "iss", "sub", "scope", "cnf", "a\nb"]),
     (texts.parse_name, ["", " ", "a\tb", "x" * 201]),
     (texts.parse_variable, ["", "1A", "A-B", "A B", "${A}"]),
-    (texts.parse_admin_host, ["", "a/b", "a b"]),
+    (texts.parse_admin_host, ["", "a/b", "a b", "fd00::7::1", "fd00::7:99999", "fe80::1%eth0", "[fe80::1%25eth0]"]),
 ]
 
 
@@ -144,6 +144,22 @@ def test_refused(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(SpellingError) as caught:
         parse(text)
     assert caught.value.message.startswith(("is ", "has ", "holds ", "names ", "can "))
+
+
+@pytest.mark.parametrize(
+    ("parse", "expected"),
+    [
+        (texts.parse_admin_host, "[fd00::7]"),
+        (texts.parse_host_pattern, "[fd00::7]"),
+        (texts.parse_host_value, "[FD00::7]"),
+        (texts.parse_server_name, "FD00::7"),
+    ],
+)
+@pytest.mark.parametrize("written", ["FD00::7", "[FD00::7]"])
+def test_a_bare_ipv6_address_is_a_host_where_no_port_is_wanted(
+    parse: Callable[[str], object], expected: str, written: str
+) -> None:
+    assert parse(written) == expected
 
 
 def test_loopback_hosts() -> None:
