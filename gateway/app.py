@@ -33,10 +33,12 @@ from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.lifecycle import (
     ContentWatch,
     Signals,
+    choose_shutdown_delay,
     notify_systemd,
     raise_file_limit,
     reload_on_signal,
     wait_drained,
+    wait_shutdown_delay,
 )
 from gateway.live import (
     Live,
@@ -244,6 +246,13 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         await _until_stopped(signals, beside, running)
 
         notify_systemd("STOPPING=1")
+        gate.announce_stop()
+        if signals.stop.is_set():  # else nobody was ever told to come here
+            wanted_s = live.snapshot.settings.shutdown_delay_s
+            delay_s = choose_shutdown_delay(wanted_s, (item.address for item in settings.listeners))
+            if delay_s:
+                _log.info("stopping: not ready, accepting for %g s more", delay_s)
+            await wait_shutdown_delay(signals, delay_s)
         _log.info("draining: %d connections", len(gate.connections))
         for listener in listeners:
             listener.close()

@@ -1,8 +1,10 @@
 """Run one process from its start to its end: signals, watching, draining.
 
 * SIGHUP, and a change of the watched files' content, ask for a reload.
-* SIGTERM and SIGINT drain: stop accepting, let requests in flight finish within
-  `drain_timeout`, then end; a second one ends at once.
+* SIGTERM and SIGINT stop the process in steps: it is not ready, but still accepts for
+  `shutdown_delay`, because whoever sends callers here learns of it later; then it
+  stops accepting, lets requests in flight finish within `drain_timeout`, and ends. A
+  second signal ends it at once.
 * At start the soft limit of open files is raised to the hard one.
 
 What is drained or reloaded is the caller's (`gateway.app`).
@@ -25,10 +27,15 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.settings.model import ListenAddress, TcpAddress
+from gateway.settings.texts import is_loopback
+
 _log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 1.0
 """How often the watched files are looked at (stat only; content when that changed)."""
+SHUTDOWN_DELAY_S = 5.0
+"""Long enough for an EndpointSlice to reach every node, or two probes of a balancer each 2 s."""
 CLOCK_TICK_S = 0.01
 """By at most this much a file's time stamp lies behind the clock."""
 
@@ -219,6 +226,27 @@ async def reload_on_signal(signals: Signals, reload: Callable[[], Awaitable[obje
         notify_systemd("RELOADING=1")
         await reload()
         notify_systemd("READY=1")
+
+
+def choose_shutdown_delay(wanted_s: float | None, addresses: Iterable[ListenAddress]) -> float:
+    """Return for how many seconds listeners still accept after the stop signal.
+
+    Args:
+        wanted_s: As the configuration says; None where it does not say.
+        addresses: Where they listen. Only what is reached from other machines has a balancer in
+            front that must first notice.
+    """
+    if wanted_s is not None:
+        return wanted_s
+    reached = any(isinstance(each, TcpAddress) and not is_loopback(each.host) for each in addresses)
+    return SHUTDOWN_DELAY_S if reached else 0.0
+
+
+async def wait_shutdown_delay(signals: Signals, delay_s: float) -> None:
+    """Return after `delay_s`, or at a second stop signal."""
+    if delay_s:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(signals.stop_at_once.wait(), delay_s)
 
 
 async def wait_drained(is_drained: Callable[[], bool], signals: Signals, timeout_s: float) -> bool:

@@ -75,7 +75,7 @@ async def ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str
         "keys": CheckResult(bool(keys), "" if keys else "no signing key"),
         "listeners": CheckResult(True),
         "state": state,
-        "not_draining": CheckResult(not gate.draining, "draining" if gate.draining else ""),
+        "not_draining": CheckResult(not gate.stopping, "draining" if gate.stopping else ""),
     }
 
 
@@ -90,7 +90,7 @@ def describe_process(
         "version": VERSION,
         "python": platform.python_version(),
         "uptime_s": round(uptime_s, 3),
-        "draining": gate.draining,
+        "draining": gate.stopping,
         "configuration": {
             "file": str(snapshot.configuration.path),
             "hash": settings.content_hash,

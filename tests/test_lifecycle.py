@@ -5,19 +5,24 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from gateway.lifecycle import (
     CLOCK_TICK_S,
+    SHUTDOWN_DELAY_S,
     ContentWatch,
     Signals,
+    choose_shutdown_delay,
     content_fingerprint,
     notify_systemd,
     reload_on_signal,
     stat_fingerprint,
     wait_drained,
+    wait_shutdown_delay,
 )
+from gateway.settings.model import TcpAddress, UnixAddress
 
 INTERVAL_S = 0.005
 
@@ -257,3 +262,28 @@ def test_nobody_is_told_where_nobody_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     notify_systemd("READY=1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted_s", "addresses", "expected_s"),
+    [
+        (None, [TcpAddress("127.0.0.1", 1)], 0),
+        (None, [TcpAddress("::1", 1), TcpAddress("localhost", 1)], 0),
+        (None, [UnixAddress(Path("/run/a.sock"))], 0),
+        (None, [TcpAddress("127.0.0.1", 1), TcpAddress("0.0.0.0", 1)], SHUTDOWN_DELAY_S),
+        (None, [TcpAddress("::", 1)], SHUTDOWN_DELAY_S),
+        (None, [TcpAddress("10.0.0.5", 1)], SHUTDOWN_DELAY_S),
+        (None, [TcpAddress("a.example", 1)], SHUTDOWN_DELAY_S),
+        (0.0, [TcpAddress("0.0.0.0", 1)], 0),
+        (7.0, [TcpAddress("127.0.0.1", 1)], 7),
+    ],
+)
+def test_how_long_listeners_still_accept(wanted_s, addresses, expected_s):
+    assert choose_shutdown_delay(wanted_s, addresses) == expected_s
+
+
+async def test_a_second_signal_ends_the_delay():
+    signals = Signals(asyncio.get_running_loop())
+    signals.stop_at_once.set()
+    async with asyncio.timeout(10):
+        await wait_shutdown_delay(signals, 3600)

@@ -102,7 +102,7 @@ def _answers_to(host: str, port: str | None, hosts: Sequence[str]) -> bool:
 
 
 def _compared(host: str) -> str | IPv4Address | IPv6Address:
-    """Return the address that `host` spells, one that is mapped into IPv6 as itself; else the lower-case name."""
+    """Return the address that `host` spells (IPv4 in IPv6 as IPv4), or the name in lower case."""
     try:
         if not host.startswith("["):
             return IPv4Address(host)

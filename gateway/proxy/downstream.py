@@ -401,7 +401,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse_unread(_bad(head), at=at, started=started)
             return len(data)
         block = head.block
-        keep_alive = not block.close and (head.minor_version == 1 or block.keep_alive) and not gate.draining
+        keep_alive = not block.close and (head.minor_version == 1 or block.keep_alive) and not gate.stopping
         length = block.content_length
         has_body = block.chunked or bool(length)
         location, query, verdict, plan, refusal = self._judge(head, at)
@@ -667,8 +667,11 @@ class DownstreamConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close when idle; else let the request in flight be the last."""
-        if self.is_idle:
+        if self.is_idle and self.requests:
             self._leave()
+        elif self.is_idle:
+            # Opened just now: its first request is on its way, and nobody told the caller to go elsewhere.
+            self.deadline = min(self.deadline, _after(DRAIN_GRACE_S))
         elif self.relay is not None:
             self.relay.keep_alive = False  # an answer that said otherwise already is the last all the same
 

@@ -118,7 +118,10 @@ class Gate:
     tunnels: set[Tunnel] = field(default_factory=set)
     leaving: set[UpstreamConnection] = field(default_factory=set)
     """Connections to upstreams that still take what a tunnel left behind."""
+    stopping: bool = False
+    """The process was told to stop: every answer from now on is the last of its connection."""
     draining: bool = False
+    """And nothing is accepted any more."""
     reader: RequestReader = field(init=False)
     responses: ResponseReader = field(default_factory=ResponseReader)
     limits: LimitSettings = field(init=False)
@@ -275,9 +278,16 @@ class Gate:
             for tunnel in list(self.tunnels):
                 tunnel.judge_again(now)
 
+    def announce_stop(self) -> None:
+        """Let each further answer close its connection, so that callers open their next one elsewhere.
+
+        Idle connections stay: closed now, they would cut the request that is on its way.
+        """
+        self.stopping = True
+
     def drain(self) -> None:
         """Close idle connections; those in use close after their answer."""
-        self.draining = True
+        self.stopping = self.draining = True
         for connection in list(self.connections):
             connection.drain()
 

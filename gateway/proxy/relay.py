@@ -381,7 +381,7 @@ class Relay:
         self.response_started = True
         self.response_bytes += len(body)
         downstream = self._downstream
-        if not self.body_sent or downstream.gate.draining:
+        if not self.body_sent or downstream.gate.stopping:
             self.keep_alive = False  # the rest of the request will not be read as one
         framing = head.framed
         if head.natural_length or self.method == "HEAD":

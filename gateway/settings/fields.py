@@ -64,6 +64,7 @@ from gateway.settings.texts import (
 
 _YEAR = 365 * 86400
 _TIMEOUT = Quantity("duration", parse_duration, 0.001, _YEAR, "from 1ms to 365d; it cannot be unlimited")
+_DELAY = Quantity("duration", parse_duration, 0, 3600, "from 0s to 1h")
 _TIMEOUT_OR_NONE = Quantity("duration", parse_duration, 0, _YEAR, "up to 365d; 0 is unlimited")
 _INTERVAL = Quantity("duration", parse_duration, 0.25, 86400, "from 250ms to 1d")
 _LIFETIME = Quantity("duration", parse_duration, 1, _YEAR, "whole seconds, from 1s to 365d", whole=True)
@@ -652,6 +653,15 @@ PROCESS_FIELDS = (
         "How long requests in flight may take to finish when the process stops.",
         "30s",
         "drain_timeout_s",
+    ),
+    Field(
+        "shutdown_delay",
+        _DELAY,
+        "How long the listeners still accept after SIGTERM, while `/readyz` is 503 already and answers close "
+        "their connections: the time in which load balancers notice. Null: 5s where a listener is off "
+        "loopback, else 0s.",
+        "null",
+        "shutdown_delay_s",
     ),
     Field(
         "trusted_proxies",

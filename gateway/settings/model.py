@@ -585,6 +585,8 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()
     logs: LogSettings = LogSettings()
     drain_timeout_s: float = 30.0
+    shutdown_delay_s: float | None = None
+    """How long listeners still accept after the stop signal; None: as where they listen needs it."""
     trusted_proxies: tuple[str, ...] = ()
     """CIDRs in canonical text."""
     clients: Mapping[str, ClientSettings] = field(default_factory=lambda: MappingProxyType({}))

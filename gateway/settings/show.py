@@ -117,6 +117,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
         },
         "logs": {"level": logs.level, "access": logs.access, "format": logs.format, "query": logs.query},
         "drain_timeout": format_duration(settings.drain_timeout_s),
+        "shutdown_delay": None
+        if settings.shutdown_delay_s is None
+        else format_duration(settings.shutdown_delay_s),
         "trusted_proxies": list(settings.trusted_proxies),
         "policies": [],
         "clients": {name: _client(client) for name, client in settings.clients.items()},

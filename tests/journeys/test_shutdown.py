@@ -74,3 +74,59 @@ def test_idle_kept_connections_do_not_hold_the_drain(appliance):
         begun = time.monotonic()
         assert appliance.stop() == 0
         assert time.monotonic() - begun < 5
+
+
+def stopping(make, wait_until, delay):
+    """Return a process that was told to stop and still accepts."""
+    appliance = make(more=f"shutdown_delay: {delay}\n").start()
+    appliance.signal(signal.SIGTERM)
+    wait_until(lambda: draining(appliance), "/readyz to turn 503")
+    return appliance
+
+
+def test_it_accepts_for_the_shutdown_delay_and_lets_callers_go(make, wait_until):
+    appliance = make(more="shutdown_delay: 3s\n").start()
+    token = appliance.token()
+    with socket.create_connection(("127.0.0.1", appliance.port)) as kept:
+        kept.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"Connection: close" not in kept.recv(65536)
+        appliance.signal(signal.SIGTERM)
+        begun = time.monotonic()
+        wait_until(lambda: draining(appliance), "/readyz to turn 503")
+        fresh = appliance.get(bearer=token)
+        assert (fresh.status, fresh.headers["Connection"]) == (200, "close")
+        issued = appliance.ask_token()
+        assert (issued.status, issued.headers["Connection"]) == (200, "close")
+        assert time.monotonic() - begun < 3, "too slow a machine to tell"
+        # The kept connection was not cut: its next request is answered, as the last one.
+        kept.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"Connection: close" in kept.recv(65536)
+    assert appliance.admin("GET", "/healthz").status == 200
+    assert appliance.wait() == 0
+    assert time.monotonic() - begun >= 3
+
+
+def test_a_second_signal_ends_the_shutdown_delay_at_once(make, wait_until):
+    appliance = stopping(make, wait_until, "1h")
+    begun = time.monotonic()
+    appliance.signal(signal.SIGTERM)
+    assert appliance.wait() in (0, 1)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_reload_during_the_shutdown_delay_changes_nothing_of_it(make, wait_until):
+    appliance = stopping(make, wait_until, "2s")
+    assert appliance.reload().status == 200
+    assert draining(appliance)
+    assert appliance.get("/nothing").headers["Connection"] == "close"
+    assert appliance.wait() == 0
+
+
+def test_a_caller_that_connects_last_is_answered(make, upstream, wait_until):
+    appliance = make(more="shutdown_delay: 1s\n").start()
+    with socket.create_connection(("127.0.0.1", appliance.port)) as late:
+        appliance.signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in appliance.err, "the listeners to close")
+        late.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert late.recv(65536).startswith(b"HTTP/1.1 404")
+    assert appliance.wait() == 0

@@ -135,7 +135,10 @@ REFUSED = [
     (texts.parse_own_claim_name, ["", "iss", "sub", "scope", "cnf", "a\nb"]),
     (texts.parse_name, ["", " ", "a\tb", "x" * 201]),
     (texts.parse_variable, ["", "1A", "A-B", "A B", "${A}"]),
-    (texts.parse_admin_host, ["", "a/b", "a b", "fd00::7::1", "fd00::7:99999", "fe80::1%eth0", "[fe80::1%25eth0]"]),
+    (
+        texts.parse_admin_host,
+        ["", "a/b", "a b", "fd00::7::1", "fd00::7:99999", "fe80::1%eth0", "[fe80::1%25eth0]"],
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.proxy.downstream import DRAIN_GRACE_S
 from tests.support.appliance import Appliance
 from tests.support.caller import assert_own
 from tests.support.upstream import OK, Accepted, Script, Upstream, answering
@@ -11,6 +12,7 @@ from tests.support.waiting import turns_of_the_loop, until
 from tests.wire.conftest import Start
 
 GET = b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n"
+UNKNOWN = b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"
 HIGH_WATER_BYTES = 320 * 1024
 """Above it, towards callers and upstreams alike, the gate stops reading what it would have to hold."""
 ONE_READ_BYTES = 256 * 1024
@@ -328,17 +330,42 @@ async def test_drain_ends_idle_connections_and_lets_requests_finish(
         connection.write(OK)
 
     upstream.script = held_back
-    async with appliance.connect() as idle, appliance.connect() as busy:
+    async with appliance.connect() as idle, appliance.connect() as fresh, appliance.connect() as busy:
+        assert (await idle.ask(UNKNOWN)).status == 404
         busy.send(GET)
         await upstream.received()
-        await until(lambda: len(appliance.gate.connections) == 2)
+        await until(lambda: len(appliance.gate.connections) == 3)
         appliance.gate.drain()
         assert await idle.rest() == b""
+        # Nobody has told this caller yet that it is the last time: its request may be on its way.
+        answer = await fresh.ask(UNKNOWN)
+        assert (answer.status, answer.one("Connection")) == (404, "close")
         may_answer.set()
         answer = await busy.answer()
         assert (answer.status, answer.one("Connection")) == (200, "close")
         assert await busy.rest() == b""
     assert not appliance.gate.connections
+
+
+async def test_drain_does_not_wait_for_a_caller_that_says_nothing(appliance: Appliance) -> None:
+    async with appliance.connect() as silent:
+        await until(lambda: appliance.gate.connections)
+        appliance.gate.drain()
+        appliance.let_pass(DRAIN_GRACE_S + 0.1)
+        assert await silent.rest() == b""
+
+
+async def test_every_answer_after_the_stop_is_announced_ends_its_connection(
+    appliance: Appliance, upstream: Upstream
+) -> None:
+    upstream.script = answering(OK)
+    async with appliance.connect() as kept, appliance.connect() as busy:
+        assert not (await kept.ask(UNKNOWN)).all("Connection")
+        appliance.gate.announce_stop()
+        for caller in (kept, busy):
+            answer = await caller.ask(GET)
+            assert (answer.status, answer.one("Connection")) == (200, "close")
+            assert await caller.rest() == b""
 
 
 async def test_drain_ends_a_connection_after_an_answer_that_has_begun(
