@@ -23,7 +23,7 @@ MAP = ROOT / "docs" / "architecture.md"
 # --- the rules --------------------------------------------------------------------------
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"version", "settings.model"}),  # frozen data that everything may read
+    frozenset({"version", "settings.model", "files"}),  # frozen data that everything may read
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain

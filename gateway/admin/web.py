@@ -19,7 +19,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.admin.context import AdminContext
 from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
-from gateway.admin.token_file import TokenFile, TokenFileError
+from gateway.admin.token_file import TokenFileError, is_admin_token
 from gateway.own_answers import OwnServer
 from gateway.state.interface import StateUnavailableError
 
@@ -189,7 +189,6 @@ class _Pages:
 
 def _guard_with(context: AdminContext) -> Middleware:
     """Return the middleware that refuses what must not be served, before any page is chosen."""
-    token_file = TokenFile()
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -199,7 +198,7 @@ def _guard_with(context: AdminContext) -> Middleware:
         if refused is None and settings.token_file is not None and needs_token(head.path, settings):
             presented = read_bearer(head.authorization)
             try:
-                if presented is None or not token_file.matches(settings.token_file, presented):
+                if presented is None or not is_admin_token(settings.token_file, presented):
                     refused = Refused(401, "a valid admin token is required", challenge=True)
             except TokenFileError as error:
                 logger.exception("admin requests are refused")

@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.files import UnusableFileError
+from gateway.proxy.pem import load_pair, read_pem
 from gateway.settings.model import ClientCertificate, TlsSettings
 
 _log = logging.getLogger(__name__)
@@ -35,7 +38,6 @@ CIPHERS = ":".join(
 )
 """For TLS 1.2; those of 1.3 are all fine."""
 EXPIRY_WARNING_S = 14 * 86400.0
-_LARGEST_FILE_BYTES = 1024 * 1024
 _MOST_HANDSHAKE_STEPS = 20
 
 
@@ -65,11 +67,14 @@ def load_certificate(settings: TlsSettings) -> ServerCertificate:
     Raises:
         CertificateError: A file cannot be used, or they do not fit together.
     """
-    chain = _read_certificates(settings.certificate_file, "certificate_file")
-    _read(settings.key_file, "key_file")
+    chain = _read(settings.certificate_file, "certificate_file")
+    certificates = _parse_certificates(chain, "certificate_file")
+    key = _read(settings.key_file, "key_file")
     context = _new_context()
     try:
-        context.load_cert_chain(settings.certificate_file, settings.key_file, password=_refuse_passphrase)
+        load_pair(
+            context, chain, settings.certificate_file, key, settings.key_file, password=_refuse_passphrase
+        )
     except (ssl.SSLError, ValueError, OSError) as error:
         raise CertificateError("key_file", _why_no_pair(error)) from error
     try:
@@ -82,9 +87,9 @@ def load_certificate(settings: TlsSettings) -> ServerCertificate:
         _ask_for_certificates(context, settings)
     return ServerCertificate(
         context,
-        _name_of(chain[0]) or settings.certificate_file.name,
-        min(certificate.not_valid_after_utc.timestamp() for certificate in chain),
-        max(certificate.not_valid_before_utc.timestamp() for certificate in chain),
+        _name_of(certificates[0]) or settings.certificate_file.name,
+        min(certificate.not_valid_after_utc.timestamp() for certificate in certificates),
+        max(certificate.not_valid_before_utc.timestamp() for certificate in certificates),
     )
 
 
@@ -157,10 +162,11 @@ def _ask_for_certificates(context: ssl.SSLContext, settings: TlsSettings) -> Non
     path = settings.client_ca_file
     if path is None:
         raise CertificateError("client_ca_file", "is needed to check client certificates")
-    _read_certificates(path, "client_ca_file")
+    authorities = _parse_certificates(_read(path, "client_ca_file"), "client_ca_file")
     try:
-        context.load_verify_locations(cafile=path)
-    except (ssl.SSLError, OSError) as error:
+        for authority in authorities:
+            context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
+    except (ssl.SSLError, ValueError) as error:
         raise CertificateError("client_ca_file", f"cannot be used: {_words(error)}") from error
     required = settings.client_certificate is ClientCertificate.REQUIRED
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
@@ -193,18 +199,14 @@ def _try_handshake(server_context: ssl.SSLContext) -> None:
 
 def _read(path: Path, key: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise CertificateError(key, f"cannot be read: {error.strerror}") from error
-    if len(content) > _LARGEST_FILE_BYTES:
-        raise CertificateError(key, "is too large to be a PEM file")
-    return content
+        return read_pem(path)
+    except UnusableFileError as problem:
+        raise CertificateError(key, str(problem)) from problem
 
 
-def _read_certificates(path: Path, key: str) -> list[x509.Certificate]:
+def _parse_certificates(octets: bytes, key: str) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(_read(path, key))
+        return x509.load_pem_x509_certificates(octets)
     except ValueError as error:
         raise CertificateError(key, "holds no PEM certificate, or one that is cut short") from error
 

@@ -32,6 +32,8 @@ from typing import Any, Protocol
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from gateway.files import UnusableFileError
+from gateway.proxy.pem import load_pair, read_pem
 from gateway.settings.model import TargetSettings, UnixTargetSettings, UpstreamTlsSettings
 
 UPSTREAM_HIGH_WATER_BYTES = 320 * 1024
@@ -308,11 +310,12 @@ def read_upstream_tls(settings: UpstreamTlsSettings) -> UpstreamTls:
     digest.update(b"\0")
     if settings.certificate_file is not None:
         key_file = settings.key_file or settings.certificate_file
-        digest.update(_read("certificate_file", settings.certificate_file))
-        digest.update(_read("key_file", key_file))
+        chain = _read("certificate_file", settings.certificate_file)
+        key = _read("key_file", key_file)
+        digest.update(chain)
+        digest.update(key)
         try:
-            # A password of its own keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(settings.certificate_file, key_file, password="")
+            load_pair(context, chain, settings.certificate_file, key, key_file, password="")
         except (ssl.SSLError, OSError, ValueError) as error:
             raise TlsFileError(
                 "certificate_file", "and its key are not a PEM certificate and its unencrypted private key"
@@ -362,9 +365,9 @@ def describe_failure(error: Exception) -> str:
 
 def _read(key: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TlsFileError(key, f"cannot be read: {error.strerror}") from error
+        return read_pem(path)
+    except UnusableFileError as problem:
+        raise TlsFileError(key, str(problem)) from problem
 
 
 def _is_address(host: str) -> bool:

@@ -7,10 +7,9 @@ reason that names no content.
 
 import glob
 import hashlib
-import os
-import stat
 from pathlib import Path
 
+from gateway.files import UnusableFileError, read_file
 from gateway.settings.problems import SpellingError
 from gateway.settings.secret_texts import without_line_break
 
@@ -126,21 +125,6 @@ class SourceFiles:
 def _read(path: Path, largest: int) -> bytes:
     """Return a regular file's bytes; never waits on a pipe or device."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SpellingError("the file does not exist") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bad path"
-        raise SpellingError(f"the file cannot be read: {reason}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SpellingError("the file is not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(largest + 1)
-    except OSError as error:
-        raise SpellingError(f"the file cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-    if len(content) > largest:
-        raise SpellingError(f"the file is larger than {largest // 1024} KiB")
-    return content
+        return read_file(path, largest_bytes=largest).octets
+    except UnusableFileError as problem:
+        raise SpellingError(f"the file {problem}") from None

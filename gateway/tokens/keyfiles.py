@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
+from gateway.files import MissingFileError, UnusableFileError, list_directory, read_file, write_beside
 from gateway.tokens.jwt import JwtProblem, parse_json_object
 from gateway.tokens.keys import (
     KeyRing,
@@ -45,6 +46,7 @@ from gateway.tokens.keys import (
 STATES_FILE = "states.json"
 _STATES_VERSION = 1
 _MAX_FILE_BYTES = 64 * 1024
+_MAX_STATES_BYTES = 1024 * 1024
 _GENERATED: Mapping[str, dict[str, Any]] = {
     "ES256": {"kty": "EC", "crv": "P-256"},
     "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
@@ -177,11 +179,11 @@ def _activated(key: KeyInfo, kid: str) -> KeyInfo:
 
 def _key_paths(directory: Path) -> list[Path]:
     try:
-        names = sorted(os.listdir(directory))
-    except FileNotFoundError:
+        names = list_directory(directory)
+    except MissingFileError:
         return []
-    except OSError as error:
-        raise KeyDirectoryError(f"{directory}: cannot list the key directory: {error.strerror}") from error
+    except UnusableFileError as problem:
+        raise KeyDirectoryError(f"{directory}: the key directory {problem}") from problem
     return [
         directory / name for name in names if name.endswith((".pem", ".jwk")) and not name.startswith(".")
     ]
@@ -253,18 +255,14 @@ def _read_key_file(path: Path, algorithm: str, warnings: list[str]) -> _KeyFile:
 
 def _read_private_file(path: Path, warnings: list[str]) -> bytes:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            octets = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
+        file = read_file(path, largest_bytes=_MAX_FILE_BYTES)
+    except UnusableFileError as problem:
         raise KeyDirectoryError(
-            f"{path}: cannot be read: {error.strerror}; make it readable for this user alone (chmod 600)"
-        ) from error
-    if len(octets) > _MAX_FILE_BYTES:
-        raise KeyDirectoryError(f"{path}: is larger than a key can be; move it out of the key directory")
-    if stat.S_IMODE(mode) & 0o077:
+            f"{path}: {problem}; a key is a small file, readable for this user alone (chmod 600)"
+        ) from problem
+    if stat.S_IMODE(file.status.st_mode) & 0o077:
         warnings.append(f"{path}: may be read by others; chmod 600 it")
-    return octets
+    return file.octets
 
 
 def read_signing_key(path: Path, algorithm: str | None) -> SigningKey:
@@ -314,11 +312,11 @@ def _read_jwk(octets: bytes) -> JWK:
 
 def _read_states(path: Path) -> dict[str, _Stated]:
     try:
-        octets = path.read_bytes()
-    except FileNotFoundError:
+        octets = read_file(path, largest_bytes=_MAX_STATES_BYTES).octets
+    except MissingFileError:
         return {}
-    except OSError as error:
-        raise KeyDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnusableFileError as problem:
+        raise KeyDirectoryError(f"{path}: {problem}") from problem
     document = parse_json_object(octets)
     try:
         if isinstance(document, JwtProblem):
@@ -353,11 +351,18 @@ def _record_states(directory: Path, keys: tuple[KeyInfo, ...]) -> None:
     document = json.dumps({"version": _STATES_VERSION, "keys": entries}, indent=2).encode() + b"\n"
     path = directory / STATES_FILE
     try:
-        if path.exists() and path.read_bytes() == document:
+        if _is_written(path, document):
             return
-        _write_whole(path, document)
+        write_beside(path, document, mode=0o600)
     except OSError as error:
         raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _is_written(path: Path, document: bytes) -> bool:
+    try:
+        return read_file(path, largest_bytes=_MAX_STATES_BYTES).octets == document
+    except UnusableFileError:
+        return False
 
 
 # --- writing -------------------------------------------------------------------
@@ -368,26 +373,10 @@ def _write_new_key(directory: Path, algorithm: str) -> str:
     kid = make_signing_key(jwk, algorithm).kid
     path = directory / f"{algorithm.lower()}-{kid[:12]}.pem"
     try:
-        _write_whole(path, jwk.export_to_pem(private_key=True, password=None))
+        write_beside(path, jwk.export_to_pem(private_key=True, password=None), mode=0o600)
     except OSError as error:
         raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
     return kid
-
-
-def _write_whole(path: Path, octets: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(octets)
-        file.flush()
-        os.fsync(descriptor)
-    beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager

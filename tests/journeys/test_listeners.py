@@ -99,7 +99,7 @@ def test_check_looks_into_the_files(make, free_port, authority):
     with_tls(appliance, free_port())
     lacking = appliance.cli("check")
     assert lacking.returncode == 2
-    assert 'listeners[1].tls.certificate_file: "server.pem" cannot be read: No such file' in lacking.stdout
+    assert 'listeners[1].tls.certificate_file: "server.pem" does not exist' in lacking.stdout
 
     authority.server().write(appliance.directory, "server")
     sound = appliance.cli("check", "--strict")

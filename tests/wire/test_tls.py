@@ -427,7 +427,7 @@ def _cut_short(files: Path, authority: Authority) -> str:
 
 def _no_key(files: Path, authority: Authority) -> str:
     (files / "server.key").unlink()
-    return "cannot be read: No such file or directory"
+    return "does not exist"
 
 
 def _empty_key(files: Path, authority: Authority) -> str:

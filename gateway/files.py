@@ -1,0 +1,136 @@
+"""Open what a path names in one way: a regular file of a sensible size, read whole, or an error.
+
+Paths come from configurations, and what they name may be anything and may change at any
+moment: a pipe nobody writes to, a device without end, a file that somebody is just writing.
+Nothing here waits, nothing reads more than it was allowed to, and a file that changed
+between the first and the last octet is an error, not a mixture.
+
+What is written is written beside, synced and renamed: a reader sees the old file or the
+new one, never a part.
+
+Shell: blocks on the file system; beside a live event loop it belongs on a thread.
+
+Sources: open(2) (O_NONBLOCK for pipes and devices), rename(2), fsync(2).
+"""
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class UnusableFileError(Exception):
+    """Why a file cannot be used: the text continues "the file …" and names no path and no content."""
+
+
+class MissingFileError(UnusableFileError):
+    """There is nothing at that path."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file as it was at one moment."""
+
+    octets: bytes = field(repr=False)
+    status: os.stat_result = field(repr=False)
+
+
+def read_file(path: Path, *, largest_bytes: int) -> FileContent:
+    """Return the content of a regular file that did not change while it was read.
+
+    Args:
+        path: Any path; links are followed.
+        largest_bytes: A larger file is an error.
+
+    Raises:
+        MissingFileError: It does not exist.
+        UnusableFileError: It cannot be read, is no regular file, is larger, or was being written.
+    """
+    descriptor = _open(path)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise UnusableFileError("is not a regular file")
+        if before.st_size > largest_bytes:
+            raise UnusableFileError(f"is larger than {largest_bytes // 1024} KiB")
+        octets = _read_whole(descriptor, before.st_size)
+        if _identity(before) != _identity(os.fstat(descriptor)):
+            raise UnusableFileError("changed while it was read; write it beside and rename it")
+        if len(octets) != before.st_size:  # files of /proc say that they are empty
+            raise UnusableFileError("is no plain file: it does not hold what its size says")
+        return FileContent(octets, before)
+    except OSError as error:
+        raise _unreadable(error) from None
+    finally:
+        os.close(descriptor)
+
+
+def list_directory(path: Path) -> tuple[str, ...]:
+    """Return the sorted names in a directory; one that cannot be read is an error, never an empty one.
+
+    Raises:
+        MissingFileError: It does not exist.
+        UnusableFileError: It is no directory, or cannot be listed.
+    """
+    try:
+        return tuple(sorted(os.listdir(path)))
+    except FileNotFoundError:
+        raise MissingFileError("does not exist") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
+
+
+def write_beside(path: Path, octets: bytes, *, mode: int) -> None:
+    """Replace the file at `path` whole and durably: written beside, synced, renamed, directory synced.
+
+    Raises:
+        OSError: Nothing was replaced; what lay beside is gone.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(beside, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError:
+        raise MissingFileError("does not exist") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
+
+
+def _read_whole(descriptor: int, size: int) -> bytes:
+    """Return what the file holds, at most one octet more than its size: then it has grown."""
+    pieces: list[bytes] = []
+    left = size + 1
+    while left and (piece := os.read(descriptor, min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _unreadable(error: OSError | ValueError) -> UnusableFileError:
+    reason = error.strerror if isinstance(error, OSError) else "its path is none"
+    return UnusableFileError(f"cannot be read: {reason}")
