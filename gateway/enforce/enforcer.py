@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
-from gateway.enforce.token_cache import CachedToken, TokenCache, VerifiedToken
+from gateway.enforce.token_cache import CachedToken, Holder, TokenCache, VerifiedToken
 from gateway.enforce.verifier import verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
@@ -32,6 +32,7 @@ from gateway.policy.rate_limits import BadTokenLimit
 from gateway.policy.rewrite import rewritten_path
 from gateway.policy.table import RouteTable
 from gateway.settings.model import Access, Mode
+from gateway.tokens.claims import AccessToken
 from gateway.tokens.keys import KeyRing
 from gateway.tokens.revocations import Revocations
 
@@ -104,6 +105,8 @@ class Verdict:
     """The route is in shadow mode: `decision` was recorded, not carried out."""
     valid_until: float | None = None
     """Epoch seconds from which it must be made anew for the same token; None = never."""
+    holder: Holder | None = None
+    """Whose token was refused before its claims counted; for the record alone."""
     words: tuple[str, str, str, str] = field(init=False)
     """For the record: client, audience, `allow`, `deny` or `shadow_deny`, and the reason."""
 
@@ -113,7 +116,17 @@ class Verdict:
         client = audience = ""
         if self.verified is not None:
             client, audience = self.verified.token.client_id, self.verified.token.audience
+        elif self.holder is not None:
+            client, audience = self.holder
         object.__setattr__(self, "words", (client, audience, word, self.decision.word))
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedToken:
+    """Why a token is none now, and whose it is if that was verified."""
+
+    reason: Reason
+    holder: Holder | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -311,7 +324,8 @@ class Enforcer:
                 return verdict
             if isinstance(judged, Exceeded):
                 return _verdict(Decision(Reason.RATE_LIMITED, route.label, exceeded=judged), route)
-            return _verdict(Decision(judged, route.label), route)
+            hint = f"This issuer is {self._issuer}." if judged.reason is Reason.WRONG_ISSUER else ""
+            return _verdict(Decision(judged.reason, route.label, hint=hint), route, holder=judged.holder)
         if raw is _NO_TOKEN:
             return _verdict(decide(route, None, grants=self._grants, now=now), route)
         return _verdict(Decision(raw, route.label), route)
@@ -389,7 +403,7 @@ class Enforcer:
         cached.verdicts[route] = verdict
         return verdict
 
-    def verify(self, raw: bytes, now: float, peer: str = "") -> CachedToken | Reason | Exceeded:
+    def verify(self, raw: bytes, now: float, peer: str = "") -> CachedToken | RefusedToken | Exceeded:
         """Return the cache's entry of a verified token, or why it is not one now. Never raises on any input.
 
         A token that is not known yet is not even looked at when too many bad ones came from `peer`.
@@ -406,13 +420,13 @@ class Enforcer:
             self._counts.hits += 1
         token = entry.verified.token
         if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
-            self._cache.drop(raw)
-            return Reason.EXPIRED
+            self._cache.expire(raw, _holder(token))
+            return RefusedToken(Reason.EXPIRED, _holder(token))
         if self._revocations.refuses(token):
-            return Reason.REVOKED
+            return RefusedToken(Reason.REVOKED, _holder(token))
         lease = self._revocations.lease
         if lease is not None and not lease.holds():
-            return Reason.KEYS_UNAVAILABLE
+            return RefusedToken(Reason.KEYS_UNAVAILABLE, _holder(token))
         return entry
 
     def _renew(self, raw: bytes, entry: CachedToken) -> bool:
@@ -429,13 +443,13 @@ class Enforcer:
         entry.generation = self.generation
         return True
 
-    def _verify_anew(self, raw: bytes, now: float, peer: str) -> CachedToken | Reason | Exceeded:
+    def _verify_anew(self, raw: bytes, now: float, peer: str) -> CachedToken | RefusedToken | Exceeded:
         if self._keys is None:
-            return Reason.KEYS_UNAVAILABLE
+            return RefusedToken(Reason.KEYS_UNAVAILABLE)
         known_bad = self._cache.known_bad(raw)
         if known_bad is not None:
             self._counts.bad_hits += 1
-            return known_bad
+            return RefusedToken(known_bad)
         begun = self._stopwatch()
         limit = self._bad_tokens
         if limit is not None:
@@ -450,7 +464,7 @@ class Enforcer:
                 self._cache.put_bad(raw, judged)
                 if limit is not None:
                     limit.count(peer, begun)
-            return judged
+            return RefusedToken(judged, self._cache.expired_of(raw) if judged is Reason.EXPIRED else None)
         misses["ok"] = misses.get("ok", 0) + 1
         self._observe_verification(self._keys.verification[judged.kid].alg, self._stopwatch() - begun)
         entry = CachedToken(judged, self.generation)
@@ -458,13 +472,19 @@ class Enforcer:
         return entry
 
 
-def _verdict(decision: Decision, route: Route, verified: VerifiedToken | None = None) -> Verdict:
+def _holder(token: AccessToken) -> Holder:
+    return Holder(token.client_id, token.audience)
+
+
+def _verdict(
+    decision: Decision, route: Route, verified: VerifiedToken | None = None, holder: Holder | None = None
+) -> Verdict:
     """Return what becomes of a decision on this route: in shadow mode most refusals are only recorded."""
     if decision.permits:
         return Verdict(decision, verified, True, False, decision.valid_until)
     if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
-        return Verdict(decision, verified, True, True, decision.valid_until)
-    return Verdict(decision, verified, False, False, decision.valid_until)
+        return Verdict(decision, verified, True, True, decision.valid_until, holder)
+    return Verdict(decision, verified, False, False, decision.valid_until, holder)
 
 
 _NEVER_SHADOWED = frozenset(

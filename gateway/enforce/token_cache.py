@@ -10,13 +10,14 @@ chance for entries used since they were last looked at, which needs only one sto
 on a hit.
 
 Tokens whose signature was wrong are remembered by digest, so that sending the same
-forgery again costs no further signature check.
+forgery again costs no further signature check. Of tokens that have expired it is
+remembered whose they were, so that the log can name who does not renew them.
 """
 
 from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.http1.forwarding import identity_fields
 from gateway.policy.model import Reason
@@ -25,10 +26,18 @@ from gateway.tokens.claims import AccessToken
 MAIN_ENTRIES = 8192
 PROBATION_ENTRIES = 4096
 BAD_ENTRIES = 4096
+EXPIRED_ENTRIES = 1024
 EVICTED_SHARE = 128
 """A full table loses this fraction of its entries at once."""
 LONGEST_KEPT_BYTES = 4096
 """Longer tokens are verified each time."""
+
+
+class Holder(NamedTuple):
+    """Whose token it is: what the record says of one that was verified and is refused all the same."""
+
+    client_id: str
+    audience: str
 
 
 class VerifiedToken:
@@ -65,7 +74,15 @@ class CachedToken:
 class TokenCache:
     """The verified tokens of one process. Not thread-safe: the event loop's own."""
 
-    __slots__ = ("_bad", "_bad_entries", "_main_entries", "_probation", "_probation_entries", "main")
+    __slots__ = (
+        "_bad",
+        "_bad_entries",
+        "_expired",
+        "_main_entries",
+        "_probation",
+        "_probation_entries",
+        "main",
+    )
 
     def __init__(
         self,
@@ -80,6 +97,7 @@ class TokenCache:
         self.main: dict[bytes, CachedToken] = {}
         self._probation: dict[bytes, CachedToken] = {}
         self._bad: dict[bytes, Reason] = {}
+        self._expired: dict[bytes, Holder] = {}
 
     def get(self, raw: bytes) -> CachedToken | None:
         """Return the entry of the token `raw`, promoting it from probation."""
@@ -111,16 +129,28 @@ class TokenCache:
         self.main.pop(raw, None)
         self._probation.pop(raw, None)
 
+    def expire(self, raw: bytes, holder: "Holder") -> None:
+        """Forget the token `raw`, but whose it was."""
+        self.drop(raw)
+        if len(self._expired) >= EXPIRED_ENTRIES:
+            for oldest in _oldest(self._expired):
+                del self._expired[oldest]
+        self._expired[_digest(raw)] = holder
+
+    def expired_of(self, raw: bytes) -> "Holder | None":
+        """Return whose the token `raw` was before it expired, if that was verified and is remembered."""
+        return self._expired.get(_digest(raw)) if self._expired else None
+
     def known_bad(self, raw: bytes) -> Reason | None:
         """Return the reason this very token was found bad before, or None."""
-        return self._bad.get(blake2b(raw, digest_size=16).digest()) if self._bad else None
+        return self._bad.get(_digest(raw)) if self._bad else None
 
     def put_bad(self, raw: bytes, reason: Reason) -> None:
         """Remember that the signature of `raw` does not verify."""
         if len(self._bad) >= self._bad_entries:
             for oldest in _oldest(self._bad):
                 del self._bad[oldest]
-        self._bad[blake2b(raw, digest_size=16).digest()] = reason
+        self._bad[_digest(raw)] = reason
 
     def forget_bad(self) -> None:
         """Forget all bad tokens: the keys have changed."""
@@ -140,6 +170,10 @@ class TokenCache:
                     candidate.verified.used = False
                     main[oldest] = candidate
         main[raw] = entry
+
+
+def _digest(raw: bytes) -> bytes:
+    return blake2b(raw, digest_size=16).digest()
 
 
 def _oldest(table: Mapping[bytes, object]) -> list[bytes]:

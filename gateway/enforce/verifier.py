@@ -18,13 +18,15 @@ from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
 from gateway.tokens.keys import ALGORITHMS, KeyRing, VerificationKey
 
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+_UNTYPED = "jwt"
 
 
 def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -> AccessToken | Reason:
     """Return the verified token, or the first reason against it. Never raises on input.
 
-    Order: size and shape, algorithm, key, type, issuer, claims, expiry, start, signature.
-    There is no leeway: our own tokens are refused at `exp` and accepted from `nbf` on.
+    Order: size and shape, type and issuer, algorithm, key, claims, expiry, start, signature.
+    Type and issuer come before the key, because a token of somebody else is signed with a key
+    that is never here. There is no leeway: our own tokens are refused at `exp` and accepted from `nbf` on.
 
     Args:
         raw: The token as it was presented.
@@ -35,10 +37,13 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
     token = parse_compact(raw, headers=keys.headers)
     if isinstance(token, JwtProblem):
         return Reason.MALFORMED_TOKEN
+    stranger = _judge_kind(token, issuer)
+    if stranger is not None:
+        return stranger
     key = _find_key(token.header, keys)
     if isinstance(key, Reason):
         return key
-    claims = _read_claims(token, key.kid, issuer, now)
+    claims = _read_claims(token, key.kid, now)
     if isinstance(claims, Reason):
         return claims
     if not key.verify(token.signing_input, token.signature):
@@ -47,30 +52,42 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
 
 
 def _find_key(header: Mapping[str, object], keys: KeyRing) -> VerificationKey | Reason:
-    alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
-    if not isinstance(alg, str):
-        return Reason.MALFORMED_TOKEN
+    alg, kid = header["alg"], header.get("kid")
     if alg not in ALGORITHMS:  # `none`, HMAC and every other spelling, whatever the kid
         return Reason.ALG_NOT_ALLOWED
-    if kid is not None and not isinstance(kid, str):
-        return Reason.MALFORMED_TOKEN
-    key = keys.verification.get(kid) if kid is not None else None
+    key = keys.verification.get(kid) if isinstance(kid, str) else None
     if key is None:
         return Reason.UNKNOWN_KEY
     if key.alg != alg:
         return Reason.ALG_NOT_ALLOWED
-    # RFC 7515 4.1.9: media types compare without case.
-    if not isinstance(typ, str) or typ.lower() not in _ACCESS_TOKEN_TYPES:
-        return Reason.WRONG_TYPE
     return key
 
 
-def _read_claims(token: CompactJwt, kid: str, issuer: str, now: float) -> AccessToken | Reason:
-    found_issuer = token.payload.get("iss")
-    if not isinstance(found_issuer, str):
+def _judge_kind(token: CompactJwt, issuer: str) -> Reason | None:
+    """Return what is wrong with type or issuer, or None; nothing is verified yet.
+
+    A JWT of no special type (RFC 7519 5.1) that another issuer wrote about somebody is that
+    issuer's token. What says of itself that it is something else, or was written by its own
+    subject as assertions are (RFC 7523 3), is no access token, whoever wrote it.
+    """
+    header, found_issuer = token.header, token.payload.get("iss")
+    alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", _UNTYPED)
+    if not isinstance(alg, str) or not isinstance(kid, str | None):
         return Reason.MALFORMED_TOKEN
-    if found_issuer != issuer:
-        return Reason.WRONG_ISSUER
+    if found_issuer == issuer and alg not in ALGORITHMS:  # a forgery rather than a mistake
+        return Reason.ALG_NOT_ALLOWED
+    # RFC 7515 4.1.9: media types compare without case.
+    typ = typ.lower() if isinstance(typ, str) else ""
+    if typ in _ACCESS_TOKEN_TYPES:
+        if not isinstance(found_issuer, str):
+            return Reason.MALFORMED_TOKEN
+        return None if found_issuer == issuer else Reason.WRONG_ISSUER
+    if typ != _UNTYPED or found_issuer in (None, issuer, token.payload.get("sub")):
+        return Reason.WRONG_TYPE
+    return Reason.WRONG_ISSUER
+
+
+def _read_claims(token: CompactJwt, kid: str, now: float) -> AccessToken | Reason:
     claims = read_access_token(token.payload, kid)
     if isinstance(claims, ClaimProblem):
         return Reason.MALFORMED_TOKEN

@@ -231,9 +231,9 @@ def test_no_kind_of_token_passes_for_another(process: Appliance, seen: list[str]
     assert found == {
         ("access", "client"): "wrong_type",
         ("access", "grant"): "wrong_type",
-        ("client", "access"): "unknown_key",
+        ("client", "access"): "wrong_type",
         ("client", "grant"): "unknown_identity",
-        ("grant", "access"): "unknown_key",
+        ("grant", "access"): "wrong_issuer",
         ("grant", "client"): "wrong_issuer",
     }
     issued = present(process, "client", CARRIERS["client"].signed()).json["access_token"].encode()
@@ -248,7 +248,7 @@ def test_an_id_token_for_somebody_else_is_no_grant(process: Appliance) -> None:
     carrier = CARRIERS["grant"]
     id_token = carrier.payload(aud="some-web-application", nonce="n", at_hash="h", auth_time=1)
     assert refusal(process, "grant", carrier.signed(payload=id_token))[1] == "wrong_audience"
-    assert refusal(process, "access", carrier.signed(payload=id_token))[1] == "unknown_key"
+    assert refusal(process, "access", carrier.signed(payload=id_token))[1] == "wrong_issuer"
 
 
 def other_spelling(token: bytes) -> bytes:

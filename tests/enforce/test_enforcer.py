@@ -16,7 +16,7 @@ from gateway.enforce.enforcer import (
     Place,
     Verdict,
 )
-from gateway.enforce.token_cache import CachedToken
+from gateway.enforce.token_cache import EXPIRED_ENTRIES, CachedToken, Holder, TokenCache
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader, read_fields
 from gateway.policy.model import Reason
 from gateway.settings.model import RouteSettings
@@ -236,6 +236,53 @@ def test_a_token_issued_under_keys_that_are_gone_is_refused(process: Process) ->
     enforcer = process.enforcer(keys=ring_of(JWK.generate(kty="EC", crv="P-256"))[1])
     process.cache.put_issued(raw, entry)
     assert ask(enforcer, raw).decision.reason is Reason.UNKNOWN_KEY
+
+
+# --- whose token was refused
+
+
+def test_the_record_of_a_refused_token_names_its_client(process: Process) -> None:
+    enforcer, token, other = process.enforcer(), process.token(), process.token(jti="two")
+    assert ask(enforcer, token).permits
+    assert ask(enforcer, other).permits
+    process.revocations.add("two", int(NOW) + 600, now=NOW)
+    assert ask(enforcer, other).words == ("reader", "countries", "deny", "revoked")
+    for now in (NOW + 600, NOW + 601, NOW + 9000):  # the first forgets the token
+        assert ask(enforcer, token, now=now).words == ("reader", "countries", "deny", "expired")
+    assert ask(enforcer, token, path=b"/shadow", now=NOW + 600).words[2:] == ("shadow_deny", "expired")
+    assert process.cache.sizes[0] == 1
+
+
+@pytest.mark.parametrize("path", [b"/shadow", b"/read/x"])
+def test_a_refused_token_gives_no_identity_to_the_upstream(path: bytes, process: Process) -> None:
+    enforcer, token = process.enforcer(), process.token()
+    assert ask(enforcer, token).permits
+    process.revocations.add("one", int(NOW) + 600, now=NOW)
+    for now in (NOW, NOW + 600):
+        verdict = ask(enforcer, token, path=path, now=now)
+        assert verdict.words[0] == "reader"
+        assert verdict.verified is None
+
+
+def test_the_record_names_nobody_whose_token_was_not_verified(process: Process) -> None:
+    enforcer = process.enforcer()
+    for raw in (
+        process.token(exp=int(NOW)),
+        process.token()[:-8] + b"AAAAAAAA",
+        process.token(jwk=STRANGER),
+        process.token(iss="https://other.example"),
+        process.token(nbf=int(NOW) + 1),
+    ):
+        assert ask(enforcer, raw).words[:2] == ("", "")
+
+
+def test_those_whose_tokens_have_expired_cannot_fill_memory(process: Process) -> None:
+    cache = TokenCache()
+    for number in range(3 * EXPIRED_ENTRIES):
+        cache.expire(b"%d" % number, Holder("reader", "countries"))
+    known = [number for number in range(3 * EXPIRED_ENTRIES) if cache.expired_of(b"%d" % number)]
+    assert len(known) <= EXPIRED_ENTRIES
+    assert known[-1] == 3 * EXPIRED_ENTRIES - 1
 
 
 # --- a head that comes again

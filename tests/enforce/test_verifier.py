@@ -515,3 +515,52 @@ def test_no_members_make_it_raise(header_changes: dict[str, Any], payload_change
     signing_input = base64url(head) + b"." + base64url(body)
     raw = signing_input + b"." + base64url(ATTACKER.sign(signing_input))
     assert isinstance(judge(raw), Reason)
+
+
+# --- tokens of others, and other kinds of tokens: named also when their key is nobody's we know
+
+FOREIGN = "https://keycloak.example/realms/a"
+KUBERNETES = "https://kubernetes.default.svc.cluster.local"
+
+
+def by_stranger(head: dict[str, object], claims: dict[str, object]) -> bytes:
+    """Return a token that its own issuer signed with a key that is not here."""
+    head = {"alg": "ES256", "kid": ATTACKER.kid} | head
+    signing_input = base64url(json.dumps(head).encode()) + b"." + base64url(json.dumps(claims).encode())
+    return signing_input + b"." + base64url(ATTACKER.sign(signing_input))
+
+
+@pytest.mark.parametrize(
+    ("head", "claims", "reason"),
+    [
+        # of another issuer
+        ({"typ": "JWT"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        ({"typ": "jwt"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        ({"typ": "at+jwt"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        ({"typ": "at+jwt"}, payload(iss=ISSUER + "/"), Reason.WRONG_ISSUER),
+        ({"typ": "at+jwt", "kid": "known-nowhere"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        ({"typ": "at+jwt", "alg": "HS256"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        ({}, {"iss": KUBERNETES, "sub": "system:serviceaccount:a:b", "aud": ["x"]}, Reason.WRONG_ISSUER),
+        ({"typ": "JWT", "alg": "RS512"}, payload(iss=FOREIGN), Reason.WRONG_ISSUER),
+        # of another kind
+        ({"typ": "JWT"}, payload(iss="reader", sub="reader", aud=ISSUER), Reason.WRONG_TYPE),
+        ({}, payload(iss="reader", sub="reader", aud=ISSUER), Reason.WRONG_TYPE),
+        ({"alg": "HS256"}, payload(iss="reader", sub="reader", aud=ISSUER), Reason.WRONG_TYPE),
+        ({"typ": "client-authentication+jwt"}, payload(iss="reader", sub="reader"), Reason.WRONG_TYPE),
+        ({"typ": "dpop+jwt"}, {"jti": "1", "htm": "GET", "htu": "https://a.example"}, Reason.WRONG_TYPE),
+        ({"typ": "logout+jwt"}, payload(iss=FOREIGN), Reason.WRONG_TYPE),
+        ({"typ": ["at+jwt"]}, payload(iss=FOREIGN), Reason.WRONG_TYPE),
+        ({"typ": "JWT"}, payload(), Reason.WRONG_TYPE),
+        ({"typ": "JWT"}, payload(iss=DROP), Reason.WRONG_TYPE),
+        # ours, as far as it says
+        ({"typ": "at+jwt"}, payload(), Reason.UNKNOWN_KEY),
+        ({"typ": "AT+JWT"}, payload(), Reason.UNKNOWN_KEY),
+        ({"typ": "at+jwt", "alg": "none"}, payload(), Reason.ALG_NOT_ALLOWED),
+        ({"typ": "at+jwt"}, payload(iss=7), Reason.MALFORMED_TOKEN),
+        ({"typ": "at+jwt", "kid": 7}, payload(iss=FOREIGN), Reason.MALFORMED_TOKEN),
+    ],
+)
+def test_what_is_not_ours_is_named(
+    head: dict[str, object], claims: dict[str, object], reason: Reason
+) -> None:
+    assert judge(by_stranger(head, claims)) is reason
