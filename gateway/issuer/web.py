@@ -87,6 +87,8 @@ _INTERNAL = OAuthProblem(ErrorCode.SERVER_ERROR, "internal error")
 _UNREADABLE = OAuthProblem(
     ErrorCode.INVALID_REQUEST, "the request cannot be read; look for a field that comes twice"
 )
+REASON_FIELD = "Sidegate-Reason"
+"""Tells the data plane which word to record, and the caller the same."""
 _LARGEST_HEAD = 4 * 1024 * 1024
 """More than `limits.header_bytes` can be."""
 
@@ -520,7 +522,7 @@ def _error_response(answer: ErrorAnswer) -> web.Response:
         status=answer.status,
         body=answer.body,
         content_type="application/json",
-        headers={**NO_STORE, **answer.headers},
+        headers={**NO_STORE, **answer.headers, REASON_FIELD: answer.code.value},
     )
 
 

@@ -537,20 +537,20 @@ class DownstreamConnection(asyncio.Protocol):
         """Send bytes of an answer."""
         self._transport.write(data)
 
-    def send_refusal(self, refusal: Refusal, relay: Relay) -> None:
-        """Send a refusal for the request of `relay`."""
+    def send_refusal(self, refusal: Refusal, relay: Relay) -> int:
+        """Send a refusal for the request of `relay`; return how many bytes its body has."""
         if self._body is not None and not self._may_discard(self._body, relay):
             relay.keep_alive = False
-        self._transport.write(
-            refusal_bytes(
-                refusal,
-                request_id=relay.request_id,
-                date_line=self.gate.date_line,
-                closes=not relay.keep_alive,
-                with_body=relay.method != "HEAD",
-                version_0=relay.is_version_0,
-            )
+        answer, body_bytes = refusal_bytes(
+            refusal,
+            request_id=relay.request_id,
+            date_line=self.gate.date_line,
+            closes=not relay.keep_alive,
+            with_body=relay.method != "HEAD",
+            version_0=relay.is_version_0,
         )
+        self._transport.write(answer)
+        return body_bytes
 
     def _may_discard(self, body: RequestBody, relay: Relay) -> bool:
         """Return whether the rest of a refused request is short enough to be read over."""
@@ -703,16 +703,15 @@ class DownstreamConnection(asyncio.Protocol):
         """Refuse bytes that are no request, and leave."""
         gate = self.gate
         request_id = gate.new_request_id()
-        self._transport.write(
-            refusal_bytes(
-                refusal,
-                request_id=request_id,
-                date_line=gate.date_line,
-                closes=True,
-                with_body=True,
-                version_0=False,
-            )
+        answer, body_bytes = refusal_bytes(
+            refusal,
+            request_id=request_id,
+            date_line=gate.date_line,
+            closes=True,
+            with_body=True,
+            version_0=False,
         )
+        self._transport.write(answer)
         gate.record(
             Exchange(
                 at=at or time(),
@@ -721,6 +720,7 @@ class DownstreamConnection(asyncio.Protocol):
                 request_id=request_id.decode("ascii"),
                 peer=self.peer,
                 listener=self.listener_name,
+                response_bytes=body_bytes,
                 duration_s=perf_counter() - started if started else 0.0,
             )
         )

@@ -14,8 +14,8 @@ from gateway.http1.grammar import STATUS_PHRASES
 
 def refusal_bytes(
     refusal: Refusal, *, request_id: bytes, date_line: bytes, closes: bool, with_body: bool, version_0: bool
-) -> bytes:
-    """Return the whole answer.
+) -> tuple[bytes, int]:
+    """Return the whole answer, and how many bytes of it are its body.
 
     Args:
         refusal: What to say.
@@ -37,11 +37,12 @@ def refusal_bytes(
     problem.update(refusal.members)
     body = msgspec.json.encode(problem)
     connection = b""
+    sent = body if with_body else b""
     if closes:
         connection = b"Connection: close\r\n"
     elif version_0:
         connection = b"Connection: keep-alive\r\n"
-    return b"".join(
+    answer = b"".join(
         (
             b"HTTP/1.1 %d %b\r\n" % (refusal.status, phrase),
             date_line,
@@ -51,6 +52,7 @@ def refusal_bytes(
             *(b"%b: %b\r\n" % field for field in refusal.fields),
             connection,
             b"\r\n",
-            body if with_body else b"",
+            sent,
         )
     )
+    return answer, len(sent)

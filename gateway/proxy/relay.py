@@ -101,6 +101,8 @@ class Relay:
     _reason = ""
     """Why the request ended other than decided: a word of the closed list."""
     _error_detail = ""
+    _trace_id = b""
+    """Of the trace context that was made for the upstream, where it is not the request id."""
 
     def __init__(
         self,
@@ -242,7 +244,7 @@ class Relay:
         if head.traceparent is not None:
             trace = head.traceparent
         else:
-            trace_id = request_id if head.request_id is None else self.gate.new_request_id()
+            trace_id = request_id if head.request_id is None else self._own_trace_id()
             # W3C Trace Context: flags 00, for nothing was recorded here.
             trace = b"".join((b"00-", trace_id, b"-", trace_id[16:], b"-00"))
         if block.needs_care:
@@ -254,6 +256,12 @@ class Relay:
         else:
             framing = b"\r\n\r\n"
         return b"".join((opening, trace, b"\r\nX-Request-Id: ", request_id, framing))
+
+    def _own_trace_id(self) -> bytes:
+        """Return the same trace id for each attempt, where the caller chose the request id."""
+        if not self._trace_id:
+            self._trace_id = self.gate.new_request_id()
+        return self._trace_id
 
     def _known_opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
         """Return `_opening`, remembered with the verdict: the same head is opened in the same way.
@@ -407,6 +415,10 @@ class Relay:
         date_line = b"" if head.has_date else gate.date_line
         if self.limit_lines:
             date_line += self.limit_lines
+        if self.verdict is None and head.reason:
+            # The issuer's own word, the OAuth error: it is recorded as the reason of any refusal is.
+            self._reason = head.reason.decode("ascii", "replace")
+            date_line += b"Sidegate-Reason: %b\r\n" % head.reason
         downstream.write(
             b"".join((framing, date_line, gate.via_and_request_id, self.request_id, ending, body))
         )
@@ -600,7 +612,7 @@ class Relay:
         self._reason = reason.value
         self._error_detail = detail
         self.status = refusal.status
-        self._downstream.send_refusal(refusal, self)
+        self.response_bytes += self._downstream.send_refusal(refusal, self)
         self._record(perf_counter())
         self._downstream.answered(self, perf_counter())
 
@@ -631,6 +643,12 @@ class Relay:
         client, audience, decision, reason = _NOT_JUDGED if verdict is None else verdict.words
         plan = self._plan
         request_id = self.request_id.decode("ascii")
+        if head.traceparent is not None:
+            trace_id = head.traceparent[3:35].decode("ascii")
+        else:  # what the upstream was told, if anything
+            trace_id = (
+                request_id if self.attempts and head.request_id is None else self._trace_id.decode("ascii")
+            )
         upstream_s = self._upstream_s
         self.gate.record(
             Exchange(
@@ -646,7 +664,7 @@ class Relay:
                 decision,
                 self.status,
                 request_id,
-                request_id if head.traceparent is None else head.traceparent[3:35].decode("ascii"),
+                trace_id,
                 self._downstream.peer,
                 self._downstream.listener_name,
                 plan.name if plan is not None and self._has_begun else "",
