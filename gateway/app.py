@@ -76,10 +76,11 @@ from gateway.settings.model import (
 from gateway.settings.problems import SettingsError
 from gateway.state.interface import SharedCounters, StateStore, StateUnavailableError
 from gateway.state.memory import MemoryStore
+from gateway.state.revoke_client import revoke_client
 from gateway.state.sqlite import open_sqlite
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
-from gateway.tokens.revocations import Revocations
+from gateway.tokens.revocations import CLOCKS_APART_S, KEPT_S, Revocations
 from gateway.version import VERSION
 from gateway.views import (
     current_gauges,
@@ -294,7 +295,7 @@ async def _sweep(gate: Gate, state: RuntimeState) -> None:
         try:
             gate.sweep(perf_counter())
             state.rate_limits.prune(perf_counter())
-            state.revocations.prune(time.time(), limit=1000)
+            state.revocations.prune(time.time(), limit=100)
         except Exception:
             _log.exception("the sweep failed")
 
@@ -394,7 +395,7 @@ async def open_data_plane(
     Raises:
         StartError: The state store cannot be opened.
     """
-    revocations = Revocations()
+    revocations = Revocations(clocks_apart_s=CLOCKS_APART_S, kept_s=KEPT_S)
     store, counters = await _open_store(stack, snapshot.settings, revocations)
     state = RuntimeState(TokenCache(), revocations, VerifyCounts(), metrics.token_verify_seconds)
     gate = Gate(record)
@@ -541,10 +542,7 @@ async def _revoke_client(client_id: str, plane: DataPlane) -> int | None:
     """Revoke what a client was issued until now; see `AdminContext.revoke_client`."""
     if client_id not in plane.live.snapshot.settings.clients:
         return None
-    issued_until = int(time.time())
-    await plane.store.revoke_client(client_id, issued_until)
-    plane.state.revocations.add_client(client_id, issued_until)
-    return issued_until
+    return await revoke_client(client_id, plane.store, plane.state.revocations, now=time.time())
 
 
 def _note_lag(gate: Gate, metrics: Metrics, seconds: float) -> None:

@@ -11,6 +11,7 @@ Sources: RFC 9068 4; RFC 7519 4.1 and 7.2; RFC 8725 3.1, 3.2, 3.8, 3.10 and 3.11
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
@@ -49,6 +50,36 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
     if not key.verify(token.signing_input, token.signature):
         return Reason.BAD_SIGNATURE
     return claims
+
+
+@dataclass(frozen=True, slots=True)
+class StatedToken:
+    """What a text says that has the form of a token of ours."""
+
+    token: AccessToken
+    is_verified: bool
+    """Whether a key that is here vouches for it. Without that anybody may have written it."""
+
+
+def read_stated_token(raw: bytes, *, keys: KeyRing, issuer: str) -> StatedToken | None:
+    """Return what `raw` says, whatever the time and whoever signed it; None for no token of ours.
+
+    For revocation alone: what is not valid yet may be revoked, and what cannot be verified now, too.
+
+    Args:
+        raw: The token as it was presented.
+        keys: The issuer's keys that are here.
+        issuer: The `iss` that must be equal, byte for byte.
+    """
+    parsed = parse_compact(raw, headers=keys.headers)
+    if isinstance(parsed, JwtProblem) or parsed.payload.get("iss") != issuer:
+        return None
+    key = _find_key(parsed.header, keys)
+    claims = read_access_token(parsed.payload, "" if isinstance(key, Reason) else key.kid)
+    if isinstance(claims, ClaimProblem):
+        return None
+    is_verified = not isinstance(key, Reason) and key.verify(parsed.signing_input, parsed.signature)
+    return StatedToken(claims, is_verified)
 
 
 def _find_key(header: Mapping[str, object], keys: KeyRing) -> VerificationKey | Reason:

@@ -1,28 +1,57 @@
 """Decide what a revocation request revokes. Pure; making it durable is `gateway.issuer.web`.
 
+An answer of 200 promises that the token is refused from then on. So a token counts
+that is not valid yet, or whose key is not here now: its `nbf` will have come, its key
+may come back, and another replica may see both otherwise already.
+
 Sources: RFC 7009 2.1 and 2.2.
 """
 
+from dataclasses import dataclass
+
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import RegisteredClient
-from gateway.enforce.verifier import verify_access_token
+from gateway.enforce.verifier import read_stated_token
 from gateway.issuer.snapshot import IssuerSnapshot
-from gateway.tokens.claims import AccessToken
+from gateway.tokens.revocations import CLOCKS_APART_S, name_of
+
+LONGEST_LIFETIME_S = 366 * 86_400
+"""No configuration gives a token a longer one."""
+
+_NOT_THE_CALLERS = OAuthProblem(
+    ErrorCode.UNAUTHORIZED_CLIENT, "token: was issued to another client, which alone may revoke it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One token that is to be refused."""
+
+    name: str
+    """As `gateway.tokens.revocations.name_of` gives it."""
+    expires_at: int
 
 
 def find_revocable(
     raw: bytes, caller: RegisteredClient, snapshot: IssuerSnapshot, *, now: float
-) -> AccessToken | OAuthProblem | None:
-    """Return the token to revoke, a refusal, or None when there is nothing to do.
+) -> Revocation | OAuthProblem | None:
+    """Return what to revoke, a refusal, or None when there is nothing to do.
 
-    A text that is no live token of ours needs no revocation and is no error (2.2): the
-    caller's wish is already fulfilled. `token_type_hint` changes nothing, there is one type.
+    A text that is no token of ours, or one whose time is over on every replica, needs no
+    revocation and is no error (2.2): the caller's wish is already fulfilled.
+    `token_type_hint` changes nothing, there is one type.
+
+    What names another client is refused also when it cannot be verified: nothing is done
+    about it, so nothing is promised. The refusal tells no more than the text itself.
     """
-    token = verify_access_token(raw, keys=snapshot.keys, issuer=snapshot.issuer.url, now=now)
-    if not isinstance(token, AccessToken):
+    stated = read_stated_token(raw, keys=snapshot.keys, issuer=snapshot.issuer.url)
+    if stated is None or now >= stated.token.expires_at + CLOCKS_APART_S:
         return None
+    token = stated.token
     if token.client_id != caller.id:
-        return OAuthProblem(
-            ErrorCode.UNAUTHORIZED_CLIENT, "token: was issued to another client, which alone may revoke it"
-        )
-    return token
+        return _NOT_THE_CALLERS
+    latest = int(now) + LONGEST_LIFETIME_S
+    return Revocation(
+        name_of(token.client_id, token.jti, verified=stated.is_verified),
+        token.expires_at if stated.is_verified else min(token.expires_at, latest),
+    )

@@ -79,6 +79,10 @@ _TOO_MANY_FAILURES = OAuthProblem(
 _NOT_COMPLETE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "what was revoked elsewhere is not known now; try again shortly"
 )
+_TOO_MANY_REVOKED = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE,
+    "too many tokens of this client are revoked; the operator may revoke all of them at once",
+)
 _SLOWED_DOWN = "slowed_down"
 _JUST_REVOKED = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the tokens of this client were just revoked; ask again in a second"
@@ -265,7 +269,8 @@ class Issuer:
         grant = resolve_grant(client, asked, default_lifetime_s=snapshot.issuer.token_lifetime_s, now=now)
         if isinstance(grant, OAuthProblem):
             return answer_problem(grant)
-        claims = build_claims(client, grant, snapshot.issuer, jti=secrets.token_urlsafe(16), now=now)
+        jti = self._context.revocations.mark_for(client.id, int(now)) + secrets.token_urlsafe(16)
+        claims = build_claims(client, grant, snapshot.issuer, jti=jti, now=now)
         try:
             raw = await self._signer.sign(snapshot.keys.active, claims)
         except SignerOverloadedError:
@@ -297,16 +302,21 @@ class Issuer:
         if isinstance(asked, ErrorAnswer):
             return asked
         now = self._context.clock()
-        token = find_revocable(asked.raw, asked.caller.client, snapshot, now=now)
-        if isinstance(token, OAuthProblem):
-            return answer_problem(token)
-        if token is not None and not self._context.revocations.refuses(token):
+        client = asked.caller.client
+        revocation = find_revocable(asked.raw, client, snapshot, now=now)
+        if isinstance(revocation, OAuthProblem):
+            return answer_problem(revocation)
+        revocations = self._context.revocations
+        if revocation is not None and not revocations.is_kept(revocation.name, revocation.expires_at):
+            wait_s = revocations.wait_s(client.id, now)
+            if wait_s:
+                return answer_problem(_TOO_MANY_REVOKED, status=429, retry_after_s=math.ceil(wait_s))
             try:
-                await self._context.store.revoke(token.jti, token.expires_at)
+                await self._context.store.revoke(revocation.name, revocation.expires_at)
             except StateUnavailableError as error:
                 _log.error("a revocation was refused: %s", error)
                 return answer_problem(_NO_STATE)
-            self._context.revocations.add(token.jti, token.expires_at, now=now)
+            revocations.add(revocation.name, revocation.expires_at, now=now, by=client.id)
         return web.Response(status=200, headers=NO_STORE)
 
     # --- steps they share ----------------------------------------------------------

@@ -43,15 +43,21 @@ class StateStore(ReplayGuard, Protocol):
     """Durable revocations. Every method may raise `StateUnavailableError`."""
 
     async def revoke(self, jti: str, expires_at: int) -> None:
-        """Record that token `jti` is revoked; it may be forgotten from `expires_at` on.
+        """Record that a token is revoked, at least until `expires_at`.
 
         Returns only when the record is durable.
+
+        Args:
+            jti: What `gateway.tokens.revocations.name_of` gives.
+            expires_at: Epoch seconds; a later one replaces an earlier one.
         """
 
-    async def revoke_client(self, client_id: str, issued_until: int) -> None:
-        """Record that all tokens of a client are revoked which were issued up to that second.
+    async def revoke_client(self, client_id: str, issued_until: int) -> int:
+        """Record that a client lost all of its tokens in that second; return what was recorded before.
 
-        Returns only when the record is durable. It is kept for good: there is one for a client.
+        That is the second of the revocation before, or -1. When it is not earlier than
+        `issued_until`, nothing has changed. Returns only when the record is durable; it is kept
+        for good: there is one for a client.
         """
 
     async def follow(self, revocations: Revocations) -> None:

@@ -63,8 +63,9 @@ class MemoryStore(MemoryReplayGuard):
     async def revoke(self, jti: str, expires_at: int) -> None:
         """Return at once."""
 
-    async def revoke_client(self, client_id: str, issued_until: int) -> None:
-        """Return at once."""
+    async def revoke_client(self, client_id: str, issued_until: int) -> int:
+        """Return at once that there was none before."""
+        return -1
 
     async def follow(self, revocations: Revocations) -> None:
         """Return at once."""

@@ -144,9 +144,10 @@ class RedisStore:
         "_following",
         "_member",
         "_name",
-        "_next_prune",
         "_prefix",
+        "_pruned_at",
         "_read_to",
+        "_revocations",
         "lease",
     )
 
@@ -169,7 +170,8 @@ class RedisStore:
         self._following: asyncio.Task[None] | None = None
         self._followed_at = 0.0
         self._closing = False
-        self._next_prune = 0.0
+        self._pruned_at = -_PRUNE_EVERY_S
+        self._revocations: Revocations | None = None
 
     # --- what was revoked
 
@@ -177,14 +179,14 @@ class RedisStore:
         """Record a revocation; see `StateStore.revoke`."""
         await self._record("revoked", jti, expires_at)
 
-    async def revoke_client(self, client_id: str, issued_until: int) -> None:
+    async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record what a client has lost; see `StateStore.revoke_client`."""
-        await self._record("clients", client_id, issued_until)
+        return await self._record("clients", client_id, issued_until)
 
     async def load(self) -> list[tuple[str, int]]:
-        """Return the `jti` and expiry of the revocations that have not expired."""
+        """Return the name and expiry of the revocations that are still kept."""
         with _explained(self._name):
-            now = self._clock()
+            now = self._clock() - self._margin_s
             return [entry async for entry in self._scan(self._commands, "revoked") if entry[1] > now]
 
     async def load_clients(self) -> list[tuple[str, int]]:
@@ -227,6 +229,7 @@ class RedisStore:
     async def follow(self, revocations: Revocations) -> None:
         """Keep `revocations` as the server has them; see `StateStore.follow`."""
         revocations.lease = self.lease
+        self._revocations = revocations
         with _explained(self._name):
             await self._synchronise(revocations)
         self._following = asyncio.get_running_loop().create_task(self._follow(revocations))
@@ -251,17 +254,24 @@ class RedisStore:
 
     # --- writing
 
-    async def _record(self, kind: str, name: str, number: int) -> None:
+    @property
+    def _margin_s(self) -> float:
+        return 0.0 if self._revocations is None else self._revocations.margin_s
+
+    async def _record(self, kind: str, name: str, number: int) -> int:
+        """Write one record; return the number it had before, or -1."""
         with _explained(self._name):
             async with self._commands.pipeline(transaction=True) as pipe:
+                pipe.zscore(self._key(kind), name.encode("utf-8", "surrogatepass"))
                 self._add(pipe, kind, name, number)
                 now = self._clock()
-                if now >= self._next_prune:
-                    self._next_prune = now + _PRUNE_EVERY_S
-                    pipe.zremrangebyscore(self._key("revoked"), "-inf", int(now))
-                _, change, *_ = await pipe.execute()
+                if not self._pruned_at <= now < self._pruned_at + _PRUNE_EVERY_S:
+                    self._pruned_at = now
+                    pipe.zremrangebyscore(self._key("revoked"), "-inf", int(now - self._margin_s))
+                before, _, change, *_ = await pipe.execute()
             if self.lease is not None:
                 await self._wait_for_readers(_position(change))
+        return -1 if before is None else int(before)
 
     def _add(self, pipe: Any, kind: str, name: str, number: int) -> None:
         """Write one record and its change. Only a later number replaces an earlier one."""
@@ -318,12 +328,12 @@ class RedisStore:
         )
         self._read_to = last[0][0] if last else b"0-0"
         self._epoch = None
-        now = self._clock()
+        now = self._clock() - self._margin_s
         known = set()
         async for jti, expiry in self._scan(self._feed, "revoked"):
             known.add(jti)
             if expiry > now:
-                revocations.add(jti, expiry, now=now)
+                revocations.learn([(jti, expiry)])
         forgotten = [
             (jti, expiry) for jti, expiry in revocations.entries() if jti not in known and expiry > now
         ]
@@ -369,7 +379,7 @@ class RedisStore:
     def _take(self, revocations: Revocations, change: Mapping[bytes, bytes], now: float) -> None:
         number = int(change[b"n"])
         jti, client_id = change.get(b"revoked"), change.get(b"clients")
-        if jti is not None and number > now:
+        if jti is not None and number > now - self._margin_s:
             revocations.add(jti.decode("utf-8", "surrogatepass"), number, now=now)
         if client_id is not None:
             revocations.add_client(client_id.decode("utf-8", "surrogatepass"), number)

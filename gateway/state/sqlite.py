@@ -51,16 +51,20 @@ _SCHEMA = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 
-_REVOKE = "INSERT INTO revocations VALUES (?, ?) ON CONFLICT (jti) DO NOTHING"
+_REVOKE = (
+    "INSERT INTO revocations VALUES (?, ?) ON CONFLICT (jti)"
+    " DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)"
+)
+_CLIENT_REVOKED = "SELECT issued_until FROM revoked_clients WHERE id = ?"
 _REVOKE_CLIENT = (
     "INSERT INTO revoked_clients VALUES (?, ?) ON CONFLICT (id)"
     " DO UPDATE SET issued_until = max(issued_until, excluded.issued_until)"
 )
 _USE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
-_PRUNE = (
-    "DELETE FROM revocations WHERE jti IN (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)",
-    "DELETE FROM used WHERE key IN (SELECT key FROM used WHERE expires_at <= ? LIMIT ?)",
+_PRUNE_REVOCATIONS = (
+    "DELETE FROM revocations WHERE jti IN (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)"
 )
+_PRUNE_USED = "DELETE FROM used WHERE key IN (SELECT key FROM used WHERE expires_at <= ? LIMIT ?)"
 
 _DAMAGED = "it is damaged or not ours; restore it, or move it away (its revocations are lost)"
 
@@ -93,7 +97,17 @@ class _Stop:
 class SqliteStore:
     """A `gateway.state.interface.StateStore` in one file. Made by `open_sqlite`."""
 
-    __slots__ = ("_clock", "_closing", "_inodes", "_loop", "_next_prune", "_path", "_queue", "_thread")
+    __slots__ = (
+        "_clock",
+        "_closing",
+        "_inodes",
+        "_loop",
+        "_path",
+        "_pruned_at",
+        "_queue",
+        "_revocations",
+        "_thread",
+    )
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         """Prepare a store that is not open yet."""
@@ -103,7 +117,8 @@ class SqliteStore:
         self._queue: SimpleQueue[_Record | _Question | _Stop] = SimpleQueue()
         self._closing = False
         self._inodes: dict[Path, int] = {}
-        self._next_prune = 0.0
+        self._pruned_at = -_PRUNE_EVERY_S
+        self._revocations: Revocations | None = None
         self._thread = threading.Thread(target=self._run, name="sidegate-state", daemon=True)
 
     async def start(self) -> None:
@@ -120,9 +135,9 @@ class SqliteStore:
         """Record a revocation durably; see `StateStore.revoke`."""
         await self._write(_REVOKE, (jti, expires_at))
 
-    async def revoke_client(self, client_id: str, issued_until: int) -> None:
+    async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record durably what a client has lost; see `StateStore.revoke_client`."""
-        await self._write(_REVOKE_CLIENT, (client_id, issued_until))
+        return await self._ask(lambda connection: self._revoke_client(connection, client_id, issued_until))
 
     async def first_use(self, key: str, expires_at: int) -> bool:
         """Return whether `key` was not used before; see `ReplayGuard.first_use`."""
@@ -132,15 +147,14 @@ class SqliteStore:
 
     async def follow(self, revocations: Revocations) -> None:
         """Add what is in the file; see `StateStore.follow`."""
-        now = self._clock()
-        for jti, expires_at in await self.load():
-            revocations.add(jti, expires_at, now=now)
+        self._revocations = revocations
+        revocations.learn(await self.load())
         for client_id, issued_until in await self.load_clients():
             revocations.add_client(client_id, issued_until)
 
     async def load(self) -> list[tuple[str, int]]:
-        """Return the `jti` and expiry of the revocations that have not expired."""
-        now = self._clock()
+        """Return the name and expiry of the revocations that are still kept."""
+        now = self._clock() - self._margin_s
         return await self._ask(
             lambda connection: connection.execute(
                 "SELECT jti, expires_at FROM revocations WHERE expires_at > ?", (now,)
@@ -164,6 +178,10 @@ class SqliteStore:
         self._closing = True
         self._queue.put(_Stop())
         await self._loop.run_in_executor(None, self._thread.join)
+
+    @property
+    def _margin_s(self) -> float:
+        return 0.0 if self._revocations is None else self._revocations.margin_s
 
     # --- on the loop -----------------------------------------------------------
 
@@ -244,14 +262,28 @@ class SqliteStore:
                 written: list[object] = [
                     connection.execute(item.statement, item.values).rowcount == 1 for item in records
                 ]
-                if now >= self._next_prune:
-                    self._next_prune = now + _PRUNE_EVERY_S
-                    for statement in _PRUNE:
-                        connection.execute(statement, (now, _PRUNED_PER_PASS))
+                self._prune(connection, now)
                 self._check_in_place()
         except StateUnavailableError as error:
             return [error] * len(records)
         return written
+
+    def _prune(self, connection: sqlite3.Connection, now: float) -> None:
+        """Delete some of what has expired; soon again while there is more of it."""
+        if self._pruned_at <= now < self._pruned_at + _PRUNE_EVERY_S:
+            return
+        deleted = [
+            connection.execute(statement, (until, _PRUNED_PER_PASS)).rowcount
+            for statement, until in ((_PRUNE_REVOCATIONS, now - self._margin_s), (_PRUNE_USED, now))
+        ]
+        self._pruned_at = now if max(deleted) < _PRUNED_PER_PASS else 0.0
+
+    def _revoke_client(self, connection: sqlite3.Connection, client_id: str, issued_until: int) -> int:
+        with _transaction(connection):
+            row = connection.execute(_CLIENT_REVOKED, (client_id,)).fetchone()
+            connection.execute(_REVOKE_CLIENT, (client_id, issued_until))
+            self._check_in_place()
+        return -1 if row is None else int(row[0])
 
     def _answer(self, connection: sqlite3.Connection, question: _Question) -> object:
         try:

@@ -30,7 +30,7 @@ from gateway.state.memory import MemoryReplayGuard, MemoryStore
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.keys import KeyRing, make_key_ring, make_signing_key, make_verification_key
-from gateway.tokens.revocations import Revocations
+from gateway.tokens.revocations import CLOCKS_APART_S, Revocations
 
 NOW = 1_700_000_000.25
 SECRET = "reader-secret"
@@ -138,6 +138,8 @@ class ServedIssuer:
     now: float = NOW
     replay: ReplayGuard = field(default_factory=lambda: MemoryReplayGuard(lambda: NOW))
     issued: list[tuple[bytes, AccessToken]] = field(default_factory=list)
+    retry_after: str | None = None
+    """Of the last answer, where a test notes it."""
     bad_assertions: list[str] = field(default_factory=list)
     """The peers whose assertions did not verify, once for each check."""
 
@@ -162,7 +164,7 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             url="",
             http=http,
             snapshot=build_issuer_snapshot(settings, compile_registry(settings), EC_RING),
-            revocations=Revocations(),
+            revocations=Revocations(clocks_apart_s=CLOCKS_APART_S),
             store=MemoryStore(),
             observer=RecordingObserver(),
         )
