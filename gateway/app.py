@@ -64,6 +64,7 @@ from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.listener import Listener, open_sockets, socket_files
+from gateway.readiness import Readiness
 from gateway.settings.model import (
     ClientCertificate,
     ListenerSettings,
@@ -83,13 +84,14 @@ from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import CLOCKS_APART_S, KEPT_S, Revocations
 from gateway.version import VERSION
 from gateway.views import (
+    amiss_conditions,
     current_gauges,
     describe_process,
     duties,
-    ready_checks,
     render_metrics,
     report_reload,
     route_names,
+    unready_conditions,
     with_refusals,
 )
 
@@ -202,13 +204,21 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         # policy from taking effect, and a new certificate need not compile ten thousand routes.
         certificate_files = tuple(file for endpoint in endpoints for file in endpoint.files)
         certificate_watch = ContentWatch(lambda: certificate_files, reload_certificates, since=now)
+        readiness = Readiness(
+            store,
+            refuses_without_store=settings.state.strict,
+            unready=lambda: unready_conditions(gate, live, listeners),
+            amiss=lambda: amiss_conditions(live, endpoints),
+        )
+        await readiness.look()
         started = perf_counter()
         exposition = Exposition(metrics)
         admin = await _open_admin(
             stack,
             AdminContext(
                 settings=lambda: live.snapshot.settings.admin,
-                ready_checks=lambda: ready_checks(gate, live, store),
+                ready_checks=readiness.checks,
+                degraded=readiness.degraded,
                 status=lambda: describe_process(gate, live, listeners, uptime_s=perf_counter() - started),
                 reload=lambda: _reload_for_admin(reload, live),
                 render_metrics=lambda accept: render_metrics(exposition, metrics, gate, state.counts, accept),
@@ -224,6 +234,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         stack.callback(signals.remove)
         tasks = [
             loop.create_task(_sweep(gate, state)),
+            loop.create_task(readiness.watch()),
             loop.create_task(reload_on_signal(signals, reload)),
             loop.create_task(watch.watch()),
             loop.create_task(key_watch.watch()),

@@ -4,14 +4,12 @@ Each view reads what the parts keep; none changes anything but what is counted s
 `gateway.admin` shows them, `gateway.app` says of what.
 """
 
-import asyncio
 import logging
 import platform
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gateway.admin.context import CheckResult
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
 from gateway.live import Live, ReloadResult, RuntimeState
 from gateway.observe import families
@@ -24,12 +22,9 @@ from gateway.proxy.health import CircuitState
 from gateway.proxy.listener import Listener
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, Severity
-from gateway.state.interface import StateStore, StateUnavailableError
 from gateway.version import VERSION
 
 _log = logging.getLogger(__name__)
-
-READY_CHECK_TIMEOUT_S = 2.0
 
 
 def route_names(settings: Settings) -> tuple[str, ...]:
@@ -62,21 +57,26 @@ def with_refusals(result: ReloadResult, live: Live, endpoints: Iterable[TlsEndpo
     return replace(result, problems=(*result.problems, *refusals)) if refusals else result
 
 
-async def ready_checks(gate: Gate, live: Live, store: StateStore) -> Mapping[str, CheckResult]:
-    """Return what must hold for traffic to be sent here, by name."""
-    try:
-        async with asyncio.timeout(READY_CHECK_TIMEOUT_S):
-            await store.check()
-        state = CheckResult(True)
-    except (StateUnavailableError, TimeoutError):
-        state = CheckResult(False, "the state store does not answer")
-    keys = live.snapshot.keys.keys
+def unready_conditions(gate: Gate, live: Live, listeners: Iterable[Listener]) -> Mapping[str, str]:
+    """Return what must hold for traffic to be sent here, by name; the phrase is empty where it does."""
+    closed = [listener.info.name for listener in listeners if not listener.is_bound]
     return {
-        "keys": CheckResult(bool(keys), "" if keys else "no signing key"),
-        "listeners": CheckResult(True),
-        "state": state,
-        "not_draining": CheckResult(not gate.stopping, "draining" if gate.stopping else ""),
+        "keys": "" if live.snapshot.keys.keys else "no signing key",
+        "listeners": f"not bound: {', '.join(closed)}" if closed else "",
+        "not_draining": "draining" if gate.stopping else "",
     }
+
+
+def amiss_conditions(live: Live, endpoints: Iterable[TlsEndpoint]) -> Mapping[str, str]:
+    """Return the sources whose last load failed: what was there before stays in use."""
+    amiss = {}
+    last = live.last_reload
+    if last is not None and not last.applied:
+        amiss["configuration"] = "the last reload failed; the former configuration stays in effect"
+    for endpoint in endpoints:
+        if endpoint.refusal:
+            amiss[f"certificate of {endpoint.listener}"] = endpoint.refusal
+    return amiss
 
 
 def describe_process(

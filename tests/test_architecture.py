@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"clients", "policy", "http1"}),  # domain
     frozenset({"enforce"}),  # one request head -> one verdict
     frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
-    frozenset({"app", "live", "lifecycle", "serving", "views"}),  # composition
+    frozenset({"app", "live", "lifecycle", "readiness", "serving", "views"}),  # composition
     frozenset({"cli", "__main__"}),
 )
 """From the ground up. A module imports from its own package and from lower layers only; packages
@@ -40,6 +40,7 @@ WITHIN_A_LAYER = {
     ("clients", "policy"): "the registry writes the grants that decisions read",
     ("app", "live"): "the composition root builds the first snapshot",
     ("app", "lifecycle"): "and lives by its signals",
+    ("app", "readiness"): "and asks what probes are to be told",
     ("app", "serving"): "and opens the listeners",
     ("app", "views"): "and hands the operators' views to the admin listener",
     ("views", "live"): "the views show what is live",

@@ -4,7 +4,7 @@ The composition root passes these callables; the admin pages know nothing of the
 issuer, the gate or the settings loader.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.observe.exposition import Rendering
@@ -20,6 +20,16 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Degradation:
+    """Something that is amiss while the process serves. `detail` is for people, without secrets."""
+
+    name: str
+    detail: str
+    since: float
+    """Epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadOutcome:
     """What one reload led to.
 
@@ -31,6 +41,11 @@ class ReloadOutcome:
     config_hash: str
     """Of the configuration in effect afterwards."""
     problems: tuple[Mapping[str, object], ...] = ()
+
+
+def nothing_amiss() -> Sequence[Degradation]:
+    """Return nothing."""
+    return ()
 
 
 async def knows_no_client(client_id: str) -> int | None:
@@ -52,6 +67,8 @@ class AdminContext:
     """Read the configuration again; concurrent calls are the callee's to put in order."""
     render_metrics: Callable[[str], Rendering]
     """The metrics for an `Accept` value."""
+    degraded: Callable[[], Sequence[Degradation]] = nothing_amiss
+    """What is amiss while the process may be ready all the same."""
     revoke_client: Callable[[str], Awaitable[int | None]] = knows_no_client
     """Revoke all tokens that a client holds; return the last second of issue that this is for,
     or None when there is no such client. May raise `StateUnavailableError`: nothing was revoked."""

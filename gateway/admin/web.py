@@ -120,15 +120,20 @@ class _Pages:
         return _json(HTTPStatus.OK, {"status": "ok"})
 
     async def readyz(self, _request: web.Request) -> web.StreamResponse:
-        """Answer 200 when every check is ok, else 503; the body names them all either way."""
+        """Answer 200 when every check is ok, else 503; the body names all, and what is amiss otherwise."""
         checks = await self._context.ready_checks()
+        degraded = self._context.degraded()
         ready = all(check.ok for check in checks.values())
         document = {
-            "status": "ready" if ready else "not_ready",
+            "status": "not_ready" if not ready else "degraded" if degraded else "ready",
             "checks": {
                 name: {"ok": check.ok, **({"detail": check.detail} if check.detail else {})}
                 for name, check in checks.items()
             },
+            "degraded": [
+                {"name": entry.name, "detail": entry.detail, "since": round(entry.since, 3)}
+                for entry in degraded
+            ],
         }
         return _json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, document)
 

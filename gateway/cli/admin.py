@@ -58,10 +58,14 @@ def revoke_client_command(path: Path, client_id: str) -> int:
 
 
 def healthcheck_command(path: Path) -> int:
-    """Ask whether the process is ready; print what is not; return the exit code."""
+    """Ask whether the process is ready; print what is not, or is amiss; return the exit code."""
     admin = read_admin(path)
     status, body = _ask(admin, "GET", "/readyz", timeout_s=HEALTH_TIMEOUT_S)
-    checks = _object(body).get("checks")
+    answer = _object(body)
+    checks, degraded = answer.get("checks"), answer.get("degraded")
+    for entry in degraded if isinstance(degraded, list) else []:
+        since = datetime.fromtimestamp(entry["since"], UTC).isoformat(timespec="seconds")
+        click.echo(f"degraded since {since}: {entry['name']}: {entry['detail']}", err=True)
     if status == 200:
         click.echo("ready")
         return 0

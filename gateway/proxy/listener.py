@@ -110,12 +110,24 @@ class Listener:
         self.arrivals: set[_Arrival] = set()
         self._batch = ACCEPT_BATCH if tls is None else ACCEPT_BATCH_TLS
         self._accepting: set[socket.socket] = set()
+        self._started = False
         self._closed = False
         self._complained_at = float("-inf")
         self._files = socket_files(sockets)
 
+    @property
+    def is_bound(self) -> bool:
+        """Return whether callers get here: each socket listens, and a unix socket has its file."""
+        return (
+            self._started
+            and not self._closed
+            and all(map(_listens, self.sockets))
+            and all(file.is_there for file in self._files)
+        )
+
     def start(self) -> None:
         """Accept from now on."""
+        self._started = True
         for listening in self.sockets:
             self._resume(listening)
 
@@ -447,10 +459,18 @@ class SocketFile:
     path: str
     inode: int
 
+    @property
+    def is_there(self) -> bool:
+        """Return whether the path still leads to it."""
+        try:
+            return os.stat(self.path).st_ino == self.inode
+        except OSError:
+            return False
+
     def remove(self) -> None:
         """Remove it, unless the path is another's by now."""
         with contextlib.suppress(OSError):
-            if os.stat(self.path).st_ino == self.inode:
+            if self.is_there:
                 os.unlink(self.path)
 
 
@@ -458,6 +478,14 @@ def socket_files(sockets: Iterable[socket.socket]) -> tuple[SocketFile, ...]:
     """Return the files of those that are unix sockets, to be removed in the end."""
     paths = [bound.getsockname() for bound in sockets if bound.family == socket.AF_UNIX]
     return tuple(SocketFile(path, os.stat(path).st_ino) for path in paths)
+
+
+def _listens(bound: socket.socket) -> bool:
+    """Return whether the system takes connections for it."""
+    try:
+        return bool(bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 def _remove_stale_socket(path: Path) -> None:

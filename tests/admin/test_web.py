@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from yarl import URL
 
-from gateway.admin.context import AdminContext, CheckResult, ReloadOutcome
+from gateway.admin.context import AdminContext, CheckResult, Degradation, ReloadOutcome
 from gateway.admin.web import BODY_LIMIT_BYTES, build_admin, start_admin
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.metrics import Metrics
@@ -33,6 +33,7 @@ class Process:
     checks: dict[str, CheckResult] = field(
         default_factory=lambda: {"keys": CheckResult(True), "state": CheckResult(True, "memory")}
     )
+    degraded: list[Degradation] = field(default_factory=list)
     outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(True, "abc"))
     reloads: int = 0
     revoked: list[str] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Process:
             reload=self.reload,
             render_metrics=lambda accept: self.render(accept),
             revoke_client=self.revoke_client,
+            degraded=lambda: self.degraded,
         )
 
     async def revoke_client(self, client_id: str) -> int | None:
@@ -100,6 +102,7 @@ async def test_readyz_names_every_check(client: TestClient, process: Process) ->
     assert await answer.json() == {
         "status": "ready",
         "checks": {"keys": {"ok": True}, "state": {"ok": True, "detail": "memory"}},
+        "degraded": [],
     }
     process.checks["draining"] = CheckResult(False, "the process is draining")
     answer = await client.get("/readyz")
@@ -107,6 +110,23 @@ async def test_readyz_names_every_check(client: TestClient, process: Process) ->
     document = await answer.json()
     assert document["status"] == "not_ready"
     assert document["checks"]["draining"] == {"ok": False, "detail": "the process is draining"}
+
+
+async def test_what_is_amiss_does_not_keep_callers_away(client: TestClient, process: Process) -> None:
+    process.degraded = [Degradation("state", "redis at 127.0.0.1:1: refused", 1_700_000_000.0)]
+    answer = await client.get("/readyz")
+    assert answer.status == 200
+    document = await answer.json()
+    assert document["status"] == "degraded"
+    assert document["degraded"] == [
+        {"name": "state", "detail": "redis at 127.0.0.1:1: refused", "since": 1_700_000_000.0}
+    ]
+    process.checks["keys"] = CheckResult(False, "no signing key")
+    answer = await client.get("/readyz")
+    assert answer.status == 503
+    document = await answer.json()
+    assert document["status"] == "not_ready"
+    assert [entry["name"] for entry in document["degraded"]] == ["state"]
 
 
 async def test_status(client: TestClient) -> None:

@@ -4,6 +4,11 @@ import threading
 import time
 
 
+def degraded(replica):
+    """Return the names of what a ready process lacks."""
+    return [entry["name"] for entry in replica.admin("GET", "/readyz").json["degraded"]]
+
+
 def test_a_revocation_holds_in_the_other_process_within_a_second(replicas, redis, wait_until):
     one, two = replicas(redis.url)
     for _ in range(5):
@@ -66,13 +71,15 @@ def test_without_redis_what_is_known_holds_and_it_heals(replicas, redis, wait_un
         # Who is wrong is counted by each alone, who is right gets in.
         wrong = {"grant_type": "client_credentials", "client_id": "caller", "client_secret": "wrong"}
         assert [replica.post_form("/oauth2/token", wrong).status for replica in (one, two)] == [401, 401]
-        unready = wait_until(
-            lambda: (answer := one.admin("GET", "/readyz")).status == 503 and answer, "readiness to fail"
-        )
-        assert unready.json["checks"]["state"]["ok"] is False
+        for replica in (one, two):
+            wait_until(lambda replica=replica: degraded(replica) == ["state"], "the outage to be told")
+            # All replicas lack it, and each can serve: none is taken out.
+            assert replica.admin("GET", "/readyz").status == 200
+            asked = replica.cli("healthcheck")
+            assert (asked.returncode, asked.stdout) == (0, "ready\n")
+            assert "state: redis at 127.0.0.1" in asked.stderr
         redis.start()
-        wait_until(lambda: one.admin("GET", "/readyz").status == 200, "readiness")
-        wait_until(lambda: two.admin("GET", "/readyz").status == 200, "readiness")
+        wait_until(lambda: degraded(one) == degraded(two) == [], "both to see it")
         assert one.get(bearer=revoked).reason == "revoked"
         assert one.revoke(one.token()).status == 200
     finally:
@@ -90,7 +97,12 @@ def test_strict_without_redis_tokens_are_refused_until_it_is_back(replicas, redi
     assert refused.reason == "keys_unavailable"
     assert refused.headers["Retry-After"]
     wait_until(lambda: two._post("introspect", token, "caller").status == 503, "introspection to be refused")
+    unready = wait_until(
+        lambda: (answer := two.admin("GET", "/readyz")).status == 503 and answer, "readiness to fail"
+    )
+    assert unready.json["checks"]["state"]["ok"] is False
     redis.start()
+    wait_until(lambda: two.admin("GET", "/readyz").status == 200, "readiness")
     wait_until(lambda: two.get(bearer=token).status == 200, "recovery")
     assert one.revoke(token).status == 200
     assert two.get(bearer=token).reason == "revoked"

@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
-from gateway.proxy.listener import open_sockets
+from gateway.enforce.enforcer import SERVES_GATE
+from gateway.proxy.gate import ListenerInfo
+from gateway.proxy.listener import Listener, open_sockets
 from gateway.settings.model import TcpAddress, UnixAddress
+from gateway.views import unready_conditions
 from tests.support.appliance import Appliance, configuration
 from tests.support.caller import Caller
 from tests.support.certificates import Authority
@@ -266,7 +269,44 @@ async def test_the_file_of_somebody_else_is_not_removed(tmp_path: Path, start: S
     others.close()
 
 
+async def test_a_unix_socket_that_nobody_finds_any_more_is_not_bound(tmp_path: Path, start: Start) -> None:
+    path = tmp_path / "gate.sock"
+    async with start(listeners=[{"address": "unix:gate.sock"}]) as appliance:
+        listener = appliance.listeners[0]
+        assert listener.is_bound
+        path.unlink()
+        assert not listener.is_bound
+        with socket.socket(socket.AF_UNIX) as others:
+            others.bind(str(path))
+            assert not listener.is_bound
+
+
 # --- TCP
+
+
+async def test_whether_a_listener_is_bound_is_asked_of_the_system(appliance: Appliance) -> None:
+    listener = appliance.listeners[0]
+
+    def unready() -> str:
+        return unready_conditions(appliance.gate, appliance.plane.live, [listener])["listeners"]
+
+    assert (listener.is_bound, unready()) == (True, "")
+    appliance.gate.drain()
+    assert listener.is_bound
+    # As systems do to a process whose network goes: the socket is there, and takes nobody.
+    listener.sockets[0].shutdown(socket.SHUT_RDWR)
+    assert (listener.is_bound, unready()) == (False, f"not bound: {listener.info.name}")
+    listener.close()
+    assert not listener.is_bound
+
+
+async def test_a_listener_that_has_not_begun_to_accept_is_not_bound(appliance: Appliance) -> None:
+    sockets = open_sockets(TcpAddress("127.0.0.1", 0))
+    listener = Listener(appliance.gate, ListenerInfo("another", SERVES_GATE), sockets)
+    assert not listener.is_bound
+    listener.start()
+    assert listener.is_bound
+    listener.abort()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
