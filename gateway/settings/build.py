@@ -134,6 +134,11 @@ def place_state(directory: Path, where: str | RedisSettings) -> StateSettings:
     return StateSettings(directory / where if where else None)
 
 
+def defer_state(_directory: Path, where: str | RedisSettings) -> StateSettings:
+    """Return the state store, its file as written: where data lies is known when the file is read whole."""
+    return place_state(Path(), where)
+
+
 def make_state(values: Values, node: Node, reading: Reading) -> StateSettings:
     """Return the state store of the mapping form."""
     state: StateSettings = values.get("url", StateSettings())
@@ -239,6 +244,11 @@ def make_logs(values: Values, node: Node, reading: Reading) -> LogSettings:
 def place_log(directory: Path, text: str) -> str:
     """Return a log's destination: a word, or a path relative to `directory`."""
     return text if text in ("stdout", "stderr", "off") else str(directory / text)
+
+
+def defer_path(_directory: Path, text: str) -> Path:
+    """Return a path of the process's own data as written; see `defer_state`."""
+    return Path(text)
 
 
 def place_path(directory: Path, text: str) -> Path:

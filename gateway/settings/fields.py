@@ -258,8 +258,9 @@ KEYS = Section(
     (
         Field(
             "directory",
-            _FILE,
-            "The directory of the signing keys; made on the first start when absent.",
+            Text("path", parse_file_text, build.defer_path),
+            "The directory of the signing keys, in `data_directory` if relative; made on the first start "
+            "when absent.",
             "keys",
         ),
         _later("passphrase_file", "The passphrase of encrypted keys.", "null"),
@@ -592,7 +593,7 @@ LOGS = Section(
 STATE = Section(
     "state store",
     (
-        Field("url", Text("state store", build.parse_state, build.place_state), "The store.", required=True),
+        Field("url", Text("state store", build.parse_state, build.defer_state), "The store.", required=True),
         Field(
             "consistency",
             _one_of("cached", "strict"),
@@ -616,13 +617,21 @@ PROCESS_FIELDS = (
     Field("keys", KEYS, "The signing keys.", nullable=True),
     Field(
         "state",
-        build.StateText("state store", build.parse_state, build.place_state, STATE),
+        build.StateText("state store", build.parse_state, build.defer_state, STATE),
         "Where revocations and used assertions are kept: `memory:` (gone with the process), `sqlite:PATH` "
-        "(one process), or `redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` "
-        "with TLS). Or a mapping: `url`, one of these; `consistency`, `cached` (other processes know of a "
-        "revocation within a second) or `strict` (at once: it is answered when all know it, and a process "
-        "that may miss one refuses tokens); `ca_file`, who signed the certificate of a `rediss://` server.",
+        "(one process; in `data_directory` if relative), or "
+        "`redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` with TLS). Or a "
+        "mapping: `url`, one of these; `consistency`, `cached` (other processes know of a revocation within "
+        "a second) or `strict` (at once: it is answered when all know it, and a process that may miss one "
+        "refuses tokens); `ca_file`, who signed the certificate of a `rediss://` server.",
         "sqlite:state/sidegate.db",
+    ),
+    Field(
+        "data_directory",
+        _FILE,
+        "Where a relative `keys.directory` and a relative `sqlite:` file lie: the only places that are "
+        "written. Null: the directory that `$SIDEGATE_DATA` names, else the one of this file.",
+        "null",
     ),
     Field(
         "secrets_directory",

@@ -45,7 +45,9 @@ from gateway.settings.model import (
     StateSettings,
 )
 from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError, quote
+from gateway.settings.texts import parse_file_text
 
+DATA_VARIABLE = "SIDEGATE_DATA"
 DEFAULT_POLICIES = ("policies/*.yaml",)
 
 _POLICY_KEYS = tuple(item.key for item in POLICY_FIELDS)
@@ -291,6 +293,7 @@ class _Load:
         admin: AdminSettings = values.get("admin", AdminSettings())
         if admin.token_file is not None:
             self._check_token_file(admin.token_file)
+        values.setdefault("data_directory", self._default_data_directory())
         values.setdefault("keys", KeySettings())
         values.setdefault("state", StateSettings(Path("state/sidegate.db")))
         settings = Settings(
@@ -302,15 +305,18 @@ class _Load:
             content_hash=self._files.content_hash,
             watched=self._files.watched,
         )
-        return self._place_defaults(settings)
+        return _place_data(settings)
 
-    def _place_defaults(self, settings: Settings) -> Settings:
-        """Return the settings with default paths, too, relative to the main file."""
-        keys = replace(settings.keys, directory=self._directory / settings.keys.directory)
-        state = settings.state
-        if state.sqlite_path is not None:
-            state = replace(state, sqlite_path=self._directory / state.sqlite_path)
-        return replace(settings, keys=keys, state=state)
+    def _default_data_directory(self) -> Path:
+        """Return where data lies when the file does not say: as the image sets it, else beside the file."""
+        named = self._environ.get(DATA_VARIABLE)
+        if not named:
+            return self._directory
+        try:
+            return Path(parse_file_text(named)).absolute()
+        except SpellingError as reason:
+            self._sources[0].note(f"the environment variable {DATA_VARIABLE} {reason.message}", reason.hint)
+            return self._directory
 
     def _check_token_file(self, path: Path) -> None:
         try:
@@ -363,6 +369,16 @@ class _Load:
 
     def _problems(self) -> tuple[Problem, ...]:
         return tuple(problem for source in self._sources for problem in source.all_problems())
+
+
+def _place_data(settings: Settings) -> Settings:
+    """Return the settings with what the process writes placed in its data directory."""
+    data = settings.data_directory
+    keys = replace(settings.keys, directory=data / settings.keys.directory)
+    state = settings.state
+    if state.sqlite_path is not None:
+        state = replace(state, sqlite_path=data / state.sqlite_path)
+    return replace(settings, keys=keys, state=state)
 
 
 def _find_entries(root: MapNode) -> Iterator[tuple[tuple[int, int], tuple[Node, Node]]]:

@@ -576,6 +576,8 @@ class Settings:
     issuer: IssuerSettings = IssuerSettings()
     keys: KeySettings = KeySettings()
     state: StateSettings = StateSettings()
+    data_directory: Path = Path()
+    """Where a relative `keys.directory` and state file lie; they are placed already."""
     secrets_directory: Path = Path()
     """Where `file:` secrets of policy files must lie."""
     policy_environment: tuple[str, ...] = ()

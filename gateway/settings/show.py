@@ -107,6 +107,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         },
         "keys": {"directory": str(settings.keys.directory)},
         "state": _state(settings.state),
+        "data_directory": str(settings.data_directory),
         "secrets_directory": str(settings.secrets_directory),
         "policy_environment": list(settings.policy_environment),
         "upstreams": {name: _upstream(upstream) for name, upstream in settings.upstreams.items()},
