@@ -28,7 +28,7 @@ from gateway.admin.web import start_admin
 from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
 from gateway.enforce.token_cache import CachedToken, TokenCache
-from gateway.issuer.context import IssuerContext, PeerInfo
+from gateway.issuer.context import IssuerContext, PeerInfo, log_request
 from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.lifecycle import (
     ContentWatch,
@@ -54,6 +54,8 @@ from gateway.live import (
 from gateway.observe.access_log import lines_encoder
 from gateway.observe.exchange import Exchange
 from gateway.observe.exposition import Exposition
+from gateway.observe.issuer_log import IssuerLog
+from gateway.observe.issuer_request import IssuerRequest
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
@@ -155,14 +157,17 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
     settings = snapshot.settings
 
     async with contextlib.AsyncExitStack() as stack:
-        _open_process_log(stack, settings.logs)
+        log_writer = _open_process_log(stack, settings.logs)
         for warning in (*configuration.warnings, *snapshot.keys.warnings):
             _log.warning("%s", warning)
         metrics = Metrics(
             settings.metrics, issuer=settings.issuer.url, version=VERSION, uvloop_version=version_of("uvloop")
         )
         recorder = _open_recorder(stack, settings.logs, metrics)
-        plane = await open_data_plane(stack, path, snapshot, metrics=metrics, record=recorder.record)
+        issuer_log = _open_issuer_log(stack, settings.logs, log_writer, metrics)
+        plane = await open_data_plane(
+            stack, path, snapshot, metrics=metrics, record=recorder.record, on_request=issuer_log.record
+        )
         gate, live, state, store = plane.gate, plane.live, plane.state, plane.store
         metrics.config_loaded(settings.content_hash, now)
         metrics.keep_routes(route_names(settings))
@@ -271,6 +276,7 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         gate.drain()
         timeout_s = live.snapshot.settings.drain_timeout_s
         drained = await wait_drained(lambda: gate.is_drained, signals, timeout_s)
+        issuer_log.flush()
         if drained:
             _log.info("stopped")
         else:
@@ -330,10 +336,22 @@ async def _give_back_memory(gate: Gate, listeners: Iterable[Listener]) -> None:
 # --- opening the parts
 
 
-def _open_process_log(stack: contextlib.AsyncExitStack, settings: LogSettings) -> None:
+def _open_process_log(stack: contextlib.AsyncExitStack, settings: LogSettings) -> LineWriter:
     writer = LineWriter(sys.stderr.fileno())
     stack.callback(writer.close, timeout_s=1.0)
     configure_logging(settings.level, settings.format, writer)
+    return writer
+
+
+def _open_issuer_log(
+    stack: contextlib.AsyncExitStack, settings: LogSettings, writer: LineWriter, metrics: Metrics
+) -> IssuerLog:
+    is_wanted = logging.getLogger("gateway.issuer").isEnabledFor(logging.INFO)
+    log = IssuerLog(
+        asyncio.get_running_loop(), settings.format, writer if is_wanted else None, metrics.access_log_dropped
+    )
+    stack.callback(log.close)
+    return log
 
 
 def _open_recorder(stack: contextlib.AsyncExitStack, settings: LogSettings, metrics: Metrics) -> Recorder:
@@ -393,6 +411,7 @@ async def open_data_plane(
     *,
     metrics: Metrics,
     record: Callable[[Exchange], None],
+    on_request: Callable[[IssuerRequest], None] = log_request,
 ) -> DataPlane:
     """Return issuer and gate, serving `snapshot`; `stack` ends them.
 
@@ -402,6 +421,7 @@ async def open_data_plane(
         snapshot: The configuration to begin with.
         metrics: Told what the issuer does and how long signature checks take.
         record: Takes the record of each finished request of the gate.
+        on_request: Takes what the log says of each request to the issuer.
 
     Raises:
         StartError: The state store cannot be opened.
@@ -434,6 +454,7 @@ async def open_data_plane(
                 store=store,
                 scrypt=scrypt,
                 on_issued=warm_cache,
+                on_request=on_request,
                 observer=metrics,
                 replay=store,
                 counters=counters,

@@ -226,7 +226,10 @@ async def authenticate(
     if client is registry.nobody:
         return AuthFailure(presented.method, AuthReason.UNKNOWN_CLIENT, NOT_PROVEN)
     if not proven:
-        return AuthFailure(presented.method, AuthReason.WRONG_SECRET, NOT_PROVEN, client.id)
+        # Told to the operator alone: a client that has keys and no secret was set up for another method.
+        has_keys_alone = client.auth_methods and not (client.quick_secrets or client.scrypt_secrets)
+        reason = AuthReason.METHOD_NOT_ALLOWED if has_keys_alone else AuthReason.WRONG_SECRET
+        return AuthFailure(presented.method, reason, NOT_PROVEN, client.id)
     return admit_proven(client, presented.method)
 
 

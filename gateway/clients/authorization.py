@@ -16,6 +16,10 @@ from gateway.tokens.claims import parse_scope
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^#]+")
 
 
+NOT_AUTHORIZED = "not_authorized"
+"""The cause when an audience was asked for that the client is not authorized for, if it exists at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class GrantRequest:
     """What a client asks for; absent and empty parameters are the same."""
@@ -49,11 +53,17 @@ def resolve_grant(
         return audience
     authorization = client.authorizations.get(audience)
     if authorization is None:
+        # The caller may not have sent it at all: who knows that is the operator.
+        cause = NOT_AUTHORIZED if asked.audience or asked.resources else "default_audience_not_authorized"
         return OAuthProblem(
-            ErrorCode.INVALID_TARGET, "audience: is unknown, or the client is not authorized for it"
+            ErrorCode.INVALID_TARGET, "audience: is unknown, or the client is not authorized for it", cause
         )
     if not authorization.holds_at(now):
-        return OAuthProblem(ErrorCode.INVALID_TARGET, "audience: the authorization of the client has ended")
+        return OAuthProblem(
+            ErrorCode.INVALID_TARGET,
+            "audience: the authorization of the client has ended",
+            "authorization_ended",
+        )
     scopes = _choose_scopes(authorization, asked.scope)
     if isinstance(scopes, OAuthProblem):
         return scopes

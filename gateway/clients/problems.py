@@ -5,7 +5,7 @@ Values, not exceptions; how one looks on the wire is `gateway.issuer.errors`.
 Sources: RFC 6749 5.2, RFC 7009 2.2.1, RFC 7521 4.1.1, RFC 8707 2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -30,3 +30,5 @@ class OAuthProblem:
 
     code: ErrorCode
     description: str
+    cause: str = field(default="", compare=False)
+    """One word for the operator's log, where the caller is told less."""

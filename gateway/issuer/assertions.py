@@ -150,19 +150,8 @@ async def prove_client(
     )
 
 
-async def prove_identity(
-    raw: bytes, client_id: str | None, snapshot: IssuerSnapshot, context: IssuerContext, caller: Caller
-) -> ProvenClient | AuthFailure:
-    """Return the client that the identity in `raw` may act as, or the failure (`invalid_grant`).
-
-    Args:
-        raw: The `assertion` of a jwt-bearer grant.
-        client_id: The only client that is meant: one that authenticated as well, or the
-            `client_id` that was sent. None: whichever trusts the identity.
-        snapshot: The current configuration.
-        context: What the issuer works with.
-        caller: Who asks, and when.
-    """
+def read_grant_assertion(raw: bytes) -> Assertion | AuthFailure:
+    """Return the assertion in `raw` by which an identity asks for a token; nothing is verified."""
     assertion = read_assertion(raw, GRANT_ASSERTION_TYPES)
     if isinstance(assertion, AssertionProblem):
         return _grant_failure(assertion)
@@ -171,6 +160,26 @@ async def prove_identity(
         return _grant_failure(
             AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "alg must be one of the asymmetric algorithms")
         )
+    return assertion
+
+
+async def prove_identity(
+    assertion: Assertion,
+    client_id: str | None,
+    snapshot: IssuerSnapshot,
+    context: IssuerContext,
+    caller: Caller,
+) -> ProvenClient | AuthFailure:
+    """Return the client that the identity in `assertion` may act as, or the failure (`invalid_grant`).
+
+    Args:
+        assertion: As `read_grant_assertion` returned it.
+        client_id: The only client that is meant: one that authenticated as well, or the
+            `client_id` that was sent. None: whichever trusts the identity.
+        snapshot: The current configuration.
+        context: What the issuer works with.
+        caller: Who asks, and when.
+    """
     trusting = snapshot.registry.identities.find(
         assertion.issuer, assertion.subject, assertion.values, client_id=client_id
     )

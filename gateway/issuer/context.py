@@ -4,6 +4,7 @@ Sources: METRICS.md families are fed through `IssuerObserver`; the issuer itself
 no metrics library.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from gateway.clients.authenticate import ScryptChecker
 from gateway.issuer.snapshot import IssuerSnapshot
+from gateway.observe.issuer_request import IssuerRequest
 from gateway.settings.model import RemoteKeySource
 from gateway.state.interface import ReplayGuard, SharedCounters, StateStore
 from gateway.state.memory import MemoryReplayGuard
@@ -112,6 +114,17 @@ def ignore_bad_assertion(peer: str) -> None:
     """Do nothing about an assertion that did not verify."""
 
 
+def log_request(request: IssuerRequest) -> None:
+    """Log one request to the issuer by way of `logging`: right where no `IssuerLog` takes it."""
+    members = {
+        name: value
+        for name in request.__struct_fields__
+        if name not in ("at", "level", "logger", "message") and (value := getattr(request, name))
+    }
+    said = f"{request.message}: {request.result}{f' ({request.cause})' if request.cause else ''}"
+    logging.getLogger("gateway.issuer").info("%s", said, extra=members)
+
+
 def ignore_issued(raw: bytes, token: AccessToken) -> None:
     """Do nothing with an issued token."""
 
@@ -140,5 +153,7 @@ class IssuerContext:
     key_sets: KeyFinder = field(default_factory=lambda: RemoteKeySets(SilentObserver()))
     may_fetch_keys: Callable[[str], bool] = trust_peer
     """Returns whether this peer's unknown `kid` may cause a fetch."""
+    on_request: Callable[[IssuerRequest], None] = log_request
+    """Takes what the log says of each token, introspection and revocation request."""
     on_bad_assertion: Callable[[str], None] = ignore_bad_assertion
     """Called with the peer of an assertion whose signature did not verify."""

@@ -37,6 +37,9 @@ class ErrorAnswer:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Beyond content type and cache control."""
+    description: str = ""
+    cause: str = ""
+    """One word for the operator's log."""
 
 
 def answer_problem(
@@ -69,4 +72,4 @@ def answer_problem(
         headers["Retry-After"] = str(retry_after_s)
     if allow:
         headers["Allow"] = allow
-    return ErrorAnswer(problem.code, status, body, headers)
+    return ErrorAnswer(problem.code, status, body, headers, description, problem.cause)

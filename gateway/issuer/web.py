@@ -16,7 +16,8 @@ import math
 import secrets
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -35,7 +36,7 @@ from gateway.clients.authenticate import (
     authenticate,
     read_credentials,
 )
-from gateway.clients.authorization import GrantRequest, resolve_grant
+from gateway.clients.authorization import NOT_AUTHORIZED, GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
@@ -47,6 +48,7 @@ from gateway.issuer.assertions import (
     prove_client,
     prove_identity,
     read_client_assertion,
+    read_grant_assertion,
 )
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.cors import answer_headers, preflight_headers
@@ -59,6 +61,7 @@ from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.revoke import find_revocable
 from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
+from gateway.observe.issuer_request import LONGEST_SCOPE, IssuerRequest, cut
 from gateway.own_answers import OwnServer
 from gateway.policy.peers import peer_group
 from gateway.settings.model import Rate
@@ -69,7 +72,11 @@ DOCUMENT_MAX_AGE_S = 300
 
 _CREDENTIALS = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
 _FORM_TYPE = "application/x-www-form-urlencoded"
-_BUSY = OAuthProblem(ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try again shortly")
+RESULT_OK = "ok"
+_NONE = "_none_"
+_BUSY = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try again shortly", cause="overloaded"
+)
 _NO_STATE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the revocation cannot be recorded now; the token is still valid"
 )
@@ -97,16 +104,6 @@ _LARGEST_HEAD = 4 * 1024 * 1024
 """More than `limits.header_bytes` can be."""
 
 _log = logging.getLogger("gateway.issuer")
-
-
-@dataclass(slots=True)
-class _Labels:
-    """What is known so far about one token request, for the observer."""
-
-    grant: str = "_none_"
-    auth_method: str = NO_METHOD
-    client: str = "_none_"
-    result: str = ErrorCode.SERVER_ERROR.value
 
 
 def build_issuer(context: IssuerContext) -> "Issuer":
@@ -209,9 +206,11 @@ class Issuer:
             case Endpoint.TOKEN:
                 return await self._token_for_pages(request, snapshot)
             case Endpoint.INTROSPECTION:
-                return await self._introspect(request, snapshot)
+                with self._logged(request, "introspection request") as entry:
+                    return _noted(entry, await self._introspect(request, snapshot, entry))
             case Endpoint.REVOCATION:
-                return await self._revoke(request, snapshot)
+                with self._logged(request, "revocation request") as entry:
+                    return _noted(entry, await self._revoke(request, snapshot, entry))
             case endpoint:
                 assert_never(endpoint)
 
@@ -232,29 +231,34 @@ class Issuer:
 
     async def _token(self, request: web.BaseRequest, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
         started = time.perf_counter()
-        labels = _Labels()
-        try:
-            answer = await self._issue(request, snapshot, labels)
-            labels.result = answer.code.value if isinstance(answer, ErrorAnswer) else "ok"
-            return answer
-        finally:
-            self._context.observer.token_request(
-                labels.grant, labels.auth_method, labels.client, labels.result, time.perf_counter() - started
-            )
+        with self._logged(request, "token request") as entry:
+            try:
+                return _noted(entry, await self._issue(request, snapshot, entry))
+            finally:
+                self._context.observer.token_request(
+                    "_OTHER" if entry.asked_grant else entry.grant or _NONE,
+                    entry.auth_method or NO_METHOD,
+                    entry.client or _NONE,
+                    entry.result,
+                    time.perf_counter() - started,
+                )
 
     async def _issue(
-        self, request: web.BaseRequest, snapshot: IssuerSnapshot, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, entry: IssuerRequest
     ) -> web.Response | ErrorAnswer:
         form = await _read_form(request)
         if isinstance(form, ErrorAnswer):
             return form
-        grant_type = _check_grant_type(form, labels)
+        asked = GrantRequest(form.get("audience"), form.resources, form.get("scope"))
+        entry.asked_audience = cut(asked.audience or " ".join(asked.resources))
+        entry.asked_scope = cut(asked.scope, LONGEST_SCOPE)
+        grant_type = _check_grant_type(form, entry)
         if isinstance(grant_type, OAuthProblem):
             return answer_problem(grant_type)
         if grant_type == JWT_BEARER:
-            proven = await self._prove_by_grant(request, snapshot, form, labels)
+            proven = await self._prove_by_grant(request, snapshot, form, entry)
         else:
-            proven = await self._authenticate(request, snapshot, form, labels)
+            proven = await self._authenticate(request, snapshot, form, entry)
         if isinstance(proven, ErrorAnswer):
             return proven
         client = proven.client
@@ -265,9 +269,10 @@ class Issuer:
                 )
             )
         now = self._context.clock()
-        asked = GrantRequest(form.get("audience"), form.resources, form.get("scope"))
         grant = resolve_grant(client, asked, default_lifetime_s=snapshot.issuer.token_lifetime_s, now=now)
         if isinstance(grant, OAuthProblem):
+            if grant.cause == NOT_AUTHORIZED and entry.asked_audience not in snapshot.registry.clients:
+                entry.cause = "unknown_audience"
             return answer_problem(grant)
         jti = self._context.revocations.mark_for(client.id, int(now)) + secrets.token_urlsafe(16)
         claims = build_claims(client, grant, snapshot.issuer, jti=jti, now=now)
@@ -283,12 +288,32 @@ class Issuer:
             return answer_problem(_JUST_REVOKED)
         self._context.on_issued(raw, token)
         self._context.observer.token_issued(client.id, grant.audience, grant_type, grant.lifetime_s)
+        entry.audience, entry.scope = grant.audience, cut(" ".join(grant.scopes), LONGEST_SCOPE)
+        entry.lifetime_s = grant.lifetime_s
         return _json_response(token_reply(raw, grant))
 
+    @contextmanager
+    def _logged(self, request: web.BaseRequest, message: str) -> Iterator[IssuerRequest]:
+        """Give an entry to fill for one request, and log it whatever becomes of that."""
+        entry = IssuerRequest(
+            self._context.clock(),
+            message=message,
+            result=ErrorCode.SERVER_ERROR.value,
+            request_id=cut(request.headers.get("X-Request-Id")),
+            peer=self._context.peer_of(request).address,
+        )
+        try:
+            yield entry
+        except (asyncio.CancelledError, ConnectionError):
+            entry.cause = "caller_left"
+            raise
+        finally:
+            self._context.on_request(entry)
+
     async def _introspect(
-        self, request: web.BaseRequest, snapshot: IssuerSnapshot
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, entry: IssuerRequest
     ) -> web.Response | ErrorAnswer:
-        asked = await self._read_token_request(request, snapshot)
+        asked = await self._read_token_request(request, snapshot, entry)
         if isinstance(asked, ErrorAnswer):
             return asked
         if not self._context.revocations.are_complete:
@@ -297,8 +322,10 @@ class Issuer:
         body = introspect(asked.raw, asked.caller.client, snapshot, self._context.revocations, now=now)
         return _json_response(body)
 
-    async def _revoke(self, request: web.BaseRequest, snapshot: IssuerSnapshot) -> web.Response | ErrorAnswer:
-        asked = await self._read_token_request(request, snapshot)
+    async def _revoke(
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, entry: IssuerRequest
+    ) -> web.Response | ErrorAnswer:
+        asked = await self._read_token_request(request, snapshot, entry)
         if isinstance(asked, ErrorAnswer):
             return asked
         now = self._context.clock()
@@ -322,12 +349,12 @@ class Issuer:
     # --- steps they share ----------------------------------------------------------
 
     async def _read_token_request(
-        self, request: web.BaseRequest, snapshot: IssuerSnapshot
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, entry: IssuerRequest
     ) -> "_TokenRequest | ErrorAnswer":
         form = await _read_form(request)
         if isinstance(form, ErrorAnswer):
             return form
-        proven = await self._authenticate(request, snapshot, form, _Labels())
+        proven = await self._authenticate(request, snapshot, form, entry)
         if isinstance(proven, ErrorAnswer):
             return proven
         token = form.get("token")
@@ -336,23 +363,27 @@ class Issuer:
         return _TokenRequest(proven, token.encode())
 
     async def _authenticate(
-        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, entry: IssuerRequest
     ) -> ProvenClient | ErrorAnswer:
+        entry.unverified_client = cut(form.get("client_id"))
         proof = _read_proof(request, form)
         if isinstance(proof, AuthFailure):
-            return self._refuse_client(request, proof, labels)
+            return self._refuse_client(proof, entry)
         if isinstance(proof, Assertion):
             # Counted under whom it names, whether or not the form says so, too.
-            client_id, labels.auth_method = proof.issuer, method_of(proof)
+            client_id, entry.auth_method = proof.issuer, method_of(proof)
+            _note_assertion(entry, proof)
         else:
-            client_id, labels.auth_method = proof.client_id, proof.method
+            client_id, entry.auth_method = proof.client_id, proof.method
+        entry.unverified_client = cut(client_id)
         wait_s = 0.0
         if len(self._throttle):
             wait_s = self._throttle.wait_s(
                 self._peer_group(request), client_id, snapshot.auth_failures, self._context.stopwatch()
             )
         if wait_s:
-            self._context.observer.auth_failure(labels.auth_method, _SLOWED_DOWN)
+            self._context.observer.auth_failure(entry.auth_method, _SLOWED_DOWN)
+            entry.cause = _SLOWED_DOWN
             return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=math.ceil(wait_s))
         try:
             if isinstance(proof, Assertion):
@@ -366,15 +397,15 @@ class Issuer:
         if isinstance(proven, AuthFailure):
             if proven.is_guess:
                 await self._count_failure(self._peer_group(request), client_id, snapshot.auth_failures)
-            return self._refuse_client(request, proven, labels)
+            return self._refuse_client(proven, entry)
         if isinstance(proof, Assertion) and not _is_for(proof, snapshot.issuer.url):
             self._context.observer.legacy_audience(proven.client.id)
-        labels.auth_method = proven.method
-        labels.client = proven.client.id
+        entry.auth_method = proven.method
+        _note_proven(entry, proven)
         return proven
 
     async def _prove_by_grant(
-        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, labels: _Labels
+        self, request: web.BaseRequest, snapshot: IssuerSnapshot, form: Form, entry: IssuerRequest
     ) -> ProvenClient | ErrorAnswer:
         """Return the client that the form's `assertion` may act as.
 
@@ -386,14 +417,20 @@ class Issuer:
             return answer_problem(missing("assertion", "send one signed JWT"))
         client_id = form.get("client_id")
         if hdrs.AUTHORIZATION in request.headers or not _CREDENTIALS.isdisjoint(form.values):
-            authenticated = await self._authenticate(request, snapshot, form, labels)
+            authenticated = await self._authenticate(request, snapshot, form, entry)
             if isinstance(authenticated, ErrorAnswer):
                 return authenticated
             client_id = authenticated.client.id
-        proven = await prove_identity(raw.encode(), client_id, snapshot, self._context, self._caller(request))
+        entry.unverified_client = cut(client_id)
+        assertion = read_grant_assertion(raw.encode())
+        if isinstance(assertion, AuthFailure):
+            return self._refuse_client(assertion, entry)
+        _note_assertion(entry, assertion)
+        proven = await prove_identity(assertion, client_id, snapshot, self._context, self._caller(request))
         if isinstance(proven, AuthFailure):
-            return self._refuse_client(request, proven, labels)
-        labels.client = proven.client.id
+            entry.client = ""  # the grant is refused, whoever may have asked for it
+            return self._refuse_client(proven, entry)
+        _note_proven(entry, proven)
         return proven
 
     def _caller(self, request: web.BaseRequest) -> Caller:
@@ -415,20 +452,34 @@ class Issuer:
                 return
             self._throttle.learn(counted, failures, ends_in_s, stopwatch())
 
-    def _refuse_client(self, request: web.BaseRequest, failure: AuthFailure, labels: _Labels) -> ErrorAnswer:
+    def _refuse_client(self, failure: AuthFailure, entry: IssuerRequest) -> ErrorAnswer:
         if failure.method != GRANT_METHOD:
-            labels.auth_method = failure.method
+            entry.auth_method = failure.method
+        entry.cause = failure.reason.value
+        entry.unverified_client = failure.client_id or entry.unverified_client
         self._context.observer.auth_failure(failure.method, failure.reason.value)
-        _log.info(
-            "client authentication failed: %s",
-            failure.reason.value,
-            extra={
-                "auth_method": failure.method,
-                "client_id": failure.client_id,
-                "peer": self._context.peer_of(request).address,
-            },
-        )
         return answer_problem(failure.problem)
+
+
+def _noted(entry: IssuerRequest, answer: web.Response | ErrorAnswer) -> web.Response | ErrorAnswer:
+    """Return `answer`, after the entry was told of it."""
+    if isinstance(answer, ErrorAnswer):
+        entry.result, entry.detail = answer.code.value, answer.description
+        entry.cause = entry.cause or answer.cause
+    else:
+        entry.result = RESULT_OK
+    return answer
+
+
+def _note_assertion(entry: IssuerRequest, assertion: Assertion) -> None:
+    entry.unverified_iss, entry.unverified_sub = cut(assertion.issuer), cut(assertion.subject)
+    entry.unverified_kid = cut(assertion.kid)
+
+
+def _note_proven(entry: IssuerRequest, proven: ProvenClient) -> None:
+    """Put the name of a proven client in the place of what was only said."""
+    entry.client = proven.client.id
+    entry.unverified_client = entry.unverified_iss = entry.unverified_sub = entry.unverified_kid = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,17 +500,17 @@ def _is_for(assertion: Assertion, audience: str) -> bool:
     return assertion.jwt.payload.get("aud") in (audience, [audience])
 
 
-def _check_grant_type(form: Form, labels: _Labels) -> str | OAuthProblem:
+def _check_grant_type(form: Form, entry: IssuerRequest) -> str | OAuthProblem:
     grant_type = form.get("grant_type")
     if grant_type is None:
         return missing("grant_type", f"this issuer supports {', '.join(GRANT_TYPES)}")
     if grant_type not in GRANT_TYPES:
-        labels.grant = "_OTHER"
+        entry.asked_grant = cut(grant_type)
         return OAuthProblem(
             ErrorCode.UNSUPPORTED_GRANT_TYPE,
             f"grant_type: is not supported; this issuer supports {', '.join(GRANT_TYPES)}",
         )
-    labels.grant = grant_type
+    entry.grant = grant_type
     return grant_type
 
 

@@ -91,11 +91,7 @@ def json_lines(*, query: bool) -> Encode:
                 exchange.upstream_s = value * 1e6 // 1 / 1e6
             else:
                 exchange.upstream_s = NOT_APPLICABLE
-        try:
-            lines = encode_lines(exchanges)
-        except UnicodeEncodeError:  # a lone surrogate
-            return _escaped_lines(exchanges)
-        return lines if lines.isascii() and b"\x7f" not in lines else _escaped_lines(exchanges)
+        return ascii_lines(encode_lines, exchanges)
 
     return encode
 
@@ -124,11 +120,22 @@ def lines_encoder(log_format: str, *, query: bool) -> Encode:
     return text_lines(query=query) if log_format == "text" else json_lines(query=query)
 
 
-def _escaped_lines(exchanges: Sequence[Exchange]) -> bytes:
+def ascii_lines(
+    encode_lines: Callable[[Sequence[msgspec.Struct]], bytes], records: Sequence[msgspec.Struct]
+) -> bytes:
+    """Return one line per record, by `encode_lines` where it writes nothing beyond printable ASCII."""
+    try:
+        lines = encode_lines(records)
+    except UnicodeEncodeError:  # a lone surrogate
+        return _escaped_lines(records)
+    return lines if lines.isascii() and b"\x7f" not in lines else _escaped_lines(records)
+
+
+def _escaped_lines(records: Sequence[msgspec.Struct]) -> bytes:
     """Return the lines with everything beyond printable ASCII escaped, lone surrogates included."""
     texts = (
-        json.dumps(msgspec.to_builtins(exchange), ensure_ascii=True, separators=(",", ":"))
-        for exchange in exchanges
+        json.dumps(msgspec.to_builtins(record), ensure_ascii=True, separators=(",", ":"))
+        for record in records
     )
     return "".join(f"{text}\n" for text in texts).replace("\x7f", "\\u007f").encode("ascii")
 

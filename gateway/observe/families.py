@@ -209,7 +209,8 @@ RATE_LIMITED = _counter(
 )
 BUILD_INFO = _gauge("sidegate_build_info", "What is running.", "version", "python", "uvloop")
 ACCESS_LOG_DROPPED = _counter(
-    "sidegate_access_log_dropped", "Access log lines that were dropped instead of waited for."
+    "sidegate_access_log_dropped",
+    "Lines of the access log, and of the log with the issuer's requests, dropped instead of waited for.",
 )
 LABEL_OVERFLOW = _counter(
     "sidegate_metrics_label_overflow",
