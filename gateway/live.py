@@ -37,6 +37,7 @@ from gateway.issuer.issue import build_claims
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
 from gateway.policy.compile import CompiledRoutes, RouteProblem, compile_routes
 from gateway.policy.model import Reason
+from gateway.policy.opaque_slashes import describe_opaque_slash, find_opaque_slashes
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
 from gateway.policy.rate_limits import RateLimits
 from gateway.policy.table import RouteTable
@@ -110,6 +111,7 @@ def load_configuration(
         reserved = issuer_paths(settings) if shares else frozenset[str]()
         compiled.append(compile_routes(settings.routes, reserved_paths=reserved))
         yield from map(_route_finding, compiled[0].problems)
+        yield from _opaque_slash_findings(settings, compiled[0].table)
         if with_certificates:
             yield from _certificate_findings(settings, now)
 
@@ -165,6 +167,19 @@ def _hard_file_limit() -> int:
 
 def _route_finding(problem: RouteProblem) -> Finding:
     return Finding(problem.origin, problem.keys, problem.message, problem.hint)
+
+
+def _opaque_slash_findings(settings: Settings, table: RouteTable) -> Iterable[Finding]:
+    """Yield a warning for each route whose `opaque_slash` would be a way past another if it is not true."""
+    origins = {route.name: route.origin for route in settings.routes}
+    for found in find_opaque_slashes(table):
+        yield Finding(
+            origins[found.route.name],
+            ("allow_in_path", "opaque_slash"),
+            describe_opaque_slash(found),
+            "keep it only if the service takes %2F for a part of the segment; else write encoded_slash",
+            Severity.WARNING,
+        )
 
 
 def run_configured_tests(configuration: Configuration, *, now: float) -> tuple[PolicyTestOutcome, ...]:

@@ -67,6 +67,28 @@ routes:
 """
 
 
+OPAQUE = """\
+routes:
+  - name: project
+    path: /projects/{id}
+    upstream: country
+    access: public
+    allow_in_path: [opaque_slash]
+  - {name: secret, path: "/projects/{id}/secret", upstream: country, require: {audience: country-service}}
+"""
+
+
+def test_what_a_service_that_decodes_slashes_would_reach_is_a_warning(load):
+    found = load(a=POLICY, b=OPAQUE).warnings
+    told = [(each.file.rpartition("/")[2], each.line, each.path, each.message) for each in found]
+    assert (
+        "b.yaml",
+        6,
+        "routes[0].allow_in_path[0]",
+        "a service that decodes %2F would reach 'secret' instead, e.g. GET /projects/segment%2Fsecret",
+    ) in told
+
+
 def test_problems_of_settings_and_of_the_route_table_come_together_in_file_order(load):
     found = problems_of(
         load,

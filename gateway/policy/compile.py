@@ -97,7 +97,7 @@ def compile_routes(routes: Sequence[RouteSettings], *, reserved_paths: Collectio
         host = _host_key(settings.host)
         if isinstance(host, _Flaw):
             flaws.append(("host", host))
-        template = _parse_template(settings.path, encoded_slash=settings.allow_encoded_slash)
+        template = _parse_template(settings.path, opaque_slash=settings.allow_opaque_slash)
         if isinstance(template, _Flaw):
             flaws.append(("path", template))
         else:
@@ -162,7 +162,8 @@ def _route(settings: RouteSettings) -> Route:
             add_prefix=_canonical_prefix(settings.rewrite.add_prefix),
         ),
         timeout_s=settings.timeout_s,
-        allow_encoded_slash=settings.allow_encoded_slash,
+        allow_encoded_slash=settings.allow_encoded_slash or settings.allow_opaque_slash,
+        allow_opaque_slash=settings.allow_opaque_slash,
         allow_parameters=settings.allow_parameters,
         upgrade=settings.upgrade,
         realm=min(audiences, default=""),
@@ -194,7 +195,7 @@ def _host_key(host: str | None) -> str | _Flaw:
 _PARAMETER_SEGMENT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}").fullmatch
 
 
-def _parse_template(path: str, *, encoded_slash: bool) -> _Template | _Flaw:
+def _parse_template(path: str, *, opaque_slash: bool) -> _Template | _Flaw:
     if not path.startswith("/"):
         return _Flaw("the path must begin with /", f"write /{path}")
     texts = path[1:].split("/")
@@ -221,14 +222,14 @@ def _parse_template(path: str, *, encoded_slash: bool) -> _Template | _Flaw:
             names.add(parameter[1])
             segments.append(_PARAMETER)
         else:
-            literal = _literal(text, encoded_slash=encoded_slash)
+            literal = _literal(text, opaque_slash=opaque_slash)
             if isinstance(literal, _Flaw):
                 return literal
             segments.append(literal)
     return _Template(tuple(segments), has_rest)
 
 
-def _literal(text: str, *, encoded_slash: bool) -> str | _Flaw:
+def _literal(text: str, *, opaque_slash: bool) -> str | _Flaw:
     """Return a literal segment in match form, or why no accepted path could ever spell it."""
     if "*" in text:
         return _Flaw(
@@ -246,10 +247,10 @@ def _literal(text: str, *, encoded_slash: bool) -> str | _Flaw:
             f"segment {text!r} holds a ;",
             "parameters are cut off before matching: leave them out and set allow_in_path: [parameters]",
         )
-    if canonical.has_encoded_slash and not encoded_slash:
+    if canonical.has_encoded_slash and not opaque_slash:
         return _Flaw(
-            f"segment {text!r} holds an encoded slash, which this route refuses",
-            "add allow_in_path: [encoded_slash]",
+            f"segment {text!r} holds an encoded slash, which leads elsewhere once it is decoded",
+            "allow_in_path: [opaque_slash], if the service never decodes it; else write /",
         )
     return canonical.match_text[1:]
 
@@ -332,7 +333,7 @@ def is_routed(routes: Sequence[RouteSettings], path: str) -> bool:
     """Return whether some route means `path`: any that can match it, but for a catch-all of every host."""
     segments = path.split("/")[1:]
     for settings in routes:
-        template = _parse_template(settings.path, encoded_slash=settings.allow_encoded_slash)
+        template = _parse_template(settings.path, opaque_slash=settings.allow_opaque_slash)
         if isinstance(template, _Flaw) or not _covers(template, segments):
             continue
         if settings.host is not None or not _is_catch_all(template):

@@ -11,6 +11,8 @@ from gateway.policy.decide import decide
 from gateway.policy.match import find_route
 from gateway.policy.model import Decision, Grants, Reason, Route
 from gateway.policy.paths import BadPath, CanonicalPath, canonical_path
+from gateway.policy.readings import Reading, other_readings
+from gateway.policy.strength import demands_as_much
 from gateway.policy.table import Found, MethodNotAllowed, NoRoute, RouteTable
 from gateway.tokens.claims import AccessToken
 
@@ -56,6 +58,15 @@ def locate_path(table: RouteTable, host: str, path: CanonicalPath, method: str) 
             found="the path holds ; parameters",
         )
     if route is not None:
+        if (path.has_encoded_slash or path.has_parameters) and not _has_one_rule(
+            table, host, path, method, route
+        ):
+            return Decision(
+                Reason.BAD_PATH,
+                route.label,
+                expected="a path whose every reading has the same rule",
+                found="decoded, or with its ; parameters, it would lead elsewhere",
+            )
         return Located(route, path)
     if isinstance(match, MethodNotAllowed):
         return Decision(
@@ -82,6 +93,24 @@ def _mend_slash(table: RouteTable, host: str, path: CanonicalPath, method: str) 
         twin = path._replace(text=f"{path.text}/", match_text=f"{path.match_text}/")
         hint = "There is something at this path with a slash at its end."
     return "" if isinstance(find_route(table, host, twin, method), NoRoute) else hint
+
+
+def _has_one_rule(table: RouteTable, host: str, path: CanonicalPath, method: str, route: Route) -> bool:
+    """Return whether no other reading of `path` leads past the rule of `route`, which matched it."""
+    readings = other_readings(path, opaque_slash=route.allow_opaque_slash)
+    return all(_keeps_to(route, reading, table, host, method) for reading in readings)
+
+
+def _keeps_to(route: Route, reading: Reading, table: RouteTable, host: str, method: str) -> bool:
+    if isinstance(reading.path, BadPath):
+        return False
+    match find_route(table, host, reading.path, method):
+        case Found(other):
+            return other is route or (reading.keeps_parameters and demands_as_much(route, other))
+        case NoRoute():
+            return reading.keeps_parameters
+        case _:
+            return False
 
 
 def evaluate(

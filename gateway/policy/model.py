@@ -95,12 +95,15 @@ class Route:
     rewrite: RewriteSettings
     timeout_s: float | None
     allow_encoded_slash: bool
+    """Also where only `opaque_slash` is written."""
     allow_parameters: bool
     upgrade: frozenset[str]
     """Lower-case names of the protocols that may be switched to."""
     realm: str
     """For the challenge: the one required audience, else the first by name, else empty."""
     rate_limit: RateLimitSettings | None = None
+    allow_opaque_slash: bool = False
+    """The service behind never decodes `%2F`."""
     label: RouteLabel = field(init=False, repr=False)
     ok: "Decision" = field(init=False, repr=False)
     public: "Decision" = field(init=False, repr=False)

@@ -997,9 +997,10 @@ ROUTE = Section(
         ),
         Field(
             "allow_in_path",
-            ListOf("list of exceptions", _one_of("encoded_slash", "parameters")),
-            "What is let through although it is refused elsewhere: `encoded_slash` (`%2F`), `parameters` "
-            "(`;`).",
+            ListOf("list of exceptions", _one_of("encoded_slash", "opaque_slash", "parameters")),
+            "What is let through although it is refused elsewhere: `encoded_slash` (`%2F`, where the path "
+            "leads to this very route also when it is read as `/`), `opaque_slash` (any `%2F`: the service "
+            "never decodes it), `parameters` (`;`: the service cuts them off).",
             "[]",
         ),
         Field(

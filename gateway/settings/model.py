@@ -493,6 +493,9 @@ class RouteSettings:
     rewrite: RewriteSettings = RewriteSettings()
     timeout_s: float | None = None
     allow_encoded_slash: bool = False
+    """`%2F` is let through where every reading of it leads to this route."""
+    allow_opaque_slash: bool = False
+    """`%2F` is let through: the service never takes it for a slash."""
     allow_parameters: bool = False
     upgrade: frozenset[str] = frozenset()
     """Lower-case names of the protocols that may be switched to."""

@@ -311,7 +311,11 @@ def _authorization(item: AuthorizationSettings) -> dict[str, Any]:
 def _route(route: RouteSettings) -> dict[str, Any]:
     require = route.require
     one = len(require.audiences) == 1
-    allowed = {"encoded_slash": route.allow_encoded_slash, "parameters": route.allow_parameters}
+    allowed = {
+        "encoded_slash": route.allow_encoded_slash,
+        "opaque_slash": route.allow_opaque_slash,
+        "parameters": route.allow_parameters,
+    }
     shown = {
         "name": route.name,
         "host": route.host,

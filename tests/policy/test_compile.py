@@ -91,8 +91,12 @@ def test_a_flawed_template_is_a_problem_with_a_remedy(path: str, message: str) -
     assert message in text
 
 
-def test_an_encoded_slash_may_be_written_where_it_is_allowed() -> None:
-    assert problems_of(route("/a%2Fb", allow_encoded_slash=True)) == []
+def test_an_encoded_slash_may_be_written_where_the_service_never_decodes_it() -> None:
+    assert problems_of(route("/a%2Fb", allow_opaque_slash=True)) == []
+    # Decoded it leads elsewhere, so no request could ever come under this route.
+    [(where, text)] = problems_of(route("/a%2Fb", allow_encoded_slash=True))
+    assert where == "routes[r].path"
+    assert "leads elsewhere once it is decoded" in text
 
 
 TIES = [

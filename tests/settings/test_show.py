@@ -25,7 +25,7 @@ routes:
       clients: [a]
     rewrite: {add_prefix: /v2}
     timeout: 1500ms
-    allow_in_path: [parameters]
+    allow_in_path: [opaque_slash, parameters]
     rate_limit: {requests: 100, per: 1500ms, burst: 200, by: peer}
 clients:
   a: {scopes: {r: ''}, claims: {x: {y: [1, 'off', '010']}}, disabled: true, token_lifetime: 90s}
