@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from gateway.http1.media_type import is_utf8_media_type
 from gateway.settings.model import AdminSettings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -64,7 +65,7 @@ def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | No
         return Refused(403, "writes from another origin are refused")
     if any(site not in _SAME_SITE for site in request.fetch_site) or len(request.fetch_site) > 1:
         return Refused(403, "writes from another site are refused (Sec-Fetch-Site)")
-    if request.method == "POST" and not _is_json(request.content_type):
+    if request.method == "POST" and not is_utf8_media_type(request.content_type, "application/json"):
         # A cross-origin form cannot send this type, and a script needs a preflight, which we refuse.
         return Refused(415, "writes need Content-Type: application/json")
     return None
@@ -110,9 +111,3 @@ def _compared(host: str) -> str | IPv4Address | IPv6Address:
     except ValueError:
         return host.lower()
     return address if address.ipv4_mapped is None else address.ipv4_mapped
-
-
-def _is_json(content_type: Sequence[str]) -> bool:
-    if len(content_type) != 1:
-        return False
-    return content_type[0].partition(";")[0].strip().lower() == "application/json"

@@ -22,6 +22,7 @@ from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_toke
 from gateway.admin.token_file import TokenFileError, is_admin_token
 from gateway.own_answers import OwnServer
 from gateway.state.interface import StateUnavailableError
+from gateway.tokens.jwt import parse_json_object
 
 BODY_LIMIT_BYTES = 64 * 1024
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -282,11 +283,4 @@ def _problem(status: HTTPStatus, detail: str, members: Mapping[str, object] | No
 
 async def _is_without_body(request: web.Request) -> bool:
     body = await request.read()
-    return not body or _is_empty_object(body)
-
-
-def _is_empty_object(body: bytes) -> bool:
-    try:
-        return bool(msgspec.json.decode(body) == {})
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+    return not body or parse_json_object(body) == {}

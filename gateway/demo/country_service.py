@@ -15,6 +15,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.demo.countries import COUNTRIES
+from gateway.tokens.jwt import JwtProblem, parse_json_object
 
 CUSTOMERS_KEY = web.AppKey("customers", dict[str, str])
 
@@ -72,11 +73,10 @@ async def _write_customer(request: web.Request) -> web.Response:
     customer = request.match_info["id"]
     if customer not in request.app[CUSTOMERS_KEY]:
         return _problem(HTTPStatus.NOT_FOUND, "no customer has this id")
-    try:
-        document = await request.json()
-    except ValueError:
-        return _problem(HTTPStatus.BAD_REQUEST, "the body is not JSON")
-    name = document.get("name") if isinstance(document, dict) else None
+    document = parse_json_object(await request.read())
+    if isinstance(document, JwtProblem):
+        return _problem(HTTPStatus.BAD_REQUEST, "the body is not a JSON object")
+    name = document.get("name")
     if not isinstance(name, str) or not name:
         return _problem(HTTPStatus.BAD_REQUEST, "the body needs a name")
     request.app[CUSTOMERS_KEY][customer] = name

@@ -66,12 +66,15 @@ def parse_form(body: bytes) -> Form | OAuthProblem:
     )
 
 
-def check_query(names: list[str]) -> OAuthProblem | None:
-    """Return a problem when a query, whose parameter `names` are given, carries what it never may.
+def check_query(raw: str) -> OAuthProblem | None:
+    """Return a problem when a query, still encoded, carries what it never may.
 
     RFC 6749 2.3.1: queries end up in logs and histories.
     """
-    for name in names:
+    if raw.count("&") >= MAX_PARAMETERS:
+        return _invalid(f"the query has more than {MAX_PARAMETERS} parameters")
+    for pair in raw.split("&"):
+        name = unquote_plus(pair.partition("=")[0])
         if name in _NEVER_IN_QUERY:
             return _invalid(f"{name}: must be sent in the form body, never in the URL")
     return None

@@ -16,7 +16,7 @@ import math
 import secrets
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -41,6 +41,7 @@ from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
 from gateway.clients.throttle import FailureThrottle
+from gateway.http1.media_type import is_utf8_media_type
 from gateway.issuer.assertions import (
     GRANT_METHOD,
     Caller,
@@ -50,7 +51,7 @@ from gateway.issuer.assertions import (
     read_client_assertion,
     read_grant_assertion,
 )
-from gateway.issuer.context import IssuerContext
+from gateway.issuer.context import IssuerContext, PeerInfo
 from gateway.issuer.cors import answer_headers, preflight_headers
 from gateway.issuer.endpoints import Endpoint
 from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
@@ -71,6 +72,10 @@ from gateway.tokens.claims import AccessToken, read_access_token
 DOCUMENT_MAX_AGE_S = 300
 
 _CREDENTIALS = frozenset({"client_secret", "client_assertion", "client_assertion_type"})
+_PEER = web.RequestKey("peer", PeerInfo)
+"""Under which a request keeps who sends it."""
+_LONGEST_LIST = 1024
+"""Octets of a list in a field that are looked at: there is no need for more, and each costs time."""
 _FORM_TYPE = "application/x-www-form-urlencoded"
 RESULT_OK = "ok"
 _NONE = "_none_"
@@ -300,7 +305,7 @@ class Issuer:
             message=message,
             result=ErrorCode.SERVER_ERROR.value,
             request_id=cut(request.headers.get("X-Request-Id")),
-            peer=self._context.peer_of(request).address,
+            peer=self._peer(request).address,
         )
         try:
             yield entry
@@ -434,10 +439,17 @@ class Issuer:
         return proven
 
     def _caller(self, request: web.BaseRequest) -> Caller:
-        return Caller(self._context.peer_of(request).address, self._context.clock())
+        return Caller(self._peer(request).address, self._context.clock())
 
     def _peer_group(self, request: web.BaseRequest) -> str:
-        return peer_group(self._context.peer_of(request).address)
+        return peer_group(self._peer(request).address)
+
+    def _peer(self, request: web.BaseRequest) -> PeerInfo:
+        """Return who sends `request`; that is found out once."""
+        known = request.get(_PEER)
+        if known is None:
+            known = request[_PEER] = self._context.peer_of(request)
+        return known
 
     async def _count_failure(self, peer: str, client_id: str, rate: Rate) -> None:
         """Count a guess here, and everywhere else if the processes share a store that answers."""
@@ -519,15 +531,16 @@ async def _read_form(request: web.BaseRequest) -> Form | ErrorAnswer:
     if request.method != hdrs.METH_POST:
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "the method must be POST")
         return answer_problem(problem, status=405, allow="POST")
-    charset = request.charset
-    if request.content_type != _FORM_TYPE or (charset is not None and charset.lower() != "utf-8"):
-        problem = OAuthProblem(ErrorCode.INVALID_REQUEST, f"Content-Type: must be {_FORM_TYPE}")
+    if not is_utf8_media_type(request.headers.getall(hdrs.CONTENT_TYPE, ()), _FORM_TYPE):
+        problem = OAuthProblem(
+            ErrorCode.INVALID_REQUEST,
+            f"Content-Type: must be {_FORM_TYPE}, once; it takes no parameter but charset=utf-8",
+        )
         return answer_problem(problem, status=415)
-    codings = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).lower()
-    if any(coding.strip(" \t") not in ("", "identity") for coding in codings.split(",")):
+    if _is_encoded(request.headers.getall(hdrs.CONTENT_ENCODING, ())):
         problem = OAuthProblem(ErrorCode.INVALID_REQUEST, "Content-Encoding: the form must not be encoded")
         return answer_problem(problem, status=415)
-    in_query = check_query(list(request.rel_url.query))
+    in_query = check_query(request.rel_url.raw_query_string)
     if in_query is not None:
         return answer_problem(in_query)
     body = await _read_body(request)
@@ -535,6 +548,14 @@ async def _read_form(request: web.BaseRequest) -> Form | ErrorAnswer:
         return body
     form = parse_form(body)
     return answer_problem(form) if isinstance(form, OAuthProblem) else form
+
+
+def _is_encoded(fields: Sequence[str]) -> bool:
+    """Return whether Content-Encoding names more than `identity`, or too much to look at."""
+    codings = ",".join(fields).lower()
+    if len(codings) > _LONGEST_LIST:
+        return True
+    return any(coding.strip(" \t") not in ("", "identity") for coding in codings.split(","))
 
 
 async def _read_body(request: web.BaseRequest) -> bytes | ErrorAnswer:
@@ -571,6 +592,8 @@ def _document(
 def _is_known(request: web.BaseRequest, etag: str) -> bool:
     """Return whether `If-None-Match` names `etag` (RFC 9110 13.1.2: weak comparison)."""
     known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    if len(known) > _LONGEST_LIST:
+        return False  # to send the document again is always right
     return any(item.strip(" \t").removeprefix("W/") in (etag, "*") for item in known.split(","))
 
 

@@ -4,6 +4,8 @@ Pure. One subscriber of IPv6 has at least a /64 and may use any address in it, s
 of a /64 count as one; an IPv4 address counts alone, however it is spelled. Behind a
 trusted proxy, the caller is who that proxy says it is: the last entry of
 X-Forwarded-For that no trusted proxy added, for everything before it may be invented.
+Only the last few entries are looked at: a caller can put any number of addresses in
+front, trusted ones too, and each costs time.
 
 Sources: RFC 6177 2, RFC 4291 2.5.5.2 (IPv4-mapped addresses), RFC 7239 5.2 and 6.
 """
@@ -11,6 +13,11 @@ Sources: RFC 6177 2, RFC 4291 2.5.5.2 (IPv4-mapped addresses), RFC 7239 5.2 and 
 import re
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+MAX_HOPS = 16
+"""Entries of X-Forwarded-For that are looked at, from the right; no chain of proxies is longer."""
+MAX_ENTRY = 64
+"""Octets of an entry that may be an address: the longest has 53, in brackets and with a port."""
 
 _LOW_HALF = (1 << 64) - 1
 _PORT = re.compile(r":[0-9]{1,5}\Z", re.ASCII)
@@ -35,13 +42,15 @@ def peer_group(address: str) -> str:
 def forwarded_address(values: Iterable[bytes], is_trusted: Callable[[str], bool]) -> str | None:
     """Return the caller's address by the X-Forwarded-For values of a trusted proxy, or None.
 
+    When as many as are looked at are trusted, the first of these is taken for the caller.
+
     Args:
         values: Of the fields, in order.
         is_trusted: Whether an address is one of `trusted_proxies`.
     """
     found = None
-    for entry in reversed(b",".join(values).split(b",")):
-        address = _address(entry.strip(b" \t").decode("latin-1"))
+    for entry in reversed(b",".join(values).rsplit(b",", MAX_HOPS)[-MAX_HOPS:]):
+        address = _address(entry.strip(b" \t"))
         if address is None:
             break
         found = address
@@ -50,8 +59,11 @@ def forwarded_address(values: Iterable[bytes], is_trusted: Callable[[str], bool]
     return found
 
 
-def _address(text: str) -> str | None:
+def _address(entry: bytes) -> str | None:
     """Return the address in one entry, its port and brackets removed; None when it is none."""
+    if len(entry) > MAX_ENTRY:
+        return None
+    text = entry.decode("latin-1")
     if text.startswith("["):
         text = _PORT.sub("", text).removeprefix("[").removesuffix("]")
     elif text.count(":") == 1:

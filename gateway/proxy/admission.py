@@ -19,12 +19,14 @@ CONNECTIONS_PER_PEER = "connections_per_peer"
 LINGERING = 64
 """Connections beyond a limit that are told so; further ones are cut, so that telling costs little."""
 FORWARDED_ENTRIES = 1024
+FORWARDED_BYTES = 256
+"""Longer X-Forwarded-For values are read anew each time: they are rare, and memory stays bounded."""
 
 
 class Admission:
     """The state of one gate's limits."""
 
-    __slots__ = ("_connections", "_forwarded", "refused", "shedding")
+    __slots__ = ("_connections", "_forwarded", "_latest", "refused", "shedding")
 
     def __init__(self) -> None:
         self.shedding = Shedding()
@@ -32,6 +34,8 @@ class Admission:
         """(route's name or nothing, limit) -> what was refused, for the metrics to take."""
         self._connections: dict[str, int] = {}
         self._forwarded: Memo[bytes, str] = Memo(FORWARDED_ENTRIES)
+        self._latest: tuple[FieldBlock | None, str | None] = (None, None)
+        """The fields that were asked about last, and whom they count for: one request asks twice."""
 
     def enter(self, peer: str) -> int:
         """Note one more connection of `peer`; return how many it has now."""
@@ -48,20 +52,27 @@ class Admission:
 
     def forwarded_peer(self, block: FieldBlock, is_trusted: Callable[[str], bool]) -> str | None:
         """Return whom a trusted proxy's request counts for, or None when the proxy does not say."""
+        if block is self._latest[0]:
+            return self._latest[1]
         values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for"]
-        if not values:
-            return None
+        peer = self._forwarded_group(values, is_trusted) if values else None
+        self._latest = (block, peer)
+        return peer
+
+    def _forwarded_group(self, values: list[bytes], is_trusted: Callable[[str], bool]) -> str | None:
         key = b",".join(values)
-        known = self._forwarded.recall(key)
+        known = self._forwarded.recall(key) if len(key) <= FORWARDED_BYTES else None
         if known is None:
             address = forwarded_address(values, is_trusted)
             known = "" if address is None else peer_group(address)
-            self._forwarded.remember(key, known)
+            if len(key) <= FORWARDED_BYTES:
+                self._forwarded.remember(key, known)
         return known or None
 
     def forget_forwarded(self) -> None:
         """Forget whom requests count for: other proxies are trusted now."""
         self._forwarded = Memo(FORWARDED_ENTRIES)
+        self._latest = (None, None)
 
     def take_refused(self) -> list[tuple[tuple[str, str], int]]:
         """Return what was refused since the last call."""

@@ -181,6 +181,7 @@ async def test_reload(client: TestClient, process: Process) -> None:
     ("headers", "status"),
     [
         ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/json" + ";" * 8000}, 415),
         (JSON | {"Origin": "http://evil.example"}, 403),
         (JSON | {"Origin": "null"}, 403),
         (JSON | {"Sec-Fetch-Site": "cross-site"}, 403),
@@ -207,6 +208,9 @@ async def test_a_refused_write_reloads_nothing(
         (b"[]", 400),
         (b"x", 400),
         (b"\xff", 400),
+        (b" {\n} ", 200),
+        (b"[" * 32_000 + b"]" * 32_000, 400),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400),
         (b"{" + b" " * BODY_LIMIT_BYTES + b"}", 413),
     ],
 )

@@ -13,7 +13,7 @@ from jwcrypto.jwk import JWK
 
 from gateway.clients.registry import compile_registry
 from gateway.clients.scrypt_worker import ScryptWorker
-from gateway.issuer.context import IssuerContext
+from gateway.issuer.context import IssuerContext, PeerInfo, peer_of_socket
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
 from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.settings.model import (
@@ -142,6 +142,11 @@ class ServedIssuer:
     """Of the last answer, where a test notes it."""
     bad_assertions: list[str] = field(default_factory=list)
     """The peers whose assertions did not verify, once for each check."""
+    peers_asked: int = 0
+
+    def peer_of(self, request: web.BaseRequest) -> PeerInfo:
+        self.peers_asked += 1
+        return peer_of_socket(request)
 
     def configure(self, settings: Settings, keys: KeyRing) -> None:
         self.snapshot = build_issuer_snapshot(settings, compile_registry(settings), keys)
@@ -178,6 +183,7 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             on_issued=lambda raw, token: served.issued.append((raw, token)),
             observer=served.observer,
             replay=_IndirectGuard(served),
+            peer_of=lambda request: served.peer_of(request),
             key_sets=key_sets,
             on_bad_assertion=lambda peer: served.bad_assertions.append(peer),
         )

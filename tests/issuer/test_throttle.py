@@ -169,3 +169,12 @@ async def test_what_a_proven_client_is_told_is_no_guess(limited: ServedIssuer) -
         ]
         assert late == [401] * 5
         assert await assert_by(limited, client, KEY.token) == 401 if client == "disabled" else 200
+
+
+async def test_who_sends_a_request_is_found_out_once(limited: ServedIssuer) -> None:
+    """It may be written in a long field, which anybody can send through a proxy."""
+    for failures in range(1, 3):
+        await ask(limited, "reader", "wrong")
+        assert limited.peers_asked == failures
+    await ask(limited, "reader", SECRET)
+    assert limited.peers_asked == 3

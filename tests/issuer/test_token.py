@@ -275,13 +275,28 @@ REFUSED = [
         "grant_type=client_credentials",
         headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-16"},
     ),
-    form_error(
-        "invalid_request",
-        415,
-        "Content-Encoding",
-        "grant_type=client_credentials",
-        headers={"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": "gzip"},
+    *(
+        form_error(
+            "invalid_request",
+            415,
+            "Content-Type",
+            "grant_type=client_credentials",
+            headers={"Content-Type": "application/x-www-form-urlencoded" + more},
+        )
+        for more in ("; boundary=x", "; charset=utf-8; charset=utf-8", ";" * 8000, ";" + '"(' * 4000)
     ),
+    *(
+        form_error(
+            "invalid_request",
+            415,
+            "Content-Encoding",
+            "grant_type=client_credentials",
+            headers={"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": coding},
+        )
+        for coding in ("gzip", "identity, gzip", "," * 8000)
+    ),
+    form_error("invalid_request", 400, "client_secret", FORM, path="/v1/token?a=1&client%5Fsecret=x"),
+    form_error("invalid_request", 400, "query", FORM, path="/v1/token?" + "a&" * 100),
     form_error("invalid_request", 400, "client_secret", FORM, path="/v1/token?client_secret=x"),
     form_error("invalid_request", 400, "client_id", FORM, path="/v1/token?client_id=reader"),
     form_error("invalid_request", 400, "assertion", FORM, path="/v1/token?assertion="),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.policy.peers import forwarded_address, peer_group
+from gateway.policy.peers import MAX_HOPS, forwarded_address, peer_group
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_peer_group(address: str, group: str) -> None:
 )
 def test_forwarded_address(values: list[bytes], address: str | None) -> None:
     assert forwarded_address(values, lambda text: text.startswith("10.")) == address
+
+
+def test_no_more_than_a_chain_of_proxies_is_looked_at() -> None:
+    asked: list[str] = []
+
+    def is_trusted(address: str) -> bool:
+        asked.append(address)
+        return address.startswith("10.")
+
+    chain = [f"10.0.0.{number}".encode() for number in range(100, 100 + MAX_HOPS)]
+    assert forwarded_address([b"192.0.2.1", *chain[1:]], is_trusted) == "192.0.2.1"
+    asked.clear()
+    assert forwarded_address([b"192.0.2.1," * 5000 + b",".join(chain)], is_trusted) == "10.0.0.100"
+    assert len(asked) == MAX_HOPS
+
+
+@pytest.mark.parametrize("entry", [b"::1%" + b"a" * 30_000, b"1" * 30_000, b"[" + b":1" * 30_000])
+def test_an_entry_that_is_too_long_is_no_address(entry: bytes) -> None:
+    assert forwarded_address([entry], lambda _: False) is None

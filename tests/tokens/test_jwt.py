@@ -1,6 +1,9 @@
 """Parse tokens by exact rules, and read back what we write."""
 
 import base64
+import inspect
+import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -9,8 +12,12 @@ from jwcrypto.jwk import JWK
 
 from gateway.tokens.base64url import decode_base64url, encode_base64url
 from gateway.tokens.jwt import (
+    MAX_DEPTH,
+    MAX_NUMBER,
+    MAX_VALUES,
     CompactJwt,
     JwtProblem,
+    _find_excess,
     parse_compact,
     parse_json_object,
     sign_compact,
@@ -116,6 +123,56 @@ def test_lone_surrogates_are_refused(text: bytes) -> None:
 
 def test_surrogate_pairs_are_one_character() -> None:
     assert parse_json_object(rb'{"x":"\ud83d\ude00"}') == {"x": "\U0001f600"}
+
+
+@pytest.mark.parametrize("start", [b"", b"-", b"0.", b"-0."])
+def test_a_number_has_a_bounded_length(start: bytes) -> None:
+    longest = start + b"1" * (MAX_NUMBER - len(start))
+    assert isinstance(parse_json_object(b'{"x":' + longest + b"}"), dict)
+    assert parse_json_object(b'{"x":' + longest + b"1}") is JwtProblem.BAD_JSON
+
+
+def test_the_number_of_values_is_bounded() -> None:
+    fits = b'{"x":[' + b",".join([b"1"] * (MAX_VALUES - 1)) + b"]}"
+    assert isinstance(parse_json_object(fits), dict)
+    assert parse_json_object(fits.replace(b"1]", b"1,1]")) is JwtProblem.TOO_MANY_VALUES
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers(-9, 9) | st.text(r'[]{}\\",:a', max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('[{"\\\\', max_size=3), inner, max_size=2)
+    ),
+    max_leaves=40,
+)
+
+
+def depth_of(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+@given(JSON_VALUES, st.integers(0, MAX_DEPTH), st.booleans())
+def test_depth_is_counted_as_a_decoder_would_nest(value: object, around: int, as_array: bool) -> None:
+    for _ in range(around):
+        value = [value] if as_array else {'"[': value}
+    document = {"x": value, "wide": [[]] * MAX_DEPTH}
+    read = parse_json_object(json.dumps(document).encode())
+    assert read == (document if depth_of(document) <= MAX_DEPTH else JwtProblem.TOO_DEEP)
+
+
+@given(st.text('[]{}\\\\":,1u0 ', max_size=200))
+def test_no_text_nests_deeper_than_was_counted(text: str) -> None:
+    """Also what is no JSON: the decoder must never recurse, whatever it makes of a text."""
+    octets = b"[" * (MAX_DEPTH - 1) + text.encode()
+    if _find_excess(octets) is None:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(0)) + MAX_DEPTH + 40)
+        try:
+            parse_json_object(octets)
+        finally:
+            sys.setrecursionlimit(before)
 
 
 @given(st.binary(max_size=60))
