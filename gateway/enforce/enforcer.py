@@ -29,7 +29,7 @@ from gateway.policy.hosts import normalise_host
 from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route, RouteLabel
 from gateway.policy.paths import BadPath, canonical_path
 from gateway.policy.rate_limits import BadTokenLimit
-from gateway.policy.rewrite import rewritten_path
+from gateway.policy.rewrite import rewrite_path
 from gateway.policy.table import RouteTable
 from gateway.settings.model import Access, Mode
 from gateway.tokens.claims import AccessToken
@@ -60,6 +60,8 @@ class Location:
     route: Route | None
     forward_path: bytes
     """The canonical path, rewritten as the route says: what the upstream is asked for."""
+    stripped: bytes = b""
+    """The prefix that was taken from it."""
     is_issuer: bool = False
     refusal: Decision | None = None
     """Set when the request leads nowhere."""
@@ -281,10 +283,11 @@ class Enforcer:
         located = locate_path(self._table, self._host_name(host), path, method)
         if isinstance(located, Decision):
             return Location(None, b"", refusal=located, logged_path=path.text)
-        forward_path = rewritten_path(located.route, path).encode("ascii")
+        rewritten = rewrite_path(located.route, path)
         return Location(
             located.route,
-            forward_path,
+            rewritten.path.encode("ascii"),
+            rewritten.stripped.encode("ascii"),
             logged_path=path.text,
             is_limited=located.route.rate_limit is not None,
         )

@@ -5,7 +5,7 @@ what only a hop, or only this gateway, may say is removed. The removals depend o
 nothing but the fields and the rules, so they are made once for a field block
 (`FieldBlock.forwardable`); what is particular to one request is joined behind.
 
-Sources: RFC 9110 7.6.1 (Connection), 7.6.3 (Via), 11.6.2 (Authorization); RFC 7239;
+Sources: RFC 9110 7.6.1 (Connection), 7.6.3 (Via), 11.6.2 (Authorization); RFC 7239; W3C Trace Context;
 RFC 9700 4.13 (a reverse proxy sanitises what the application trusts).
 """
 
@@ -19,6 +19,7 @@ RULES_PER_BLOCK = 8
 FORWARDED_FOR = b"X-Forwarded-For: "
 
 _FORWARDED_PROTO_LINE = re.compile(rb"X-Forwarded-Proto: [^\r]*\r\n")
+_FORWARDED_PREFIX_LINE = re.compile(rb"^x-forwarded-prefix:([^\r]*)\r\n", re.IGNORECASE | re.MULTILINE)
 _SEPARATORS = re.compile(rb"[^a-z0-9]+")
 
 _ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
@@ -82,6 +83,7 @@ _NEVER_TRAILERS = frozenset(
         b"via",
         b"x-request-id",
         b"traceparent",
+        b"tracestate",
         b"sidegate-reason",
     }
 )
@@ -134,17 +136,26 @@ def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
     return True
 
 
-def forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
+def forwardable_fields(block: FieldBlock, rules: ForwardingRules, *, traced: bool) -> bytes:
     """Return the Host line and the caller's fields that may pass, each with CRLF.
 
     Remembered on the block. Host comes first (RFC 9110 7.2); X-Forwarded-Host names the
     host the caller used, when `rules` ask for it.
+
+    Args:
+        block: The caller's fields.
+        rules: Of the upstream.
+        traced: The caller's traceparent is kept. Otherwise a new trace begins here, and a
+            tracestate, which tells of another one, ends here (W3C Trace Context).
     """
-    known = block.forwardable.get(rules)
+    loses_tracestate = block.has_tracestate and not traced
+    key: object = (rules, "new trace") if loses_tracestate else rules
+    known = block.forwardable.get(key)
     if known is None:
         if len(block.forwardable) >= RULES_PER_BLOCK:
             block.forwardable.clear()  # rules of snapshots that are gone
-        known = block.forwardable[rules] = _forwardable_fields(block, rules)
+        dropped = block.connection_options | {b"tracestate"} if loses_tracestate else block.connection_options
+        known = block.forwardable[key] = _forwardable_fields(block, rules, dropped)
     return known
 
 
@@ -160,16 +171,16 @@ def own_authorization(head: RequestHead, rules: ForwardingRules) -> bytes:
     return b"Authorization: %b\r\n" % head.authorization
 
 
-def _forwardable_fields(block: FieldBlock, rules: ForwardingRules) -> bytes:
+def _forwardable_fields(block: FieldBlock, rules: ForwardingRules, dropped: frozenset[bytes]) -> bytes:
     host = rules.host if rules.host is not None else (block.host or b"")
     lines = [b"Host: %b\r\n" % host]
     names = set()
     for lower, name, value in block.fields:
         if lower == b"authorization":
-            if rules.forward_token and lower not in block.connection_options:
+            if rules.forward_token and lower not in dropped:
                 lines.append(b"%b: %b\r\n" % (name, value))
             continue
-        if lower in _REPLACED or lower in block.connection_options or not may_forward(lower, rules):
+        if lower in _REPLACED or lower in dropped or not may_forward(lower, rules):
             continue
         if rules.trusted_peer and rules.forwarded_x and lower == b"x-forwarded-for":
             continue  # joined with our own entry by `forwarding_fields`
@@ -232,6 +243,23 @@ def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRul
     if not values:
         return own_lines
     return FORWARDED_FOR + b", ".join(values) + b", " + own_lines.removeprefix(FORWARDED_FOR)
+
+
+def tell_prefix(fields: bytes, prefix: bytes) -> bytes:
+    """Return `fields` with one X-Forwarded-Prefix: where the caller finds the path that was forwarded.
+
+    What a believed peer says was taken away before it came to us stands before `prefix`, in one
+    path: services that read one value and those that join a list see the same.
+
+    Args:
+        fields: Of the caller, those that may pass.
+        prefix: What the route takes from the beginning of the path.
+    """
+    if b"-forwarded-prefix:" in fields.lower():
+        values = b",".join(_FORWARDED_PREFIX_LINE.findall(fields)).split(b",")
+        prefix = b"".join(value.strip(b" \t").rstrip(b"/") for value in values) + prefix
+        fields = _FORWARDED_PREFIX_LINE.sub(b"", fields)
+    return b"%bX-Forwarded-Prefix: %b\r\n" % (fields, prefix)
 
 
 def forwarded_element(peer: str, scheme: str, host: bytes | None) -> bytes:

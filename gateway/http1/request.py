@@ -29,6 +29,7 @@ from typing import Any
 import httptools
 
 from gateway.http1 import grammar
+from gateway.http1.diagnosis import what_is_wrong_with_fields, what_is_wrong_with_line
 from gateway.http1.memo import Memo
 
 MEMO_ENTRIES = 1024
@@ -83,6 +84,7 @@ class FieldBlock:
     """The caller's X-Request-Id when there is one and it is acceptable."""
     traceparent: bytes | None
     """The caller's traceparent when there is exactly one and it is well-formed."""
+    has_tracestate: bool
     via: tuple[bytes, ...]
     host_text: str
     """The Host value as text, for logs; empty when absent."""
@@ -179,7 +181,9 @@ class RequestReader:
             return _bad_request_line(head)
         method, target, minor = line.groups()
         if method not in grammar.METHODS:
-            return BadRequest(501, "bad_framing", "this method is not supported")
+            return BadRequest(
+                501, "bad_framing", "this method is not forwarded; methods are in capitals, such as GET"
+            )
         personal, rest = _take_out_personal_lines(head, line.end())
         block = self._read_block(rest, taken_out=len(personal))
         if personal and (isinstance(block, BadRequest) or block.names_personal):
@@ -192,7 +196,9 @@ class RequestReader:
                 return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
         elif block.chunked:
             # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
-            return BadRequest(400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0")
+            return BadRequest(
+                400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0: use HTTP/1.1"
+            )
         elif block.expect_continue or block.expect_unknown:
             block = _without_expectations(block)
         own_authorization = personal.get(_AUTHORIZATION)
@@ -220,14 +226,16 @@ class RequestReader:
             if len(lines) <= MEMO_BLOCK_BYTES:
                 self._memo.remember(lines, block)
         if self._max_fields and len(block.fields) + taken_out > self._max_fields:
-            return _TOO_MANY_FIELDS
+            return _too_many_fields(self._max_fields)
         return block
 
 
 # Groups of `grammar.PERSONAL_LINES`.
 _AUTHORIZATION, _TRACEPARENT, _REQUEST_ID = 1, 2, 3
 
-_TOO_MANY_FIELDS = BadRequest(431, "header_too_large", "too many header fields")
+
+def _too_many_fields(limit: int) -> BadRequest:
+    return BadRequest(431, "header_too_large", f"there are more than {limit} header fields")
 
 
 def _take_out_personal_lines(head: bytes, start: int) -> tuple[dict[int, bytes], bytes]:
@@ -259,7 +267,7 @@ def _take_out_personal_lines(head: bytes, start: int) -> tuple[dict[int, bytes],
 def _bad_request_line(head: bytes) -> BadRequest:
     if grammar.OTHER_VERSION.match(head):
         return BadRequest(505, "bad_framing", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    return BadRequest(400, "bad_framing", "the request line is malformed")
+    return BadRequest(400, "bad_framing", what_is_wrong_with_line(head))
 
 
 def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
@@ -271,12 +279,12 @@ def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
     except httptools.HttpParserUpgrade:
         pass  # no promise of a tunnel: the fields were read, and that is all we asked
     except httptools.HttpParserError:
-        return BadRequest(400, "bad_framing", "the header fields are malformed")
+        return BadRequest(400, "bad_framing", what_is_wrong_with_fields(lines))
     if not grammar.FIELD_LINES.fullmatch(lines) or lines.count(b"\n") != len(collector.fields) + 1:
         # Stricter than llhttp, and proof that both counted the same lines.
-        return BadRequest(400, "bad_framing", "the header fields are malformed")
+        return BadRequest(400, "bad_framing", what_is_wrong_with_fields(lines))
     if max_fields and len(collector.fields) > max_fields:
-        return _TOO_MANY_FIELDS
+        return _too_many_fields(max_fields)
     fields = tuple((name.lower(), name, value.strip(b" \t")) for name, value in collector.fields)
     return _judge(fields)
 
@@ -329,6 +337,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
             if len(traceparents) == 1 and grammar.TRACEPARENT.fullmatch(traceparents[0])
             else None
         ),
+        has_tracestate=b"tracestate" in by_name,
         via=tuple(by_name.get(b"via", [])),
         host_text=hosts[0].decode("ascii") if hosts else "",
         max_forwards=max_forwards,
@@ -369,7 +378,9 @@ def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] 
     lengths = by_name.get(b"content-length", [])
     codings = by_name.get(b"transfer-encoding", [])
     if lengths and codings:
-        return BadRequest(400, "bad_framing", "Content-Length and Transfer-Encoding exclude each other")
+        return BadRequest(
+            400, "bad_framing", "Content-Length and Transfer-Encoding exclude each other: send one"
+        )
     if codings:
         if len(codings) > 1:
             return BadRequest(400, "bad_framing", "more than one Transfer-Encoding field")

@@ -24,8 +24,12 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | Bad
         return path, mark + query
     absolute = ABSOLUTE_TARGET.fullmatch(target)
     if absolute is None:
-        return BadRequest(400, "bad_path", "the request target is neither a path nor an http URL")
+        return BadRequest(
+            400, "bad_path", "the request target is neither a path, which begins with /, nor an http URL"
+        )
     authority, path, query = absolute.groups()
     if host is None or authority.lower() != host.lower():
-        return BadRequest(400, "bad_framing", "the request target contradicts the Host field")
+        return BadRequest(
+            400, "bad_framing", "the request target names another host or port than the Host field"
+        )
     return path or b"/", query or b""

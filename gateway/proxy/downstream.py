@@ -22,6 +22,7 @@ Sources: RFC 9112 2.2, 3, 9; RFC 9110 10.1.1, 15.5.9 (408).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
@@ -30,6 +31,7 @@ from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import NO_LOCATION, Location, Verdict
 from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
+from gateway.http1.diagnosis import what_is_wrong_with_start
 from gateway.http1.forwarding import ForwardingRules
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.observe.exchange import Exchange
@@ -327,7 +329,9 @@ class DownstreamConnection(asyncio.Protocol):
         if data not in (b"\r", b"\r\n"):
             if data.startswith(b"\r\n") and not data.startswith(b"\r", 2):
                 return data[2:]
-            self._refuse_unread(_bad(BadRequest(400, "bad_framing", "empty lines before the request")))
+            self._refuse_unread(
+                _bad(BadRequest(400, "bad_framing", "there is more than one empty line before the request"))
+            )
             return b""
         self._hold_head(data, _HEAD_BEGUN)
         return b""
@@ -339,9 +343,9 @@ class DownstreamConnection(asyncio.Protocol):
         line_end = data.find(b"\n")
         if limit and (len(data) > limit if end < 4 else end > limit):
             problem = (
-                BadRequest(414, "uri_too_long", "the request line is too long")
+                BadRequest(414, "uri_too_long", f"the request line is longer than {limit} bytes")
                 if line_end < 0 or line_end > limit
-                else BadRequest(431, "header_too_large", "the header fields are too long")
+                else BadRequest(431, "header_too_large", f"the head is longer than {limit} bytes")
             )
         elif line_end >= 0:
             line = data[: line_end + 1]
@@ -352,7 +356,7 @@ class DownstreamConnection(asyncio.Protocol):
             elif data.count(b"\n") != data.count(b"\r\n"):
                 problem = BadRequest(400, "bad_framing", "a line does not end in CRLF")
         elif not grammar.METHOD_START.match(data):
-            problem = BadRequest(400, "bad_framing", "this is not an HTTP/1.1 request")
+            problem = BadRequest(400, "bad_framing", what_is_wrong_with_start(data))
         if problem is not None:
             self._refuse_unread(_bad(problem))
             return
@@ -440,9 +444,13 @@ class DownstreamConnection(asyncio.Protocol):
         if place.problem is not None:
             return NO_LOCATION, b"", None, None, _bad(place.problem)
         location, query = place.location, place.query
+        if block.upgrade:
+            refusal = gate.refuse_switch(head, location.route)
+            if refusal is not None:
+                return NO_LOCATION, b"", None, None, refusal
         limit = gate.limits.body_bytes
         if limit and (block.content_length or 0) > limit:
-            return location, query, None, None, refusal_for(Decision(Reason.BODY_TOO_LARGE, location.label))
+            return location, query, None, None, _too_large(limit, location)
         if location.is_issuer:
             return location, query, None, snapshot.issuer_plan, None
         if gate.shed_share and gate.admission.shedding.refuses():
@@ -482,10 +490,13 @@ class DownstreamConnection(asyncio.Protocol):
         try:
             pieces = body.feed(data)
         except ChunkError as error:
-            self._give_up(Reason.BAD_FRAMING, str(error))
+            problem = BadRequest(400, "bad_framing", str(error))
+            self._give_up(Reason.BAD_FRAMING, problem.detail, _bad(problem))
             return b""
         if isinstance(body, LimitedChunkedBody) and body.too_large:
-            self._give_up(Reason.BODY_TOO_LARGE, "the body exceeds the limit")
+            location = NO_LOCATION if relay is None else relay.location
+            refusal = _too_large(self.gate.limits.body_bytes, location)
+            self._give_up(Reason.BODY_TOO_LARGE, "the body exceeds the limit", refusal)
             return b""
         if body.done:
             self._body = None
@@ -499,14 +510,14 @@ class DownstreamConnection(asyncio.Protocol):
             self.deadline = _after(self.gate.limits.keep_alive_timeout_s)
         return body.rest
 
-    def _give_up(self, reason: Reason, detail: str) -> None:
+    def _give_up(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """End the request in flight because of what its caller sent, or did not send."""
         relay = self.relay
         if relay is None:
             self.abort()
             return
         relay.keep_alive = False
-        relay.give_up(reason, detail)
+        relay.give_up(reason, detail, refusal)
 
     def _drop(self, data: bytes) -> None:
         """Read over what comes after the last answer, within bounds."""
@@ -814,6 +825,12 @@ class DownstreamConnection(asyncio.Protocol):
 def _after(seconds: float) -> float:
     """Return the monotonic time in `seconds`, where 0 is never."""
     return perf_counter() + seconds if seconds else inf
+
+
+def _too_large(limit_bytes: int, location: Location) -> Refusal:
+    """Return the refusal for a body that is longer than all bodies may be here."""
+    refusal = refusal_for(Decision(Reason.BODY_TOO_LARGE, location.label))
+    return replace(refusal, detail=f"The body is larger than the {limit_bytes} bytes that are taken here.")
 
 
 def _bad(problem: BadRequest) -> Refusal:

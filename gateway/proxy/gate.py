@@ -29,12 +29,12 @@ from gateway.http1.forwarding import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange
-from gateway.policy.model import Decision, Reason
+from gateway.policy.model import Decision, Reason, Route
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.pool import UpstreamPool
-from gateway.proxy.relay import Relay
+from gateway.proxy.relay import Relay, wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
@@ -341,10 +341,19 @@ class Gate:
             return refusal_for(Decision(Reason.LOOP_DETECTED))
         if block.expect_unknown:
             return refusal_for(Decision(Reason.EXPECTATION_FAILED))
-        if block.upgrade and head.minor_version == 1 and (block.chunked or block.content_length):
-            # Whose bytes a body's would be after a 101 is exactly what two parsers disagree about.
-            return Refusal(400, Reason.BAD_FRAMING, "A request to switch protocols cannot have a body.")
         return None
+
+    def refuse_switch(self, head: RequestHead, route: Route | None) -> Refusal | None:
+        """Return the refusal for a request that would switch to a protocol of `route` and has a body.
+
+        An offer of any other protocol is not for us: the request is an ordinary one (RFC 9110 7.8).
+        """
+        block = head.block
+        if not (block.chunked or block.content_length) or not wanted_protocol(head, route):
+            return None
+        # Whose bytes a body's would be after a 101 is exactly what two parsers disagree about.
+        detail = "A request to switch to a protocol of this route cannot have a body: send it without."
+        return Refusal(400, Reason.BAD_FRAMING, detail)
 
     def new_issuer_reference(self, peer: str, scheme: str, certificate: bytes | None) -> bytes:
         """Return a random name under which `caller` finds the connection's peer."""

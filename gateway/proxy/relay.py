@@ -30,12 +30,13 @@ from gateway.http1.forwarding import (
     forwarded_element,
     join_forwarded_for,
     own_authorization,
+    tell_prefix,
 )
 from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
-from gateway.policy.model import Decision, Reason
+from gateway.policy.model import Decision, Reason, Route
 from gateway.proxy.targets import AttemptFailure
 from gateway.proxy.tunnel import Tunnel
 from gateway.settings.model import Mode
@@ -49,6 +50,20 @@ _NOT_JUDGED = ("", "", "", "ok")
 
 REPLAY_LIMIT_BYTES = 64 * 1024
 """Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
+
+
+def wanted_protocol(head: RequestHead, route: Route | None) -> bytes:
+    """Return the first protocol that the caller names and the route lists, as the caller spells it.
+
+    None is wanted in HTTP/1.0 or of the issuer: the field is then dropped, and the
+    request is an ordinary one (RFC 9110 7.8).
+    """
+    if route is None or head.minor_version == 0:
+        return b""
+    for protocol in head.block.upgrade:
+        if protocol.decode("latin-1").lower() in route.upgrade:
+            return protocol
+    return b""
 
 
 class Relay:
@@ -284,14 +299,18 @@ class Relay:
         head = self._head
         block = head.block
         verdict = self.verdict
+        location = self.location
+        fields = forwardable_fields(block, rules, traced=head.traceparent is not None)
+        if location.stripped and rules.forwarded_x:
+            fields = tell_prefix(fields, location.stripped)
         return b"".join(
             (
                 head.method_bytes,
                 b" ",
-                self.location.forward_path,
+                location.forward_path,
                 self._query,
                 b" HTTP/1.1\r\n",
-                forwardable_fields(block, rules),
+                fields,
                 b"" if not rules.forward_token else own_authorization(head, rules),
                 verdict.verified.identity
                 if verdict is not None and plan.identity_headers and verdict.verified is not None
@@ -312,7 +331,7 @@ class Relay:
             if self.method == "OPTIONS":
                 left -= 1  # RFC 9110 7.6.2; zero never comes this far
             framing += b"Max-Forwards: %d\r\n" % left
-        self._protocol = self._choose_protocol()
+        self._protocol = wanted_protocol(self._head, self.location.route)
         if self._protocol:
             framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self._protocol
         elif block.takes_trailers:
@@ -322,20 +341,6 @@ class Relay:
         elif block.content_length is not None:
             framing += b"Content-Length: %d\r\n" % block.content_length
         return framing + b"\r\n"
-
-    def _choose_protocol(self) -> bytes:
-        """Return the first protocol the caller names that the route lists, as the caller spells it.
-
-        None is chosen in HTTP/1.0 or for the issuer: the field is then dropped, and the
-        request is an ordinary one (RFC 9110 7.8).
-        """
-        route = self.location.route
-        if route is None or self._head.minor_version == 0:
-            return b""
-        for protocol in self._head.block.upgrade:
-            if protocol.decode("latin-1").lower() in route.upgrade:
-                return protocol
-        return b""
 
     def _forwarded_line(self) -> bytes:
         downstream = self._downstream
@@ -578,13 +583,13 @@ class Relay:
             return
         self.broken(Reason.UPSTREAM_RESET, "the connection was closed before the answer's head")
 
-    def broken(self, reason: Reason, detail: str) -> None:
+    def broken(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """The upstream failed: refuse while nothing was answered, else cut the caller's connection."""
         self._connection = None
         if self._sent_at:
             self._upstream_s = perf_counter() - self._sent_at
         if not self.response_started:
-            self.refuse(reason, detail)
+            self.refuse(reason, detail, refusal)
             return
         self._reason = reason.value
         self._error_detail = detail
@@ -592,14 +597,17 @@ class Relay:
         self._downstream.relay = None  # recorded: the cut below ends nothing more
         self._downstream.cut(ends_the_body=self.is_version_0)
 
-    def give_up(self, reason: Reason, detail: str) -> None:
-        """Stop working on it: a deadline passed, or the caller's bytes are no request."""
+    def give_up(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
+        """Stop working on it: a deadline passed, or the caller's bytes are no request.
+
+        `refusal` says more of it to a caller that was not answered yet.
+        """
         connection = self._connection
         if connection is not None:
             connection.abandon()
             if reason is Reason.UPSTREAM_TIMEOUT:
                 connection.pool.failed(connection.target, detail, connection)
-        self.broken(reason, detail)
+        self.broken(reason, detail, refusal)
 
     def refuse(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """Answer with a refusal and end."""

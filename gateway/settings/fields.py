@@ -406,7 +406,7 @@ UPSTREAM = Section(
             "forwarded",
             _one_of("x", "rfc7239", "both", "none"),
             "Which forwarding fields are added: `X-Forwarded-*` (`x`), `Forwarded` (`rfc7239`), `both` "
-            "or `none`.",
+            "or `none`. `X-Forwarded-Prefix` is among the first where a route strips a prefix.",
             "x",
         ),
         Field(
@@ -1013,8 +1013,8 @@ ROUTE = Section(
         Field(
             "upgrade",
             ListOf("list of protocols", Text("protocol", parse_protocol), into=frozenset),
-            "Protocols that may be switched to, e.g. `[websocket]`; the field is dropped for all others. "
-            "Never HTTP or TLS (`h2c`, `HTTP/2.0`, `TLS/1.0`).",
+            "Protocols that may be switched to, e.g. `[websocket]`; the field is dropped for all others, and "
+            "beside a body it is 400 for these. Never HTTP or TLS (`h2c`, `HTTP/2.0`, `TLS/1.0`).",
             "[]",
         ),
         Field(

@@ -13,6 +13,7 @@ from gateway.http1.forwarding import (
     identity_fields,
     join_forwarded_for,
     may_forward,
+    tell_prefix,
 )
 from gateway.http1.request import FieldBlock, read_fields
 
@@ -38,7 +39,7 @@ def block_of(lines: bytes) -> FieldBlock:
 
 def passed(lines: bytes, with_rules: ForwardingRules) -> bytes:
     """Return what passes of these lines, without the Host line."""
-    return forwardable_fields(block_of(lines), with_rules).removeprefix(b"Host: a\r\n")
+    return forwardable_fields(block_of(lines), with_rules, traced=False).removeprefix(b"Host: a\r\n")
 
 
 SEPARATORS = st.text("-_.~!#$%&'*+^`|", min_size=1, max_size=2)
@@ -127,12 +128,15 @@ def test_fields(lines: bytes, with_rules: ForwardingRules, expected: bytes) -> N
 def test_the_result_is_remembered_by_rules_and_bounded() -> None:
     block = block_of(b"A: 1\r\n")
     ours = rules()
-    first = forwardable_fields(block, ours)
-    assert forwardable_fields(block, ours) is first
+    first = forwardable_fields(block, ours, traced=False)
+    assert forwardable_fields(block, ours, traced=False) is first
     for number in range(100):
-        assert forwardable_fields(block, rules(host=b"h%d" % number)) == b"Host: h%d\r\nA: 1\r\n" % number
+        assert (
+            forwardable_fields(block, rules(host=b"h%d" % number), traced=False)
+            == b"Host: h%d\r\nA: 1\r\n" % number
+        )
         assert len(block.forwardable) <= RULES_PER_BLOCK
-    assert forwardable_fields(block, ours) == first
+    assert forwardable_fields(block, ours, traced=False) == first
 
 
 OWN = b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\n"
@@ -197,3 +201,30 @@ def test_who_says_a_callers_address(name: bytes) -> None:
     assert passed(respelled, rules(trusted=True)) == b""
     for lenient in (rules(), rules(trusted=True), rules(keep=frozenset({name.lower()})), None):
         assert forwardable_trailers(line + b"X-Sum: 1\r\n", frozenset(), lenient) == b"X-Sum: 1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (b"Host: a\r\n", b"/shop"),
+        (b"Host: a\r\nX-Forwarded-Prefix: /api\r\n", b"/api/shop"),
+        (b"Host: a\r\nx-forwarded-prefix: /api/\r\nX-FORWARDED-PREFIX: /v1\r\n", b"/api/v1/shop"),
+        (b"Host: a\r\nX-Forwarded-Prefix: /api, /v1\r\n", b"/api/v1/shop"),
+        (b"Host: a\r\nX-Forwarded-Prefix: /\r\n", b"/shop"),
+        (b"Host: a\r\nX-Forwarded-Prefix:\r\n", b"/shop"),
+        (b"Host: a\r\nX: y-forwarded-prefix: 1\r\n", b"/shop"),
+    ],
+)
+def test_prefixes_become_one_path(fields: bytes, expected: bytes) -> None:
+    told = tell_prefix(fields, b"/shop")
+    assert told.endswith(b"\r\nX-Forwarded-Prefix: %b\r\n" % expected)
+    assert told.lower().count(b"\nx-forwarded-prefix:") == 1
+    assert told.startswith(b"Host: a\r\n")
+
+
+def test_a_tracestate_passes_only_with_its_trace() -> None:
+    block = block_of(b"tracestate: a=1\r\nTraceState: b=2\r\nA: 1\r\n")
+    for _ in range(2):
+        assert forwardable_fields(block, rules(), traced=False) == b"Host: a\r\nA: 1\r\n"
+        assert b"tracestate: a=1\r\nTraceState: b=2\r\n" in forwardable_fields(block, rules(), traced=True)
+    assert forwardable_trailers(b"tracestate: a=1\r\n", frozenset(), rules()) == b""

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.policy.compile import compile_routes
 from gateway.policy.paths import CanonicalPath, canonical_path
-from gateway.policy.rewrite import rewritten_path
+from gateway.policy.rewrite import rewrite_path
 from gateway.settings.model import RewriteSettings, RouteSettings
 
 
@@ -45,4 +45,8 @@ def test_rewritten_path(strip: str, add: str, path: str, rewritten: str) -> None
     assert compiled.problems == ()
     canonical = canonical_path(path.encode())
     assert isinstance(canonical, CanonicalPath)
-    assert rewritten_path(compiled.table.routes[0], canonical) == rewritten
+    result = rewrite_path(compiled.table.routes[0], canonical)
+    assert result.path == rewritten
+    taken = compiled.table.routes[0].rewrite.strip_prefix if rewritten != add.rstrip("/") + path else ""
+    if not add:
+        assert result.stripped == taken

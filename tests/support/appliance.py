@@ -32,7 +32,8 @@ def configuration(**changes: Any) -> dict[str, Any]:
     """Return a whole configuration without targets; `changes` replace or (mappings) extend its sections.
 
     One route of each kind leads to the upstream `country`: `/read/{code}` needs a scope, `/open/**`
-    is public, `/either` is optional, `/shadow` only records.
+    is public, `/either` is optional, `/shadow` only records, `/switch` lists
+    websocket.
     """
     require = {"audience": AUDIENCE, "scopes": ["country.read"]}
     whole: dict[str, Any] = {
@@ -69,6 +70,13 @@ def configuration(**changes: Any) -> dict[str, Any]:
                 "upstream": "country",
                 "mode": "shadow",
                 "require": require,
+            },
+            {
+                "name": "switch",
+                "path": "/switch",
+                "upstream": "country",
+                "access": "public",
+                "upgrade": ["websocket"],
             },
             {
                 "name": "get-only",

@@ -50,6 +50,8 @@ ARRIVES = {
     test_refused.GET: b"GET /read/AUS" + HOST + OURS_KNOWN + b"\r\n",
     test_refused.POST: b"POST /read/AUS" + HOST + OURS_KNOWN + LENGTH,
     test_refused.CHUNKED: b"POST /read/AUS" + HOST + OURS_KNOWN + CHUNKS,
+    test_refused.SWITCH_POST: b"POST /switch" + HOST + OURS + LENGTH,
+    test_refused.SWITCH_CHUNKED: b"POST /switch" + HOST + OURS + CHUNKS,
     test_refused.GET_ONLY: (b"GET /get-only" + HOST + OURS + b"\r\n").replace(b"a.example", b"a"),
 }  # fmt: skip
 """What arrives, `<...>` standing for what is different each time, of each sound request."""
@@ -410,18 +412,22 @@ REFUSED = [
     Refused(
         "an empty expectation", "RFC 9110 10.1.1", GET, b"Host", b"Expect:\r\nHost", 417, "expectation_failed"
     ),
-    Refused(
-        "a switch with a chunked body",
-        "RFC 9110 7.8",
-        CHUNKED,
-        b"Transfer", b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer",
-    ),
-    Refused(
-        "a switch in two Connection fields",
-        "RFC 9110 7.8",
-        POST,
-        b"Content", b"Connection: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent",
-    ),
+    *[
+        Refused(
+            f"a switch with a body {sound.decode()}: {_in_line(line.decode())}",
+            "RFC 9110 7.8",
+            whole, sound, line + b"\r\n" + sound,
+        )
+        for whole, sound in (
+            (test_refused.SWITCH_POST, b"Content"), (test_refused.SWITCH_CHUNKED, b"Transfer")
+        )
+        for line in (
+            b"Connection: x\r\nConnection: upgrade\r\nUpgrade: websocket",
+            b"Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: WebSocket",
+            b"Connection: upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: AAMA",
+        )
+        if whole is test_refused.SWITCH_POST or b"h2c" in line
+    ],
     # chunks
     *_sizes(
         "RFC 9112 7.1",
@@ -576,6 +582,20 @@ def _dropped(section: str, *lines: bytes, closes: bool = False) -> list[Forwarde
     ]
 
 
+def _offers(section: str, *lines: bytes) -> list[Forwarded]:
+    """Return a row for each offer to switch beside a body, of either framing, that is not for us."""
+    return [
+        Forwarded(
+            f"{_in_line(line.decode('latin-1'))} beside a body {sound.decode()} ends here",
+            section,
+            whole.replace(sound, line + b"\r\n" + sound),
+            ARRIVES[whole],
+        )
+        for whole, sound in ((POST, b"Content"), (CHUNKED, b"Transfer"))
+        for line in lines
+    ]
+
+
 def _kept(section: str, *lines: bytes) -> list[Forwarded]:
     """Return a row for each field that arrives as it was sent."""
     return [
@@ -634,6 +654,27 @@ FORWARDED = [
         b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
         b"HTTP2-Settings: x",
     ),
+    *_offers(
+        "RFC 9110 7.8",
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
+        b"Connection: upgrade\r\nUpgrade: websocket",
+        b"Connection: upgrade\r\nUpgrade: h2c, TLS/1.0\r\nUpgrade: websocket",
+        b"Connection: upgrade\r\nUpgrade: ,",
+        b"Upgrade: websocket",
+    ),
+    *[
+        Forwarded(
+            f"{_in_line(line.decode())} beside a body on a route that lists another",
+            "RFC 9110 7.8",
+            test_refused.SWITCH_POST.replace(b"Content", line + b"\r\nContent"),
+            ARRIVES[test_refused.SWITCH_POST],
+        )
+        for line in (
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
+            b"Connection: upgrade\r\nUpgrade: websocket/13",
+            b"Upgrade: websocket",
+        )
+    ],
     *_dropped(
         "RFC 7239 8.1",
         b"Forwarded: for=9.9.9.9", b"X-Forwarded-For: 9.9.9.9", b"x-forwarded-for: 9.9.9.9",
@@ -655,7 +696,9 @@ FORWARDED = [
         b"X-Original-URL: /x", b"X-Rewrite-URL: /x", b"X_HTTP_Method_Override: DELETE", b"X_Custom: 1",
         b"Content_Length: 3", b"Transfer_Encoding: chunked", b"Authorization: Bearer a.b.c",
         b"X-Real-Ip: 9.9.9.9", b"X.Real.IP: 9.9.9.9", b"True-Client-IP: 9.9.9.9", b"X-Client-IP: 9.9.9.9",
-        b"X-Request-Id: not one", b"traceparent: nonsense", b"X-Request-Id: a\r\nX-Request-Id: b",
+        b"X-Request-Id: not one", b"traceparent: nonsense", b"tracestate: a=1",
+        b"traceparent: nonsense\r\ntracestate: a=1", b"tracestate: a=1\r\nTraceState: b=2",
+        b"X-Request-Id: a\r\nX-Request-Id: b",
     ),
     *_dropped(
         "RFC 9110 7.6.2", b"Max-Forwards: x", b"Max-Forwards: -1", b"Max-Forwards: 1\r\nMax-Forwards: 2"

@@ -42,8 +42,11 @@ CLIENT_ADDRESSES = frozenset(
 )
 NEVER_TRAILERS = frozenset(
     b"host authorization cookie set-cookie www-authenticate expect max-forwards range cache-control "
-    b"pragma via x-request-id traceparent sidegate-reason".split()
+    b"pragma via x-request-id traceparent tracestate sidegate-reason".split()
 )
+
+SWITCHES = {b"/switch": [b"websocket"]}
+"""The protocols of the routes that list any."""
 
 Line = tuple[bytes, bytes]
 """A field's name as sent and its value without white space around it."""
@@ -302,8 +305,15 @@ def _is_ambiguous(message: Message) -> bool:
         return True
     if message.version == b"1.0":
         return False
-    switches = b"upgrade" in message.members(b"connection") and message.members(b"upgrade")
-    return bool(switches and message.framing) or _expects_what_nobody_can(message)
+    return bool(_switches(message) and message.framing) or _expects_what_nobody_can(message)
+
+
+def _switches(message: Message) -> bool:
+    """Return whether its route lists a protocol that it would switch to; any other offer is not for us."""
+    split = _split_target(message)
+    listed = SWITCHES.get(_canonical(split[0]) or b"", []) if split else []
+    offered = message.members(b"upgrade") if b"upgrade" in message.members(b"connection") else []
+    return any(protocol in listed for protocol in offered)
 
 
 def _expects_what_nobody_can(message: Message) -> bool:
@@ -416,7 +426,7 @@ def _leads_there(message: Message, path: bytes, rules: Rules) -> bool:
     authorizations = message.values(b"authorization")
     if len(authorizations) > 1:
         return False
-    if segments[0] == b"open":
+    if segments[0] == b"open" or path in SWITCHES:
         return True
     if segments[0] != b"read" or len(segments) != 2 or not segments[1]:
         return False
@@ -440,7 +450,23 @@ def _may_pass(name: bytes, message: Message) -> bool:
         return False
     if name == b"expect" and message.version == b"1.0":  # RFC 9110 10.1.1
         return False
+    if name == b"tracestate" and not _has_trace(message):
+        return False
     return not _is_ours_alone(name)
+
+
+def _has_trace(message: Message) -> bool:
+    """Return whether it tells of a trace that goes on (W3C Trace Context, version 00 only)."""
+    values = message.values(b"traceparent")
+    parts = values[0].split(b"-") if len(values) == 1 else []
+    digits = frozenset(b"0123456789abcdef")
+    return (
+        [len(part) for part in parts] == [2, 32, 16, 2]
+        and parts[0] == b"00"
+        and all(digits.issuperset(part) for part in parts)
+        and parts[1].strip(b"0") != b""
+        and parts[2].strip(b"0") != b""
+    )
 
 
 def _may_trail(name: bytes, message: Message) -> bool:

@@ -250,6 +250,75 @@ async def test_trace_contexts(sent: bytes, kept: bool, appliance: Appliance, ups
     assert appliance.exchanges[0].trace_id == arrived[3:35]
 
 
+@pytest.mark.parametrize(
+    ("traces", "kept"),
+    [
+        (b"traceparent: %b\r\n" % TRACE, True),
+        (b"", False),
+        (b"traceparent: garbage\r\n", False),
+        (b"traceparent: %b\r\n" % TRACE.upper(), False),
+        (b"traceparent: %b\r\ntraceparent: %b\r\n" % (TRACE, TRACE), False),
+        (b"traceparent: ff%b\r\n" % TRACE[2:], False),
+        (b"traceparent: %b\r\nConnection: tracestate\r\n" % TRACE, False),
+    ],
+)
+async def test_a_tracestate_ends_where_a_new_trace_begins(
+    traces: bytes, kept: bool, appliance: Appliance, upstream: Upstream
+) -> None:
+    request = b"GET /open/x HTTP/1.1\r\nHost: a\r\n%btracestate: vendor=1\r\nTraceState: other=2\r\n\r\n"
+    other = b"GET /open/x HTTP/1.1\r\nHost: a\r\n%btracestate: vendor=1\r\nTraceState: other=2\r\n\r\n"
+    for _ in range(3):  # read anew, and remembered
+        await appliance.ask(request % traces)
+        await appliance.ask(other % (b"traceparent: %b\r\n" % TRACE))
+    arrived = [received.all("tracestate") for received in upstream.requests]
+    assert arrived == [["vendor=1", "other=2"] if kept else [], ["vendor=1", "other=2"]] * 3
+
+
+SHOP = {"path": "/shop/**", "upstream": "country", "access": "public"}
+STRIPPED = {"strip_prefix": "/shop"}
+
+
+@pytest.mark.parametrize(
+    ("forwarded_setting", "rewrite", "expected"),
+    [
+        ("x", STRIPPED, "/shop"),
+        ("both", STRIPPED, "/shop"),
+        ("x", {"strip_prefix": "/shop", "add_prefix": "/v2"}, "/shop"),
+        ("x", {"add_prefix": "/v2"}, None),
+        ("none", STRIPPED, None),
+        ("rfc7239", STRIPPED, None),
+    ],
+)
+async def test_a_service_is_told_the_prefix_that_was_stripped(
+    forwarded_setting: str, rewrite: dict[str, str], expected: str | None, start: Start, upstream: Upstream
+) -> None:
+    settings = {"country": {"forwarded": forwarded_setting}}
+    async with start(upstreams=settings, routes=[{**SHOP, "rewrite": rewrite}]) as appliance:
+        for own in (b"", b"X-Forwarded-Prefix: /forged\r\n", b"X_Forwarded_Prefix: /forged\r\n"):
+            await appliance.ask(b"GET /shop/orders/1 HTTP/1.1\r\nHost: a\r\n%b\r\n" % own)
+            assert upstream.requests[-1].one("X-Forwarded-Prefix") == expected
+            assert b"forged" not in upstream.requests[-1].head
+
+
+@pytest.mark.parametrize(
+    ("own", "stripped", "kept"),
+    [
+        (b"", "/shop", None),
+        (b"X-Forwarded-Prefix: /api\r\n", "/api/shop", "/api"),
+        (b"X-Forwarded-Prefix: /api/\r\n", "/api/shop", "/api/"),
+        (b"X-Forwarded-Prefix: /a, /b\r\n", "/a/b/shop", "/a, /b"),
+    ],
+)
+async def test_what_a_trusted_peer_stripped_comes_first(
+    own: bytes, stripped: str, kept: str | None, start: Start, upstream: Upstream
+) -> None:
+    routes = [{**SHOP, "rewrite": STRIPPED}, {**SHOP, "path": "/plain"}]
+    async with start(routes=routes, trusted_proxies=["127.0.0.0/8"]) as appliance:
+        for path, expected in ((b"/shop/1", stripped), (b"/plain", kept)):
+            await appliance.ask(b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path, own))
+            assert upstream.requests[-1].one("X-Forwarded-Prefix") == expected
+
+
 async def test_the_path_is_rewritten_and_the_query_left_alone(start: Start, upstream: Upstream) -> None:
     route = {
         "name": "r",

@@ -28,6 +28,10 @@ CHUNKED = (
     b"POST /read/AUS HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer <token>\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 )
+SWITCH_POST = b"POST /switch HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc"
+SWITCH_CHUNKED = (
+    b"POST /switch HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ ROWS = [
     Row("a name that is not ASCII", GET, b"Host: a", b"X\xe9: 1\r\nHost: a"),
     Row("brackets in a name", GET, b"Host: a", b"X(1): 1\r\nHost: a"),
     Row("an unknown expectation", POST, b"Content-L", b"Expect: tea\r\nContent-L", 417, "expectation_failed"),
-    Row("an upgrade", POST, b"Content-L", b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-L"),
+    Row("an upgrade", SWITCH_POST, b"Content-L", b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-L"),
     # body framing
     Row("a length and a coding", CHUNKED, b"Transfer", b"Content-Length: 3\r\nTransfer"),
     Row("a coding and a length", POST, b"\r\n\r\nabc", b"\r\nTransfer-Encoding: chunked\r\n\r\nabc"),
@@ -328,3 +332,34 @@ async def test_public_routes_never_look_at_tokens(appliance: Appliance, upstream
     assert answer.status == 200
     assert upstream.requests[0].one("Authorization") is None
     assert upstream.requests[0].one("X-Auth-Client-Id") is None
+
+
+TOLD = [
+    (b'GET /open/x?data={"companyId":1} HTTP/1.1\r\nHost: a\r\n\r\n', "a quotation mark as %22"),
+    (b"GET /open/x?q=a b HTTP/1.1\r\nHost: a\r\n\r\n", "a space as %20"),
+    ("GET /open/straße HTTP/1.1\r\nHost: a\r\n\r\n".encode(), "its bytes in UTF-8, such as %C3%A9"),
+    (b"GET /open/x HTTP/1.1\r\nHost : a\r\n\r\n", "field line 1 is malformed: there is white space before"),
+    (b"GET /open/x HTTP/1.1\r\nHost: a\r\n" + b"X: 1\r\n" * 40 + b"\r\n", "more than 40 header fields"),
+    (b"GET /open/x HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 5000, "longer than 4096 bytes"),
+    (b"GET /open/" + b"x" * 5000, "longer than 4096 bytes"),
+    (b"POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", "larger than the 1000 bytes"),
+    (
+        b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001,
+        "larger than the 1000 bytes",
+    ),
+    (
+        b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\n",
+        "a chunk-size line is malformed",
+    ),
+    (b"\x16\x03\x01\x02\x00", "port that has TLS"),
+]
+
+
+@pytest.mark.parametrize(("sent", "words"), TOLD, ids=[words for _, words in TOLD])
+async def test_a_refusal_says_what_the_sender_can_change(
+    sent: bytes, words: str, start: Start, upstream: Upstream
+) -> None:
+    async with start(limits=LIMITS) as appliance, appliance.connect() as caller:
+        caller.send(sent)
+        answer = await caller.answer()
+        assert words in answer.json()["detail"]

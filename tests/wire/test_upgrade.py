@@ -1,6 +1,7 @@
 """WebSocket and other tunnels: opened only by the upstream's 101, and never beyond their permission."""
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter
@@ -437,3 +438,85 @@ async def test_events_pass_at_once_and_outlive_the_response_timeout(start: Start
             appliance.let_pass(3.0)
         connection.write(b"0\r\n\r\n")
         assert await caller.reader.readexactly(5) == b"0\r\n\r\n"
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+"""What Java's HttpClient and curl offer on every plain connection."""
+BODIES = [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    ("offer", "refused"),
+    [
+        (H2C, False),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: TLS/1.0\r\n", False),
+        (b"Upgrade: websocket\r\n", False),
+        (b"Connection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n", True),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n", True),
+    ],
+)
+async def test_an_offer_beside_a_body_is_refused_only_where_the_route_lists_it(
+    offer: bytes, refused: bool, body: bytes, start: Start, upstream: Upstream
+) -> None:
+    async with start(routes=ROUTES) as appliance:
+        token = await appliance.token()
+        head = b"POST %b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
+        behind = b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n"
+        async with appliance.connect() as caller:
+            caller.send(head % (b"/socket", token) + offer + body + behind)
+            answer = await caller.answer()
+            if refused:
+                assert (answer.status, answer.reason, answer.one("Connection")) == (
+                    400,
+                    "bad_framing",
+                    "close",
+                )
+                assert "cannot have a body" in answer.json()["detail"]
+                assert await caller.rest() == b""
+                assert not upstream.connections
+                return
+            assert (answer.status, (await caller.answer()).status) == (200, 200)
+        received = upstream.requests[0]
+        assert received.body == b"abc"
+        assert not any(received.all(name) for name in ("Upgrade", "HTTP2-Settings", "Connection"))
+
+
+@pytest.mark.parametrize("transfer", [[], ["-H", "Transfer-Encoding: chunked"]], ids=["length", "chunked"])
+async def test_curl_with_an_offer_of_http_2_gets_its_token_and_its_answer(
+    transfer: list[str], appliance: Appliance, upstream: Upstream
+) -> None:
+    async def curl(*arguments: str) -> tuple[int | None, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            "curl",
+            "-sS",
+            "--http2",
+            "--max-time",
+            "10",
+            *transfer,
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out
+
+    base = f"http://127.0.0.1:{appliance.port}"
+    form = "grant_type=client_credentials&scope=country.read"
+    done, out = await curl("-u", "reader:reader", "-d", form, f"{base}/oauth2/token")
+    assert done == 0, out
+    token = json.loads(out)["access_token"]
+    done, out = await curl("-d", "abc", "-H", f"Authorization: Bearer {token}", f"{base}/read/AUS")
+    assert (done, out) == (0, b"ok")
+    assert upstream.requests[0].body == b"abc"
+    assert upstream.requests[0].one("HTTP2-Settings") is None
+
+
+async def test_the_issuer_takes_no_offer(appliance: Appliance) -> None:
+    body = b"grant_type=client_credentials&client_id=reader&client_secret=reader&audience=country-service"
+    fields = H2C.replace(b"h2c", b"websocket, h2c")
+    answer = await appliance.ask(
+        b"POST /oauth2/token HTTP/1.1\r\nHost: a\r\n%bContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (fields, len(body), body)
+    )
+    assert answer.status == 200
+    assert answer.json()["access_token"]
