@@ -50,7 +50,7 @@ from gateway.settings.load import load
 from gateway.settings.model import ClientCertificate, RemoteKeySource, Settings, TargetSettings
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
-from gateway.tokens.jwks_client import find_unusable_files
+from gateway.tokens.jwks_client import find_unusable_authorities, find_unusable_token
 from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, NoKeysError, load_keys
 from gateway.tokens.revocations import Revocations
 
@@ -149,13 +149,17 @@ def _certificate_findings(settings: Settings, now: float) -> Iterable[Finding]:
 
 def _key_source_findings(settings: Settings) -> Iterable[Finding]:
     """Yield the files without which the keys of other issuers cannot be fetched."""
-    unusable = functools.cache(find_unusable_files)  # thousands of identities share two files
+    for name, token in settings.bearer_token_files.items():
+        if token.file != Path() and (problem := find_unusable_token(token.file)) is not None:
+            place = ("bearer_token_files", name, problem.key)
+            yield Finding(None, place, problem.message, problem.hint, quoted=True)
+    unusable = functools.cache(find_unusable_authorities)  # thousands of identities share a file
     for client in settings.clients.values():
         for index, identity in enumerate(client.assertions):
             source = identity.keys
-            if not isinstance(source, RemoteKeySource):
+            if not isinstance(source, RemoteKeySource) or source.ca_file is None:
                 continue
-            for problem in unusable(source.ca_file, source.bearer_token_file):
+            if (problem := unusable(source.ca_file)) is not None:
                 steps = ("assertions", index, problem.key)
                 yield Finding(client.origin, steps, problem.message, problem.hint, quoted=True)
 

@@ -190,7 +190,7 @@ clients:
       - issuer: https://platform.example
         subject: job
         {files}
-authorizations:
+{entries}authorizations:
   - {{client: workload, audience: country-service, scopes: [country.read]}}
 """
 
@@ -212,29 +212,33 @@ def prepare_files(directory: Path) -> None:
         ("ca_file", "ca.pem/below", '"ca.pem/below" cannot be read: Not a directory'),
         ("ca_file", "empty", '"empty" holds no certificates in PEM form'),
         ("ca_file", "words", '"words" holds no certificates in PEM form'),
-        ("bearer_token_file", "absent", '"absent" does not exist'),
-        ("bearer_token_file", "pipe", '"pipe" is not a regular file'),
-        ("bearer_token_file", "empty", '"empty" holds no token'),
-        ("bearer_token_file", "words", '"words" holds no token'),
+        ("token", "absent", '"absent" does not exist'),
+        ("token", "pipe", '"pipe" is not a regular file'),
+        ("token", "empty", '"empty" holds no token'),
+        ("token", "words", '"words" holds no token'),
     ],
 )
 def test_the_files_that_keys_are_fetched_with_are_tried(load, tmp_path, key, name, message):
     prepare_files(tmp_path)
-    sound = {"ca_file": "ca.pem", "bearer_token_file": "token"}
-    load(MAIN + IDENTITY.format(files="".join(f"{k}: {v}\n        " for k, v in sound.items())))
-    mistaken = "".join(f"{k}: {v}\n        " for k, v in {**sound, key: name}.items())
-    assert problems_of(load, MAIN + IDENTITY.format(files=mistaken)) == [
-        ("gateway.yaml", 12 + list(sound).index(key), f"clients.workload.assertions[0].{key}", message)
-    ]
+
+    def with_files(ca_file="ca.pem", token="token"):
+        entries = f"bearer_token_files: {{t: {{file: {token}, origins: ['https://platform.example']}}}}\n"
+        return MAIN + IDENTITY.format(files=f"ca_file: {ca_file}\n        bearer_token: t", entries=entries)
+
+    load(with_files())
+    place = {
+        "ca_file": (12, "clients.workload.assertions[0].ca_file"),
+        "token": (14, "bearer_token_files.t.file"),
+    }[key]
+    assert problems_of(load, with_files(**{key: name})) == [("gateway.yaml", *place, message)]
 
 
-def test_a_policy_learns_nothing_of_token_files_outside_of_the_secrets(load, tmp_path):
+def test_a_policy_learns_nothing_of_files_outside_of_the_secrets(load, tmp_path):
     prepare_files(tmp_path)
-    main = MAIN + "secrets_directory: secrets\n"
     for name in ("token", "absent"):
-        policy = IDENTITY.format(files=f"bearer_token_file: ../{name}")
-        ((_, _, _, message),) = problems_of(load, main, country=policy)
-        assert message == f'"../{name}" lies outside secrets_directory'
+        policy = f"clients: {{a: {{secrets: ['file:../{name}']}}}}\n"
+        ((_, _, _, message),) = problems_of(load, MAIN, country=policy)
+        assert message == "the secret lies outside secrets_directory"
 
 
 def test_key_sets_in_the_configuration_are_read_once(load, tmp_path):

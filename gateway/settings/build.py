@@ -5,6 +5,7 @@ of them. A value that was unreadable is absent; its default, or an empty text
 where there is none, stands in, so that the other checks can go on.
 """
 
+import contextlib
 import datetime
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.settings.document import MapNode, Node, ScalarNode
-from gateway.settings.kinds import UNREAD, Reading, Section, Text, found
+from gateway.settings.kinds import UNREAD, MovedToken, Reading, Section, Text, found
 from gateway.settings.model import (
     Access,
     AdminSettings,
     AssertionSettings,
     AuthorizationSettings,
     Balance,
+    BearerTokenSettings,
     CircuitBreakerSettings,
     ClientCertificate,
     ClientSettings,
@@ -62,6 +64,7 @@ from gateway.settings.texts import (
     parse_method,
     parse_redis_url,
 )
+from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
 Values = dict[str, Any]
 
@@ -91,6 +94,11 @@ def make_tls(values: Values, node: Node, reading: Reading) -> TlsSettings:
     values.setdefault("certificate_file", Path())
     values.setdefault("key_file", Path())
     return TlsSettings(**values)
+
+
+def make_bearer_token(values: Values, node: Node, reading: Reading) -> BearerTokenSettings:
+    """Return one token of ours; without a readable place it may be sent nowhere."""
+    return BearerTokenSettings(values["name"], values.get("file", Path()), values.get("origins", ()))
 
 
 def place_address(directory: Path, address: ListenAddress) -> ListenAddress:
@@ -287,7 +295,10 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
     """Return one identity of another platform; without keys of its own they are discovered."""
     issuer = values.setdefault("issuer", "")
     key, keys = _choose_keys(values, node, reading)
-    ca_file, token_file = values.pop("ca_file", None), values.pop("bearer_token_file", None)
+    ways = {name: values.pop(name, None) for name in ("ca_file", "bearer_token", "proxy")}
+    moved = values.pop("bearer_token_file", None)
+    if moved is not None:
+        reading.moved.append(_moved_token(moved, keys or issuer, reading))
     if not isinstance(keys, StaticKeySource):
         if not key and issuer:
             try:
@@ -299,10 +310,11 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
                     "name them by jwks, jwks_file or jwks_uri",
                     below="issuer",
                 )
-        keys = RemoteKeySource(issuer, keys, ca_file, token_file)
-    elif ca_file is not None or token_file is not None:
-        below = "ca_file" if ca_file is not None else "bearer_token_file"
-        reading.error(node, "has no effect: the keys are not fetched", "leave it out", below=below)
+        keys = RemoteKeySource(issuer, keys, **ways)
+        _check_way(keys, node, reading)
+    else:
+        for key in (name for name, way in ways.items() if way is not None):
+            _refuse_member(node, key, "has no effect: the keys are not fetched", "leave it out", reading)
     if "subject" not in values and not values.get("claims"):
         reading.error(node, "everybody whom this issuer knows would be this client", "name the subject")
     if values.get("allow_missing_exp"):
@@ -313,13 +325,51 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
     return AssertionSettings(**values, keys=keys, single_use=single_use)
 
 
+def _check_way(source: RemoteKeySource, node: Node, reading: Reading) -> None:
+    """Note a token that its source may not be sent, and a proxy that is never asked for it."""
+    address = source.uri or source.issuer
+    try:
+        origin, is_outside = origin_of(address), may_be_proxied(address)
+    except BadAddressError:
+        return  # said already
+    token = source.bearer_token
+    # Without an address of their own the keys may be anywhere: the metadata say where.
+    if token is not None and source.uri is not None and origin not in token.origins:
+        hint = f"the operator lists the origins of the token under bearer_token_files.{token.name}"
+        _refuse_member(node, "bearer_token", f"this token may not be sent to {origin}", hint, reading)
+    if source.proxy is not None and not is_outside:
+        message = "has no effect: a proxy is never asked for http:// or loopback addresses"
+        _refuse_member(node, "proxy", message, "leave it out", reading)
+
+
+def _refuse_member(node: Node, key: str, message: str, hint: str, reading: Reading) -> None:
+    """Note a mistake at a member of a mapping, or below the key of the mapping itself."""
+    if isinstance(node, MapNode) and key in node.members:
+        reading.error(node.members[key][0], message, hint)
+    else:
+        reading.error(node, message, hint, below=key)
+
+
+def _moved_token(written: ScalarNode, address: object, reading: Reading) -> MovedToken:
+    """Return where a token file was named by the identity itself, and for which origin."""
+    origin = ""
+    if isinstance(address, str):
+        with contextlib.suppress(BadAddressError):
+            origin = origin_of(address)
+    return MovedToken(written, reading.directory / written.text, origin)
+
+
 def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
     """Return one client; it comes from where its id is written."""
     if not values.get("auth_methods"):
         values.pop("auth_methods", None)
     _, keys = _choose_keys(values, node, reading)
+    proxy = values.pop("proxy", None)
     if isinstance(keys, str):
-        keys = RemoteKeySource(values.get("id", ""), keys)
+        keys = RemoteKeySource(values.get("id", ""), keys, proxy=proxy)
+        _check_way(keys, node, reading)
+    elif proxy is not None:
+        _refuse_member(node, "proxy", "has no effect: the keys are not fetched", "leave it out", reading)
     single_use = values.pop("replay", "single_use") == "single_use"
     values |= {"keys": keys, "single_use_assertions": single_use}
     return ClientSettings(**values, origin=reading.origin(node))

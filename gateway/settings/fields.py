@@ -14,6 +14,7 @@ from gateway.settings import build
 from gateway.settings.kinds import (
     Buckets,
     Claims,
+    EntryName,
     Field,
     Flag,
     InlineKeys,
@@ -22,10 +23,11 @@ from gateway.settings.kinds import (
     Kind,
     ListOf,
     MapOf,
+    MovedFile,
     OneOrMore,
+    PublicFile,
     Quantity,
     Ratio,
-    SecretFile,
     SecretText,
     Section,
     Text,
@@ -46,6 +48,7 @@ from gateway.settings.texts import (
     parse_identity_text,
     parse_issuer_url,
     parse_kept_header,
+    parse_key_set_proxy,
     parse_key_uri,
     parse_line,
     parse_method,
@@ -59,6 +62,7 @@ from gateway.settings.texts import (
     parse_scope,
     parse_server_name,
     parse_target,
+    parse_token_origin,
     parse_variable,
 )
 
@@ -121,6 +125,28 @@ SERVER_TLS = Section(
         ),
     ),
     build.make_tls,
+)
+
+BEARER_TOKEN = Section(
+    "bearer token",
+    (
+        Field(
+            "file",
+            _FILE,
+            "The file that holds it, there when the configuration is loaded and read again for every fetch.",
+            required=True,
+        ),
+        Field(
+            "origins",
+            ListOf(
+                "list of origins", Text("origin", parse_token_origin), 1, hint="at least one https://host"
+            ),
+            "Where it may be sent: `https://host[:port]`, or `http://` on loopback. Nothing else gets it, "
+            "whatever a policy, a redirect or an issuer's metadata names.",
+            required=True,
+        ),
+    ),
+    build.make_bearer_token,
 )
 
 LISTENER = Section(
@@ -636,8 +662,27 @@ PROCESS_FIELDS = (
     Field(
         "secrets_directory",
         _FILE,
-        "The directory in which `file:` secrets of policy files must lie.",
-        ".",
+        "The directory in which `file:` secrets of policy files must lie. What the process itself keeps "
+        "secret (this file, keys, admin and bearer tokens, state, keys of listeners and upstreams) is never "
+        "one, wherever it lies and by whatever link it is named.",
+        "secrets",
+    ),
+    Field(
+        "bearer_token_files",
+        MapOf("mapping of bearer tokens", parse_name, BEARER_TOKEN, "name"),
+        "The tokens of ours that fetches of key sets may carry, by the name that identities give in "
+        "`bearer_token`. Which token goes where is said here and nowhere else.",
+        "{}",
+        nullable=True,
+    ),
+    Field(
+        "key_set_proxies",
+        MapOf("mapping of proxies", parse_name, Text("proxy", parse_key_set_proxy)),
+        "Proxies for key sets outside, `http://host:port` by the name that `proxy` gives. They are asked by "
+        "`CONNECT` only, so they see the host's name and no content, and never for `http://` or loopback "
+        "addresses. Those of the environment (`HTTPS_PROXY`) are never asked.",
+        "{}",
+        nullable=True,
     ),
     Field(
         "policy_environment",
@@ -710,6 +755,13 @@ _KEY_FIELDS = (
     ),
 )
 
+_KEY_PROXY = Field(
+    "proxy",
+    EntryName("key_set_proxies"),
+    "How the keys are reached, by a name of `key_set_proxies` in the main file. Null: directly.",
+    "null",
+)
+
 ASSERTION = Section(
     "identity",
     (
@@ -735,18 +787,24 @@ ASSERTION = Section(
         *_KEY_FIELDS,
         Field(
             "ca_file",
-            _FILE,
+            PublicFile(),
             "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others; "
             "read again every time. Null: those of the system.",
             "null",
         ),
         Field(
-            "bearer_token_file",
-            SecretFile(),
-            "A file with a bearer token to fetch the keys with, there when the configuration is loaded and "
-            "read again every time. In policy files it must lie in `secrets_directory`.",
+            "bearer_token",
+            EntryName("bearer_token_files"),
+            "The token to fetch the keys with, by its name in `bearer_token_files` of the main file.",
             "null",
         ),
+        Field(
+            "bearer_token_file",
+            MovedFile(),
+            "Replaced by `bearer_token`: an error that prints the lines to write instead.",
+            nullable=True,
+        ),
+        _KEY_PROXY,
         Field(
             "replay",
             _REPLAY,
@@ -838,6 +896,7 @@ CLIENT = Section(
         ),
         Field("disabled", _FLAG, "True: no token for it, and its live tokens stop working.", "false"),
         *_KEY_FIELDS,
+        _KEY_PROXY,
         Field(
             "replay",
             _REPLAY,

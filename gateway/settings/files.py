@@ -7,6 +7,7 @@ reason that names no content.
 
 import glob
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.files import UnusableFileError, read_file
@@ -18,19 +19,10 @@ LARGEST_SECRET = 64 * 1024
 LARGEST_KEY_SET = 512 * 1024
 MOST_FILES = 10_000
 
+CheckPlace = Callable[[Path], None]
+"""Raises SpellingError for a path that may not be read on behalf of whoever names it."""
+
 _BOM = b"\xef\xbb\xbf"
-
-
-def check_place(path: Path, within: Path | None) -> None:
-    """Raise SpellingError unless `path` lies in `within`, with every `..` and link resolved."""
-    if within is None:
-        return
-    try:
-        inside = path.resolve().is_relative_to(within.resolve())
-    except (OSError, RuntimeError):
-        raise SpellingError("cannot be read: its path leads nowhere") from None
-    if not inside:
-        raise SpellingError("lies outside secrets_directory", "move the file, or set secrets_directory")
 
 
 class SourceFiles:
@@ -69,14 +61,14 @@ class SourceFiles:
                 f"the file is not UTF-8: line {line} holds the byte {content[error.start]:#04x}"
             ) from None
 
-    def read_secret(self, path: Path, within: Path | None) -> bytes:
+    def read_secret(self, path: Path, check: CheckPlace) -> bytes:
         """Return a secret file's content without its last line break.
 
-        With `within`, the file must lie in that directory after every `..` and
-        link is resolved; that is judged before anything is said of the file.
+        `check` judges before anything is said of the file: it raises SpellingError for a place
+        from which this secret may not come.
         """
         try:
-            check_place(path, within)
+            check(path)
             self.watch(path)
             content = _read(path.resolve(), LARGEST_SECRET)
         except (OSError, RuntimeError):
@@ -88,8 +80,9 @@ class SourceFiles:
         self._add(content)
         return without_line_break(content)
 
-    def read_keys(self, path: Path) -> bytes:
+    def read_keys(self, path: Path, check: CheckPlace) -> bytes:
         """Return the content of a file with public keys; raises SpellingError when it cannot be used."""
+        check(path)
         self.watch(path)
         content = _read(path, LARGEST_KEY_SET)
         self._add(content)

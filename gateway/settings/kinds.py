@@ -41,6 +41,17 @@ class Note:
     severity: Severity
 
 
+@dataclass(frozen=True, slots=True)
+class MovedToken:
+    """A token file that an identity names itself, as former versions allowed."""
+
+    node: ScalarNode
+    """The path, where it is written."""
+    path: Path
+    origin: str
+    """Where its keys are fetched, or nothing when that cannot be told."""
+
+
 @dataclass(slots=True)
 class Reading:
     """What the kinds need to know of the file they read, and the notes they leave."""
@@ -53,9 +64,12 @@ class Reading:
     """Return a secret file's content without its last line break; raises SpellingError."""
     read_keys: Callable[[Path], bytes]
     """Return the content of a file with public keys; raises SpellingError."""
-    check_secret_place: Callable[[Path], None]
-    """Raise SpellingError unless a file that is read later may hold a secret for this file."""
+    check_public_place: Callable[[Path], None]
+    """Raise SpellingError unless this file may name a file that is read later and holds no secret."""
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the main file defines for all files to name, by its key and name."""
     notes: list[Note] = field(default_factory=list)
+    moved: list["MovedToken"] = field(default_factory=list)
 
     def error(self, at: Node, message: str, hint: str = "", *, below: str = "") -> None:
         """Note a mistake at a node, or at its missing member `below`."""
@@ -467,24 +481,58 @@ def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretFile:
-    """The path of a file with a secret of ours that is read later, again and again."""
+class PublicFile:
+    """The path of a file that is read later, again and again, and whose content is no secret."""
 
     label: str = "path"
 
     def read(self, node: Node, reading: Reading) -> Any:
-        """Return the path; a policy file may only name what its secrets may come from."""
+        """Return the path; a policy file may not name what the process keeps secret."""
         text = Text(self.label, parse_file_text).read(node, reading)
         if text is UNREAD:
             return UNREAD
         path = reading.directory / text
         try:
-            reading.check_secret_place(path)
+            reading.check_public_place(path)
         except SpellingError as reason:
             assert isinstance(node, ScalarNode)
             reading.refuse(node, reason)
             return UNREAD
         return path
+
+
+@dataclass(frozen=True, slots=True)
+class EntryName:
+    """The name of something that the main file defines under `section`."""
+
+    section: str
+    label: str = "name"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return what has that name. What was written is not repeated: it may be what the name stands for."""
+        if not isinstance(node, ScalarNode) or (node.plain and not isinstance(resolve_plain(node.text), str)):
+            reading.error(node, f"expected a name, found {found(node)}", f"a name of {self.section}")
+            return UNREAD
+        known = reading.entries.get(self.section, {})
+        if node.text not in known:
+            hint = (
+                suggest(node.text, known) or f"the operator writes it there: {', '.join(known) or 'none yet'}"
+            )
+            reading.error(node, f"{self.section} of the main file has no entry of this name", hint)
+            return UNREAD
+        return known[node.text]
+
+
+@dataclass(frozen=True, slots=True)
+class MovedFile:
+    """The path of a file that is named elsewhere now."""
+
+    label: str = "path"
+
+    def read(self, node: Node, reading: Reading) -> Any:
+        """Return the node, for whoever says what to write instead."""
+        text = Text(self.label, parse_file_text).read(node, reading)
+        return UNREAD if text is UNREAD else node
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from gateway.settings.document import (
 )
 from gateway.settings.environment import Environment
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
-from gateway.settings.files import MOST_FILES, SourceFiles, check_place
+from gateway.settings.files import MOST_FILES, SourceFiles
 from gateway.settings.kinds import Reading, is_null
 from gateway.settings.model import (
     AdminSettings,
@@ -44,6 +44,8 @@ from gateway.settings.model import (
     Settings,
     StateSettings,
 )
+from gateway.settings.moved_keys import note_moved_tokens
+from gateway.settings.private_files import PolicyReach, PrivateFiles, allow_any_place
 from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError, quote
 from gateway.settings.texts import parse_file_text
 
@@ -51,6 +53,7 @@ DATA_VARIABLE = "SIDEGATE_DATA"
 DEFAULT_POLICIES = ("policies/*.yaml",)
 
 _POLICY_KEYS = tuple(item.key for item in POLICY_FIELDS)
+_NAMED_BY_POLICIES = ("bearer_token_files", "key_set_proxies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class _Load:
         self._files = SourceFiles()
         self._sources: list[_Source] = []
         self._by_file: dict[str, _Source] = {}
+        self._entries: dict[str, Mapping[str, Any]] = {}
         self._complete = True
         """False when a file could not be read: names that seem to lead nowhere may be in it."""
 
@@ -173,13 +177,19 @@ class _Load:
             if not main.document.faults and not main.problems:
                 main.note("the file is empty", "`sidegate init` writes one to begin with")
             raise SettingsError(self._problems(), self._files.watched)
-        values = MAIN_FILE.read_members(root, main.reading)
-        parts = [{key: values.pop(key) for key in _POLICY_KEYS if key in values}]
+        process, policy = _apart(root)
+        values = MAIN_FILE.read_members(process, main.reading)
+        self._name_proxies(values)
+        main.reading.entries = self._entries = {key: values.get(key, {}) for key in _NAMED_BY_POLICIES}
+        parts = [{} if policy is None else POLICY_FILE.read_members(policy, main.reading)]
         environment = Environment(self._environ, frozenset(values.get("policy_environment", ())))
-        secrets = values.setdefault("secrets_directory", self._directory)
+        secrets = values.setdefault("secrets_directory", self._directory / "secrets")
+        values.setdefault("data_directory", self._default_data_directory())
+        reach = PolicyReach(secrets, PrivateFiles(self._path, values))
         values.pop("version", None)
         for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
-            parts.append(self._read_policy(path, shown, environment, secrets))
+            parts.append(self._read_policy(path, shown, environment, reach))
+        note_moved_tokens([source.reading for source in self._sources], self._path.name, self._directory)
         settings = self._assemble(values, parts)
         readable = replace(settings, routes=self._routes_read_whole(settings.routes))
         self._check(settings)
@@ -220,20 +230,23 @@ class _Load:
 
     # --- reading files
 
-    def _read(self, path: Path, shown: str, environment: Environment, within: Path | None) -> _Source:
-        read_secret = partial(self._files.read_secret, within=within)
+    def _read(self, path: Path, shown: str, environment: Environment, reach: PolicyReach | None) -> _Source:
+        check_public = allow_any_place if reach is None else reach.check_public
+        check_secret = allow_any_place if reach is None else reach.check_secret
         reading = Reading(
             shown,
             path.absolute().parent,
             environment,
-            read_secret,
-            self._files.read_keys,
-            partial(check_place, within=within),
+            partial(self._files.read_secret, check=check_secret),
+            partial(self._files.read_keys, check=check_public),
+            check_public,
+            self._entries,
         )
         source = _Source(reading, Document(whole=False))
         self._sources.append(source)
         self._by_file[shown] = source
         try:
+            check_public(path)
             text = self._files.read_text(path)
         except SpellingError as reason:
             source.note(reason.message, reason.hint)
@@ -262,14 +275,22 @@ class _Load:
                     return
                 yield path, str(self._path.parent / path.relative_to(self._directory))
 
-    def _read_policy(self, path: Path, shown: str, environment: Environment, secrets: Path) -> dict[str, Any]:
-        source = self._read(path, shown, environment, secrets)
+    def _read_policy(
+        self, path: Path, shown: str, environment: Environment, reach: PolicyReach
+    ) -> dict[str, Any]:
+        source = self._read(path, shown, environment, reach)
         root = source.document.root
         if root is None or is_null(root):
             if source.document.whole and not source.document.faults:
                 source.note("the file is empty", severity=Severity.WARNING)
             return {}
         return POLICY_FILE.read_members(root, source.reading)
+
+    def _name_proxies(self, values: dict[str, Any]) -> None:
+        """Tell each proxy the name that it is written under."""
+        if "key_set_proxies" in values:
+            named = {name: replace(proxy, name=name) for name, proxy in values["key_set_proxies"].items()}
+            values["key_set_proxies"] = MappingProxyType(named)
 
     # --- putting together
 
@@ -293,7 +314,6 @@ class _Load:
         admin: AdminSettings = values.get("admin", AdminSettings())
         if admin.token_file is not None:
             self._check_token_file(admin.token_file)
-        values.setdefault("data_directory", self._default_data_directory())
         values.setdefault("keys", KeySettings())
         values.setdefault("state", StateSettings(Path("state/sidegate.db")))
         settings = Settings(
@@ -379,6 +399,18 @@ def _place_data(settings: Settings) -> Settings:
     if state.sqlite_path is not None:
         state = replace(state, sqlite_path=data / state.sqlite_path)
     return replace(settings, keys=keys, state=state)
+
+
+def _apart(root: Node) -> tuple[Node, MapNode | None]:
+    """Return the main file's process sections and its policy sections.
+
+    The former are read first: policies name what they define.
+    """
+    if not isinstance(root, MapNode):
+        return root, None
+    policy = {key: member for key, member in root.members.items() if key in _POLICY_KEYS}
+    process = {key: member for key, member in root.members.items() if key not in _POLICY_KEYS}
+    return MapNode(process, root.line, root.column), MapNode(policy, root.line, root.column)
 
 
 def _find_entries(root: MapNode) -> Iterator[tuple[tuple[int, int], tuple[Node, Node]]]:

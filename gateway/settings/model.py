@@ -392,6 +392,33 @@ class StaticKeySource:
 
 
 @dataclass(frozen=True, slots=True)
+class BearerTokenSettings:
+    """A token of ours that fetches of key sets may carry, and where to."""
+
+    name: str
+    file: Path
+    """Read again for every fetch, because platforms renew it."""
+    origins: tuple[str, ...]
+    """As `gateway.tokens.origins.origin_of` spells them; nowhere else is it sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetProxySettings:
+    """A proxy that is asked, by CONNECT, for the way to key sets outside."""
+
+    name: str
+    host: str
+    """Without brackets."""
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the proxy as it is written in settings."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteKeySource:
     """A key set at a URL. Equal sources share what was fetched, also across reloads."""
 
@@ -401,8 +428,9 @@ class RemoteKeySource:
     """None: the `jwks_uri` of the issuer's metadata document."""
     ca_file: Path | None = None
     """None: the certificate authorities of the system."""
-    bearer_token_file: Path | None = None
-    """Read again for every fetch, because platforms renew it."""
+    bearer_token: BearerTokenSettings | None = None
+    proxy: KeySetProxySettings | None = None
+    """How the address is reached; None: directly."""
 
 
 KeySource = StaticKeySource | RemoteKeySource
@@ -581,8 +609,14 @@ class Settings:
     state: StateSettings = StateSettings()
     data_directory: Path = Path()
     """Where a relative `keys.directory` and state file lie; they are placed already."""
-    secrets_directory: Path = Path()
+    secrets_directory: Path = Path("secrets")
     """Where `file:` secrets of policy files must lie."""
+    bearer_token_files: Mapping[str, BearerTokenSettings] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """The only tokens that identities may name."""
+    key_set_proxies: Mapping[str, KeySetProxySettings] = field(default_factory=lambda: MappingProxyType({}))
+    """The only proxies that identities may name."""
     policy_environment: tuple[str, ...] = ()
     """The environment variables that policy files may use."""
     upstreams: Mapping[str, UpstreamSettings] = field(default_factory=lambda: MappingProxyType({}))

@@ -50,8 +50,10 @@ Keys are never replaced. Inside `[…]` and `{…}` put such values in quotes.
 
 Policy files may be edited by more people, so they may use only the variables that
 `policy_environment` lists, for `${NAME}` and for `env:NAME` secrets alike, and their
-`file:` secrets must lie in `secrets_directory`, after every `..` and link is resolved.
-The policy sections of the main file itself are free of both limits.
+`file:` secrets must lie in `secrets_directory`, after every `..` and link is resolved. No
+path in a policy file leads to what the process itself keeps secret, or into `/proc`. Tokens
+and proxies for fetching key sets are named by entries of the main file. The policy sections
+of the main file itself are free of these limits.
 
 Messages show a value as it was written, never what the environment put in its place,
 and never a secret.
@@ -87,6 +89,14 @@ issuer:
     "keys": """\
 keys:
   directory: /var/lib/sidegate/keys
+""",
+    "bearer_token_files": """\
+bearer_token_files:
+  kubernetes:
+    file: /var/run/secrets/kubernetes.io/serviceaccount/token
+    origins: [https://kubernetes.default.svc]
+key_set_proxies:
+  corporate: http://proxy.internal:3128
 """,
     "upstreams": """\
 upstreams:

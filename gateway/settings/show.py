@@ -109,6 +109,11 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "state": _state(settings.state),
         "data_directory": str(settings.data_directory),
         "secrets_directory": str(settings.secrets_directory),
+        "bearer_token_files": {
+            name: {"file": str(token.file), "origins": list(token.origins)}
+            for name, token in settings.bearer_token_files.items()
+        },
+        "key_set_proxies": {name: proxy.url for name, proxy in settings.key_set_proxies.items()},
         "policy_environment": list(settings.policy_environment),
         "upstreams": {name: _upstream(upstream) for name, upstream in settings.upstreams.items()},
         "limits": _limits(settings),
@@ -261,9 +266,8 @@ def _keys(source: KeySource | None) -> dict[str, Any]:
             return {
                 "jwks_uri": source.uri,
                 "ca_file": None if source.ca_file is None else str(source.ca_file),
-                "bearer_token_file": None
-                if source.bearer_token_file is None
-                else str(source.bearer_token_file),
+                "bearer_token": None if source.bearer_token is None else source.bearer_token.name,
+                "proxy": None if source.proxy is None else source.proxy.name,
             }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.http1.forwarding import ForwardingRules, may_forward
 from gateway.settings.model import (
+    KeySetProxySettings,
     ListenAddress,
     RedisSettings,
     TargetSettings,
@@ -24,6 +25,7 @@ from gateway.settings.model import (
     UnixTargetSettings,
 )
 from gateway.settings.problems import LATER, SpellingError
+from gateway.tokens.origins import BadAddressError, origin_of
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
@@ -249,6 +251,39 @@ def parse_origin(text: str) -> str:
     ):
         raise SpellingError("is not how a browser writes this origin", "leave out the scheme's own port")
     return text
+
+
+def parse_token_origin(text: str) -> str:
+    """Return the origin that a token of ours may be sent to, as fetches spell it: `https://host:port`."""
+    rest = text.partition("://")[2]
+    if any(char in rest for char in "/?#@*\\") or not rest:
+        raise SpellingError("is not an origin", "https://host or https://host:port, without a path")
+    _, port = _split_authority(rest)
+    if port == 0:
+        raise SpellingError("names port 0")
+    try:
+        return origin_of(text)
+    except BadAddressError:
+        raise SpellingError(
+            "is not https:// and not on loopback", "a token that travels unprotected is everybody's"
+        ) from None
+
+
+def parse_key_set_proxy(text: str) -> KeySetProxySettings:
+    """Return the proxy at `http://host:port`, which has no name yet."""
+    scheme, _, rest = text.partition("://")
+    if "@" in text:
+        raise SpellingError(
+            "holds user information", "proxies with credentials are not supported: let this machine in"
+        )
+    if scheme == "https":
+        raise SpellingError("is https://", "the proxy is asked by CONNECT over http://host:port")
+    if scheme != "http" or any(char in rest.removesuffix("/") for char in "/?#"):
+        raise SpellingError("is not the address of a proxy", "http://host:port")
+    host, port = _split_authority(rest.removesuffix("/"))
+    if not port:
+        raise SpellingError("has no port", "http://host:port")
+    return KeySetProxySettings("", host, port)
 
 
 def parse_server_name(text: str) -> str:

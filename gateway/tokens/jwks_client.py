@@ -7,7 +7,9 @@ The rules:
 1. Only addresses from the configuration are asked, or the one that the configured
    issuer's own metadata names; never one that a token names. A redirect may lead to
    the same origin only. https, or http on loopback, where only a configured address or
-   an issuer on loopback can lead. No proxy of the environment.
+   an issuer on loopback can lead. No proxy of the environment; one of the configuration
+   is asked for the way (CONNECT) to https outside, sees no content, and TLS is verified
+   to its end behind it. A token of ours goes to the origins that the operator listed.
 2. An answer is bounded in time, size and redirects, and is never decompressed.
 3. One fetch at a time per set: whoever needs it meanwhile waits for the same one.
 4. An unknown `kid` fetches at once, from a bucket of 3 that refills one per 10 s; a
@@ -36,23 +38,23 @@ import contextlib
 import logging
 import re
 import ssl
-import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from gateway.files import UnusableFileError, read_file
 from gateway.settings.model import RemoteKeySource
 from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
 FETCH_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
@@ -72,6 +74,8 @@ MISS_KEPT_S = 10.0
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
 _NO_CACHE = re.compile(r"(?:^|[,\s])(?:no-cache|no-store)(?:$|[,\s=])", re.IGNORECASE)
 _MAX_TOKEN_BYTES = 64 * 1024
+_MAX_AUTHORITIES_BYTES = 1024 * 1024
+_TO_PROXIES = {"User-Agent": "sidegate"}
 
 _log = logging.getLogger(__name__)
 
@@ -359,15 +363,10 @@ async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
     try:
         async with asyncio.timeout(FETCH_TIMEOUT_S), _open_session(source) as session:
             uri = source.uri
-            headers = {"Accept": "application/jwk-set+json, application/json"}
-            token = await asyncio.to_thread(_read_token, source.bearer_token_file)
-            trusted_origin = _origin(uri or source.issuer)
+            way = _Way(session, source, await asyncio.to_thread(_read_token_of, source))
             if uri is None:
-                uri = await _discover(session, source.issuer, token)
-            # Our token goes to the origin that the configuration names, and nowhere else.
-            if token and _origin(uri) == trusted_origin:
-                headers["Authorization"] = f"Bearer {token}"
-            body, fresh_s = await _get(session, uri, headers)
+                uri = await _discover(way, source.issuer)
+            body, fresh_s = await way.get(uri, accept="application/jwk-set+json, application/json")
             return _Fetched(read_key_set(body), fresh_s)
     except TimeoutError:
         raise _FetchError(FetchResult.UNREACHABLE, f"no answer within {FETCH_TIMEOUT_S:.0f} s") from None
@@ -376,7 +375,17 @@ async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
     except KeySetError as error:
         raise _FetchError(FetchResult.INVALID, f"the key set {error}") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise _FetchError(FetchResult.UNREACHABLE, type(error).__name__) from None
+        raise _FetchError(FetchResult.UNREACHABLE, _describe(error, source)) from None
+
+
+def _describe(error: Exception, source: RemoteKeySource) -> str:
+    """Return why nothing was reached: a proxy that was in the way, or the kind of the error."""
+    proxy = "" if source.proxy is None else f"the proxy {source.proxy.url}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"{proxy} cannot be reached"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"{proxy} answers {error.status} to CONNECT"
+    return type(error).__name__ + (f", behind {proxy}" if proxy else "")
 
 
 @contextlib.asynccontextmanager
@@ -396,72 +405,72 @@ async def _open_session(source: RemoteKeySource) -> AsyncIterator[aiohttp.Client
         yield session
 
 
-def find_unusable_files(
-    ca_file: Path | None, bearer_token_file: Path | None
-) -> tuple[KeySourceFileError, ...]:
-    """Return what a fetch with these files would fail for. Reads them: not for the event loop.
+def find_unusable_authorities(ca_file: Path) -> KeySourceFileError | None:
+    """Return what a fetch with this `ca_file` would fail for. Reads it: not for the event loop.
 
-    At the time of a fetch the same is asked again: platforms renew both.
+    At the time of a fetch the same is asked again: platforms renew it.
     """
-    found = []
     try:
-        if ca_file is not None:
-            _tls_context(ca_file)
+        _tls_context(ca_file)
     except KeySourceFileError as error:
-        found.append(error)
+        return error
+    return None
+
+
+def find_unusable_token(path: Path) -> KeySourceFileError | None:
+    """Return what a fetch with the token in this file would fail for; else as `find_unusable_authorities`."""
     try:
-        _read_token(bearer_token_file)
+        _read_token(path)
     except KeySourceFileError as error:
-        found.append(error)
-    return tuple(found)
+        return error
+    return None
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    hint = "name a PEM file with who signed the certificate of the source, or leave it out for the system's"
-    _check_regular("ca_file", ca_file, hint)
-    try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except ssl.SSLError as error:
-        raise KeySourceFileError("ca_file", "holds no certificates in PEM form", hint) from error
-    except OSError as error:
-        raise KeySourceFileError("ca_file", f"cannot be read: {error.strerror}", hint) from error
+    if ca_file is None:
+        context = ssl.create_default_context()
+    else:
+        hint = (
+            "name a PEM file with who signed the certificate of the source, or leave it out for the system's"
+        )
+        # As octets of ours: OpenSSL would open the path itself, and read whatever it is to its end.
+        text = _read_key_source_file("ca_file", ca_file, _MAX_AUTHORITIES_BYTES, hint).decode(
+            "ascii", "ignore"
+        )
+        try:
+            if not text.strip():
+                raise ssl.SSLError("nothing there")  # which would mean the authorities of the system
+            context = ssl.create_default_context(cadata=text)
+        except ssl.SSLError as error:
+            raise KeySourceFileError("ca_file", "holds no certificates in PEM form", hint) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
-def _read_token(path: Path | None) -> str:
-    if path is None:
-        return ""
+def _read_token_of(source: RemoteKeySource) -> str:
+    return "" if source.bearer_token is None else _read_token(source.bearer_token.file)
+
+
+def _read_token(path: Path) -> str:
     hint = "the platform must have put a token there before the start; leave it out if the keys are public"
-    _check_regular("bearer_token_file", path, hint)
     try:
-        with path.open("rb") as file:
-            token = file.read(_MAX_TOKEN_BYTES).decode("ascii").strip()
-    except OSError as error:
-        raise KeySourceFileError("bearer_token_file", f"cannot be read: {error.strerror}", hint) from error
+        token = _read_key_source_file("file", path, _MAX_TOKEN_BYTES, hint).decode("ascii").strip()
     except UnicodeDecodeError:
         token = ""
     if not token or not token.isprintable() or " " in token:
-        raise KeySourceFileError("bearer_token_file", "holds no token", hint)
+        raise KeySourceFileError("file", "holds no token", hint)
     return token
 
 
-def _check_regular(key: str, path: Path | None, hint: str) -> None:
-    """Raise KeySourceFileError for what is no regular file: opening a pipe would wait for ever."""
+def _read_key_source_file(key: str, path: Path, largest_bytes: int, hint: str) -> bytes:
     try:
-        regular = path is None or stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        raise KeySourceFileError(key, "does not exist", hint) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bad path"
-        raise KeySourceFileError(key, f"cannot be read: {reason}", hint) from None
-    if not regular:
-        raise KeySourceFileError(key, "is not a regular file", hint)
+        return read_file(path, largest_bytes=largest_bytes).octets
+    except UnusableFileError as reason:
+        raise KeySourceFileError(key, str(reason), hint) from None
 
 
-async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> str:
+async def _discover(way: "_Way", issuer: str) -> str:
     """Return the `jwks_uri` of the issuer's metadata, which must be that issuer's own (RFC 8414 3.3)."""
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     parts = urlsplit(issuer)
     # OpenID Connect puts the well-known part behind the path, RFC 8414 before it.
     addresses = (
@@ -469,11 +478,11 @@ async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> 
         f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}",
     )
     try:
-        body, _ = await _get(session, addresses[0], headers)
+        body, _ = await way.get(addresses[0], accept="application/json")
     except _FetchError as error:
         if error.result is not FetchResult.BAD_STATUS:
             raise
-        body, _ = await _get(session, addresses[1], headers)
+        body, _ = await way.get(addresses[1], accept="application/json")
     document = parse_json_object(body)
     if isinstance(document, JwtProblem) or document.get("issuer") != issuer:
         raise _FetchError(FetchResult.INVALID, "the metadata document is not one of this issuer")
@@ -486,22 +495,52 @@ async def _discover(session: aiohttp.ClientSession, issuer: str, token: str) -> 
     return uri
 
 
-async def _get(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> tuple[bytes, float]:
-    """Return a body and for how many seconds it is fresh."""
-    origin = _origin(url)
-    for _ in range(MAX_REDIRECTS + 1):
-        async with session.get(url, headers=headers, allow_redirects=False) as answer:
-            if answer.status in (301, 302, 303, 307, 308):
-                url = urljoin(url, answer.headers.get("Location", ""))
-                if _origin(url) != origin:
-                    raise _FetchError(FetchResult.BAD_REDIRECT, "a redirect leads to another origin")
-                continue
-            if answer.status != 200:
-                raise _FetchError(FetchResult.BAD_STATUS, f"the answer is {answer.status}")
-            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise _FetchError(FetchResult.INVALID, "the answer is encoded although that was refused")
-            return await _read_bounded(answer), _fresh_s(answer.headers, time.time())
-    raise _FetchError(FetchResult.BAD_REDIRECT, f"there are more than {MAX_REDIRECTS} redirects")
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the addresses of one fetch are reached, and with what."""
+
+    session: aiohttp.ClientSession
+    source: RemoteKeySource
+    token: str
+
+    async def get(self, url: str, *, accept: str) -> tuple[bytes, float]:
+        """Return a body and for how many seconds it is fresh."""
+        origin = _origin(url)
+        headers = {"Accept": accept, **self._authorization(origin)}
+        proxy = self._proxy_for(url)
+        to_proxy = _TO_PROXIES if proxy else None
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self.session.get(
+                url, headers=headers, allow_redirects=False, proxy=proxy, proxy_headers=to_proxy
+            ) as answer:
+                if answer.status in (301, 302, 303, 307, 308):
+                    url = urljoin(url, answer.headers.get("Location", ""))
+                    if _origin(url) != origin:
+                        raise _FetchError(FetchResult.BAD_REDIRECT, "a redirect leads to another origin")
+                    continue
+                if answer.status != 200:
+                    raise _FetchError(FetchResult.BAD_STATUS, f"the answer is {answer.status}")
+                if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                    raise _FetchError(FetchResult.INVALID, "the answer is encoded although that was refused")
+                return await _read_bounded(answer), _fresh_s(answer.headers, time.time())
+        raise _FetchError(FetchResult.BAD_REDIRECT, f"there are more than {MAX_REDIRECTS} redirects")
+
+    def _authorization(self, origin: str) -> dict[str, str]:
+        """Return our token for an origin that the operator listed for it, for no other."""
+        listed = self.source.bearer_token
+        if listed is None or origin not in listed.origins:
+            return {}
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def _proxy_for(self, url: str) -> str | None:
+        """Return the proxy to ask; metadata that lead it back to this machine are refused."""
+        if self.source.proxy is None:
+            return None
+        if not may_be_proxied(url):
+            raise _FetchError(
+                FetchResult.BAD_ADDRESS, "a proxy is never asked for http:// or loopback addresses"
+            )
+        return self.source.proxy.url
 
 
 async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
@@ -516,24 +555,9 @@ async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
 def _origin(url: str) -> str:
     """Return scheme, host and port of an address that may be asked; raises _FetchError for any other."""
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise _FetchError(FetchResult.BAD_ADDRESS, "the address is no URL") from None
-    if not host or parts.username is not None or parts.password is not None:
-        raise _FetchError(FetchResult.BAD_ADDRESS, "the address has no host or holds user information")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise _FetchError(FetchResult.BAD_ADDRESS, "the address is neither https:// nor http:// on loopback")
-    return f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return origin_of(url)
+    except BadAddressError as reason:
+        raise _FetchError(FetchResult.BAD_ADDRESS, str(reason)) from None
 
 
 def _fresh_s(headers: Mapping[str, str], now: float) -> float:

@@ -16,6 +16,7 @@ from gateway.settings.load import load
 from gateway.settings.model import (
     AssertionSettings,
     AuthorizationSettings,
+    BearerTokenSettings,
     IssuerSettings,
     RemoteKeySource,
     Settings,
@@ -255,7 +256,11 @@ def test_the_keys_are_where_the_page_says(tmp_path: Path) -> None:
         "https://kubernetes.default.svc.cluster.local",
         "https://kubernetes.default.svc/openid/v1/jwks",
         Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
-        Path("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+        BearerTokenSettings(
+            "kubernetes",
+            Path("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+            ("https://kubernetes.default.svc:443",),
+        ),
     )
     discovered = [preset.clients["orders"].assertions[0].keys for preset in presets[1:]]
     assert all(isinstance(keys, RemoteKeySource) and keys.uri is None for keys in discovered)

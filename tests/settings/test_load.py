@@ -64,7 +64,7 @@ def test_the_emptiest_main_file_has_every_default(load_text: Load, tmp_path: Pat
         assert getattr(settings, name) == getattr(expected, name), name
     assert settings.keys.directory == tmp_path / "keys"
     assert settings.state.sqlite_path == tmp_path / "state/sidegate.db"
-    assert settings.secrets_directory == tmp_path
+    assert settings.secrets_directory == tmp_path / "secrets"
 
 
 def _defaults(fields: tuple[Field, ...], indent: str = "") -> str:

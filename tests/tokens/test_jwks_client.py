@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.settings.model import RemoteKeySource
+from gateway.settings.model import BearerTokenSettings, RemoteKeySource
 from gateway.tokens import jwks_client
 from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError, RemoteKeySets
+from gateway.tokens.origins import origin_of
 from tests.support.certificates import Authority
 from tests.support.jws import make_key
 from tests.support.key_server import KeyServer, serving
@@ -63,6 +64,10 @@ async def server() -> AsyncIterator[KeyServer]:
 
 def at(server: KeyServer, **changes: object) -> RemoteKeySource:
     return replace(RemoteKeySource("https://platform.example", server.uri), **changes)  # type: ignore[arg-type]
+
+
+def ours(file: Path, *servers: KeyServer) -> BearerTokenSettings:
+    return BearerTokenSettings("ours", file, tuple(origin_of(server.url) for server in servers))
 
 
 async def test_keys_are_fetched_once_and_kept(client: Client, server: KeyServer) -> None:
@@ -470,7 +475,7 @@ async def test_an_issuer_elsewhere_does_not_lead_to_a_service_of_this_machine(
     assert (client.results, server.asked) == ([result], [])
 
 
-async def test_our_token_is_read_again_and_goes_to_the_named_origin_only(
+async def test_our_token_is_read_again_and_goes_to_the_listed_origins_only(
     client: Client, server: KeyServer, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -479,11 +484,11 @@ async def test_our_token_is_read_again_and_goes_to_the_named_origin_only(
         server.answer = lambda request: (
             server.metadata(jwks_uri=elsewhere.uri) if "well-known" in request.path else None
         )
-        assert await client.find(RemoteKeySource(server.url, None, bearer_token_file=token), "new")
+        assert await client.find(RemoteKeySource(server.url, None, bearer_token=ours(token, server)), "new")
         assert [request.headers.get("Authorization") for request in server.asked] == ["Bearer first"]
         assert [request.headers.get("Authorization") for request in elsewhere.asked] == [None]
     server.answer = None
-    source = at(server, bearer_token_file=token)
+    source = at(server, bearer_token=ours(token, server))
     token.write_text("second")
     assert await client.find(source)
     assert server.asked[-1].headers["Authorization"] == "Bearer second"
@@ -496,7 +501,7 @@ async def test_without_our_token_nothing_is_fetched(
     if content is not None:
         (tmp_path / "token").write_text(content)
     with pytest.raises(KeysUnavailableError):
-        await client.find(at(server, bearer_token_file=tmp_path / "token"))
+        await client.find(at(server, bearer_token=ours(tmp_path / "token", server)))
     assert (client.results, server.asked) == (["no_credentials"], [])
 
 
