@@ -4,7 +4,8 @@ Only bytes are made here; `gateway.observe.line_writer` writes them. A JSON line
 holds `time` (RFC 3339, UTC, milliseconds) and the fields of
 `gateway.observe.exchange.Exchange` under their own names; a field that is empty,
 zero or not applicable is left out. Times are seconds, cut to microseconds. The
-query is left out unless `logs.query` asks for it.
+query is left out unless `logs.query` asks for it, and then without the values of
+parameters that carry secrets.
 
 No line can contain a control character or a second line: JSON escapes the C0
 controls, and a batch that holds anything beyond printable ASCII is encoded again
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
+from gateway.observe.secret_parameters import mask_parameters
 
 Encode = Callable[[Sequence[Exchange]], bytes]
 """Returns the lines of one batch, each ended by a newline."""
@@ -69,8 +71,8 @@ def json_lines(*, query: bool) -> Encode:
         for exchange in exchanges:
             # msgspec writes what is there, and checks types only when it decodes.
             exchange.at = timestamp(exchange.at)  # type: ignore[assignment]
-            if exchange.query and not query:
-                exchange.query = ""
+            if exchange.query:
+                exchange.query = mask_parameters(exchange.query) if query else ""
             # Times are cut, because the difference of two clock readings has 17 digits as text;
             # by division, because `round` costs three times as much.
             exchange.duration_s = exchange.duration_s * 1e6 // 1 / 1e6
@@ -103,7 +105,7 @@ def text_lines(*, query: bool) -> Encode:
     def encode(exchanges: Sequence[Exchange]) -> bytes:
         lines: list[str] = []
         for x in exchanges:
-            target = f"{x.path}?{x.query}" if query and x.query else x.path
+            target = f"{x.path}?{mask_parameters(x.query)}" if query and x.query else x.path
             lines.append(
                 f"{timestamp(x.at)} {_word(x.peer)} {_word(x.client)} "
                 f"{_quoted(f'{x.method} {target} {x.protocol}')} {x.status} {x.response_bytes} "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.observe.secret_parameters import mask_parameters
 from gateway.settings.document import MapNode, Node, ScalarNode
 from gateway.settings.kinds import UNREAD, MovedToken, Reading, Section, Text, found
 from gateway.settings.model import (
@@ -478,6 +479,7 @@ class Expectation:
 def make_test(values: Values, node: Node, reading: Reading) -> PolicyTest:
     """Return one policy test; without a name it is named after its request."""
     method, url = values.pop("request", ("", ""))
-    values.setdefault("name", f"{method} {url}")
+    place, mark, query = url.partition("?")
+    values.setdefault("name", f"{method} {place}{mark}{mask_parameters(query)}")
     expect = values.pop("expect", {})
     return PolicyTest(**values, **expect, method=method, url=url, origin=reading.origin(node))

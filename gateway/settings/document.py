@@ -31,7 +31,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from gateway.settings.environment import Unexpanded
-from gateway.settings.problems import quote
+from gateway.settings.quoting import quote
 from gateway.settings.scalars import resolve_plain
 
 DEEPEST: Final = 32
@@ -265,7 +265,8 @@ class _Builder:
         if found is None:
             inside = any(opened.anchor == event.anchor for opened in self._stack)
             message = "stands for a value that it is a part of" if inside else "has no anchor before it"
-            self._stop(event, f"the alias *{event.anchor} {message}")
+            # Not by its name: an unquoted secret that begins with * is an alias to YAML.
+            self._stop(event, f"the alias {message}", "text that begins with * needs quotes")
         else:
             node, cost = found
             self._aliased += cost
@@ -355,8 +356,11 @@ class _Builder:
 
     def _refuse_tag(self, event: Any) -> None:
         mark = event.start_mark
-        hint = "only the core types !!str !!int !!float !!bool !!null !!map !!seq exist; none is needed"
-        self._fault(mark.line + 1, mark.column + 1, f"the tag {quote(event.tag)} is not allowed", hint)
+        hint = (
+            "only the core types !!str !!int !!float !!bool !!null !!map !!seq exist, and none is needed; "
+            "text that begins with ! needs quotes"
+        )
+        self._fault(mark.line + 1, mark.column + 1, "the tag is not allowed", hint)
 
     def _syntax_fault(self, error: MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark

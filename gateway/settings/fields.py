@@ -139,7 +139,10 @@ BEARER_TOKEN = Section(
         Field(
             "origins",
             ListOf(
-                "list of origins", Text("origin", parse_token_origin), 1, hint="at least one https://host"
+                "list of origins",
+                Text("origin", parse_token_origin, is_address=True),
+                1,
+                hint="at least one https://host",
             ),
             "Where it may be sent: `https://host[:port]`, or `http://` on loopback. Nothing else gets it, "
             "whatever a policy, a redirect or an issuer's metadata names.",
@@ -215,7 +218,7 @@ ISSUER = Section(
     (
         Field(
             "url",
-            Text("URL", parse_issuer_url),
+            Text("URL", parse_issuer_url, is_address=True),
             "The issuer identifier: the `iss` claim of every token, byte for byte, and the beginning of "
             "the endpoint addresses in the metadata. Use `https://` everywhere but on loopback.",
             "http://127.0.0.1:8080",
@@ -269,7 +272,7 @@ ISSUER = Section(
         ),
         Field(
             "cors_origins",
-            ListOf("list of origins", Text("origin", parse_origin)),
+            ListOf("list of origins", Text("origin", parse_origin, is_address=True)),
             "Origins (`https://app.example`) whose pages may call the token endpoint from a browser. Exact "
             "ones only, and never with cookies.",
             "[]",
@@ -395,7 +398,7 @@ UPSTREAM = Section(
             "targets",
             ListOf(
                 "list of addresses",
-                Text("address", parse_target, build.place_target),
+                Text("address", parse_target, build.place_target, is_address=True),
                 1,
                 hint="name at least one http://host:port",
             ),
@@ -619,7 +622,12 @@ LOGS = Section(
 STATE = Section(
     "state store",
     (
-        Field("url", Text("state store", build.parse_state, build.defer_state), "The store.", required=True),
+        Field(
+            "url",
+            Text("state store", build.parse_state, build.defer_state, is_address=True),
+            "The store.",
+            required=True,
+        ),
         Field(
             "consistency",
             _one_of("cached", "strict"),
@@ -643,7 +651,7 @@ PROCESS_FIELDS = (
     Field("keys", KEYS, "The signing keys.", nullable=True),
     Field(
         "state",
-        build.StateText("state store", build.parse_state, build.defer_state, STATE),
+        build.StateText("state store", build.parse_state, build.defer_state, True, STATE),
         "Where revocations and used assertions are kept: `memory:` (gone with the process), `sqlite:PATH` "
         "(one process; in `data_directory` if relative), or "
         "`redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` with TLS). Or a "
@@ -677,7 +685,7 @@ PROCESS_FIELDS = (
     ),
     Field(
         "key_set_proxies",
-        MapOf("mapping of proxies", parse_name, Text("proxy", parse_key_set_proxy)),
+        MapOf("mapping of proxies", parse_name, Text("proxy", parse_key_set_proxy, is_address=True)),
         "Proxies for key sets outside, `http://host:port` by the name that `proxy` gives. They are asked by "
         "`CONNECT` only, so they see the host's name and no content, and never for `http://` or loopback "
         "addresses. Those of the environment (`HTTPS_PROXY`) are never asked.",
@@ -735,7 +743,7 @@ PROCESS_FIELDS = (
 # --- who may call what: any file ------------------------------------------------
 
 _REPLAY = _one_of("single_use", "allow")
-_KEY_URI = Text("URL", parse_key_uri)
+_KEY_URI = Text("URL", parse_key_uri, is_address=True)
 _IDENTITY = Text("text", parse_identity_text)
 
 _KEY_FIELDS = (

@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol
 from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
 from gateway.settings.environment import Environment, Unexpanded
 from gateway.settings.model import Origin, PlainSecret, Secret, StaticKeySource
-from gateway.settings.problems import LATER, Severity, SpellingError, quote, suggest
+from gateway.settings.problems import LATER, Severity, SpellingError, suggest
+from gateway.settings.quoting import quote, quote_address
 from gateway.settings.scalars import Value, describe, resolve_plain
 from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret, without_line_break
-from gateway.settings.texts import parse_file_text
+from gateway.settings.texts import VARIABLE, parse_file_text
 from gateway.tokens.foreign_keys import KeySetError, read_key_set
 
 UNREAD: Final = object()
@@ -79,9 +80,10 @@ class Reading:
         """Note a doubt at a node, which does not keep the configuration from loading."""
         self.notes.append(Note(at, "", message, hint, Severity.WARNING))
 
-    def refuse(self, at: ScalarNode, reason: SpellingError) -> None:
-        """Note that a scalar, quoted as written, is not what it should be."""
-        self.error(at, f"{quote(at.written)} {reason.message}", reason.hint)
+    def refuse(self, at: ScalarNode, reason: SpellingError, *, is_address: bool = False) -> None:
+        """Note that a scalar, quoted as written but without what may be secret, is not what it should be."""
+        quoted = quote_address(at.written) if is_address else quote(at.written)
+        self.error(at, f"{quoted} {reason.message}", reason.hint)
 
     def origin(self, at: Node) -> Origin:
         """Return where a node was written."""
@@ -120,6 +122,8 @@ class Text:
     label: str
     parse: Callable[[str], Any]
     place: Callable[[Path, Any], Any] | None = None
+    is_address: bool = False
+    """It may be a URL, with a password in it; of a mistaken one hardly anything is repeated."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the parsed text; a number or a truth value is no text."""
@@ -133,7 +137,7 @@ class Text:
         try:
             parsed = self.parse(node.text)
         except SpellingError as reason:
-            reading.refuse(node, reason)
+            reading.refuse(node, reason, is_address=self.is_address)
             return UNREAD
         return parsed if self.place is None else self.place(reading.directory, parsed)
 
@@ -390,7 +394,7 @@ class SecretText:
             reading.error(node, f"expected a stored secret, found {found(node)}", _KNOWN_FORMS)
             return UNREAD
         try:
-            secret = _read_secret(node.text, reading)
+            secret = _read_secret(node, reading)
         except SpellingError as reason:
             reading.error(node, f"the secret {reason.message}", reason.hint)
             return PlainSecret(b"", "unreadable")  # so that nobody complains that there is no secret
@@ -410,7 +414,8 @@ class SecretText:
 _KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"
 
 
-def _read_secret(text: str, reading: Reading) -> Secret:
+def _read_secret(node: ScalarNode, reading: Reading) -> Secret:
+    text = node.text
     scheme, _, rest = text.partition(":")
     match scheme:
         case "sha256" | "scrypt":
@@ -418,11 +423,14 @@ def _read_secret(text: str, reading: Reading) -> Secret:
         case "plain":
             value = rest.encode()
         case "env":
+            if text != node.written or not VARIABLE.match(rest):
+                # It may be a secret, written where its name belongs; it is not repeated.
+                raise SpellingError("names no environment variable", "env:NAME")
             variable = reading.environment.find(rest)
             if isinstance(variable, Unexpanded):
                 raise SpellingError(f"cannot be read: {variable.message}", variable.hint)
             if variable is None:
-                raise SpellingError(f"cannot be read: the environment variable {quote(rest)} is not set")
+                raise SpellingError(f"cannot be read: the environment variable {rest} is not set")
             value = without_line_break(variable.encode())
         case "file":
             if not rest or not rest.isprintable():

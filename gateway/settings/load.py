@@ -46,7 +46,8 @@ from gateway.settings.model import (
 )
 from gateway.settings.moved_keys import note_moved_tokens
 from gateway.settings.private_files import PolicyReach, PrivateFiles, allow_any_place
-from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError, quote
+from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError
+from gateway.settings.quoting import quote
 from gateway.settings.texts import parse_file_text
 
 DATA_VARIABLE = "SIDEGATE_DATA"

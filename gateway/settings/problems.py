@@ -2,20 +2,17 @@
 
 Problems are values: the loader gathers all of them and raises one
 `SettingsError`. Their texts never hold a secret or the value of an environment
-variable; a value is quoted as it was written, before expansion.
+variable; a value is quoted as it was written, before expansion
+(`gateway.settings.quoting`).
 
 Sources: CONTRACT section 1 (`check`: file:line:column, dotted path, message, hint).
 """
 
 import difflib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-
-_QUOTED_LENGTH = 80
-_USER_INFORMATION = re.compile(r"//[^/@\s]*@")
 
 
 class Severity(StrEnum):
@@ -84,14 +81,6 @@ class SpellingError(Exception):
 
 LATER = "is not available in this version"
 """What is said of a key or value of the contract that has no effect yet."""
-
-
-def quote(written: str) -> str:
-    """Return text from a file in quotes, on one line, cut to a readable length, user information masked."""
-    written = _USER_INFORMATION.sub("//***@", written)
-    if len(written) > _QUOTED_LENGTH:
-        written = written[:_QUOTED_LENGTH] + "…"
-    return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in written) + '"'
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -5,12 +5,12 @@ process key is written with its value, every policy entry with what is set.
 """
 
 import datetime
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from gateway.observe.secret_parameters import mask_parameters
 from gateway.settings.fields import LIMITS
 from gateway.settings.model import (
     Access,
@@ -39,6 +39,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.quantities import format_duration, format_size
 from gateway.settings.scalars import resolve_plain
+from gateway.tokens.foreign_keys import KeySet, read_key_set
 
 MASK = "********"
 _DAY = datetime.timedelta(days=1)
@@ -200,7 +201,7 @@ def _health_check(check: HealthCheckSettings | None) -> dict[str, Any] | None:
     if check is None:
         return None
     return {
-        "path": check.path,
+        "path": _mask_query(check.path),
         "interval": format_duration(check.interval_s),
         "timeout": format_duration(check.timeout_s),
         "unhealthy_after": check.unhealthy_after,
@@ -260,15 +261,34 @@ def _keys(source: KeySource | None) -> dict[str, Any]:
     match source:
         case None:
             return {}
-        case StaticKeySource(document):
-            return {"jwks": json.loads(document)}
+        case StaticKeySource(document, read):
+            return {"jwks": _public_keys(read if isinstance(read, KeySet) else read_key_set(document))}
         case RemoteKeySource():
             return {
-                "jwks_uri": source.uri,
+                "jwks_uri": None if source.uri is None else _mask_query(source.uri),
                 "ca_file": None if source.ca_file is None else str(source.ca_file),
                 "bearer_token": None if source.bearer_token is None else source.bearer_token.name,
                 "proxy": None if source.proxy is None else source.proxy.name,
             }
+
+
+def _public_keys(keys: KeySet) -> dict[str, Any]:
+    """Return the keys that are used, made of what was read of them: their public members.
+
+    What was passed over, private and symmetric keys among it, is not shown.
+    """
+    shown = []
+    for entry in keys.keys:
+        members = dict(entry.key.public_jwk)
+        named = {} if entry.kid is None else {"kid": entry.kid}
+        shown.append({name: value for name, value in members.items() if name != "kid"} | named)
+    return {"keys": shown}
+
+
+def _mask_query(url: str) -> str:
+    """Return a URL or a path without the values of query parameters that carry secrets."""
+    place, mark, query = url.partition("?")
+    return f"{place}?{mask_parameters(query)}" if mark else url
 
 
 def _assertion(item: AssertionSettings) -> dict[str, Any]:
@@ -367,7 +387,7 @@ def _test(test: PolicyTest) -> dict[str, Any]:
     shown = _without_unset(
         {
             "name": test.name,
-            "request": f"{test.method} {test.url}",
+            "request": f"{test.method} {_mask_query(test.url)}",
             "client": test.client,
             "audience": test.audience,
             "expect": expect,

@@ -62,7 +62,7 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
 _URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 RESERVED_CLAIMS = frozenset(
     {
@@ -169,7 +169,7 @@ def _spelled_alike(field_name: str) -> str:
 
 def parse_variable(text: str) -> str:
     """Return the name of an environment variable."""
-    if not _VARIABLE.match(text):
+    if not VARIABLE.match(text):
         raise SpellingError("is not the name of an environment variable")
     return text
 

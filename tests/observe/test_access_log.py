@@ -100,6 +100,15 @@ def test_members_that_do_not_apply_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
+def test_no_secret_of_a_query_is_logged_even_on_request(log_format: str) -> None:
+    exchange = make_exchange()
+    exchange.query = "country=AUS&access_token=hunter2&client_secret=hunter2&code=hunter2"
+    line = lines_encoder(log_format, query=True)([exchange])
+    assert b"country=AUS&access_token=[masked]&client_secret=[masked]&code=[masked]" in line
+    assert b"hunter2" not in line
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("query", [True, False])
 def test_the_query_is_logged_only_on_request(log_format: str, query: bool) -> None:
     assert (b"secret=1" in lines_encoder(log_format, query=query)([make_exchange()])) is query

@@ -1,0 +1,49 @@
+"""Mask the values of query parameters that carry secrets.
+
+A query is logged or shown on request only, and even then no token, code or password in it
+is. A parameter is known by its name, however it is escaped; a value that looks like a
+token is masked under any name. Pure, in time linear in the query.
+
+Sources: RFC 6749 2.3.1, 4.1.3 (client_secret, code), RFC 6750 2.3 (access_token), RFC 7521 4.2
+(assertions), RFC 7662 2.1 (token).
+"""
+
+import re
+from urllib.parse import unquote_plus
+
+MASK = "[masked]"
+
+_NAMES = frozenset({"code", "key", "sig", "pwd", "pass", "auth", "jwt", "ticket", "session", "sid"})
+_PARTS = (
+    *(
+        "token",
+        "_secret",
+        "secret_",
+        "password",
+        "passwd",
+        "passphrase",
+        "assertion",
+        "signature",
+        "credential",
+    ),
+    *("authorization", "api_key", "apikey", "private_key", "code_verifier", "session_id", "sessionid"),
+)
+_LOOKS_LIKE_A_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{4,}(?:\.|%2[eE])")
+_SEPARATOR = re.compile(r"([&;])")
+
+
+def mask_parameters(query: str) -> str:
+    """Return a query, without its `?`, in which the values of secret parameters are `[masked]`."""
+    return "".join(
+        piece if piece in ("&", ";") else _mask_parameter(piece) for piece in _SEPARATOR.split(query)
+    )
+
+
+def _mask_parameter(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    if not equals:
+        return MASK if _LOOKS_LIKE_A_TOKEN.search(name) else name
+    plain = unquote_plus(name).lower().replace("-", "_")
+    if plain in _NAMES or any(part in plain for part in _PARTS) or _LOOKS_LIKE_A_TOKEN.search(value):
+        return f"{name}={MASK}" if value else parameter
+    return parameter
