@@ -9,16 +9,19 @@ The steps, which their caller puts in order:
 
 1. `read_assertion`: shape, type, algorithm, issuer, subject. Depends on the text alone.
 2. `check_claims`: audience, times, `jti`, conditions, by the rules of one use.
-3. `check_signature`: with the keys of that one issuer (RFC 8725 3.8). The header only
-   chooses among them by `kid` and `alg`; `jku`, `x5u`, `jwk` and `x5c` are never read.
+3. `check_signature`: with the keys of that one issuer (RFC 8725 3.8); it names the key.
+   The header only chooses among them by `kid` and `alg`; `jku`, `x5u`, `jwk` and `x5c` are
+   never read.
 4. `replay_key`: under what name the assertion is remembered as used.
 
 What the signature does not prove is not told: a caller learns the details of step 2
 only after step 3.
 
-Replay: an assertion with a `jti` is known by issuer and `jti`, one without by what was
-signed. Neither depends on the signature's bytes, so the (r, n-s) twin of an ECDSA
-signature, which is as valid as the original, is the same assertion.
+Replay: an assertion with a `jti` is known by issuer, `jti` and the key that vouches for
+it, one without by what was signed. So whoever shares an issuer's name, but not its key,
+uses up nothing of it; and one assertion is one, wherever its keys are found. Neither
+depends on the signature's bytes, so the (r, n-s) twin of an ECDSA signature, which is as
+valid as the original, is the same assertion.
 
 Sources: RFC 7523 2 and 3; RFC 7521 5.2; RFC 8725 3; draft-ietf-oauth-rfc7523bis-11;
 SPIFFE JWT-SVID 2.3.
@@ -74,6 +77,7 @@ class AssertionReason(StrEnum):
     REPLAYED = "replayed"
     KEYS_UNAVAILABLE = "keys_unavailable"
     STATE_UNAVAILABLE = "state_unavailable"
+    TOO_MANY_USES = "too_many_uses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +247,8 @@ def _time(value: object) -> float | int | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | None:
-    """Return why no key of the set vouches for the assertion, or None when one does."""
+def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | str:
+    """Return the thumbprint of the key of the set that vouches for the assertion, or why none does."""
     found = keys.find(assertion.kid, assertion.alg)
     if found is KeyMiss.UNKNOWN_KEY:
         return AssertionProblem(AssertionReason.UNKNOWN_KEY, "no key of its issuer has this kid")
@@ -252,8 +256,9 @@ def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | No
         return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "the key is not used with this alg")
     assert isinstance(found, tuple)
     jwt = assertion.jwt
-    if any(key.verify(jwt.signing_input, jwt.signature) for key in found):
-        return None
+    for key in found:
+        if key.verify(jwt.signing_input, jwt.signature):
+            return key.kid
     return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
 
 
@@ -276,19 +281,29 @@ def check_mac(assertion: Assertion, secrets: Sequence[bytes]) -> AssertionProble
     return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
 
 
-def replay_key(assertion: Assertion) -> str:
+def replay_key(assertion: Assertion, signer: str) -> str:
     """Return the name under which a verified assertion is remembered, one for all its spellings.
 
     One for all its uses, too: what authenticated a client, or stood for one, stands for no other.
+    The second line is the name that it had in the release before, which did not look at the key.
+
+    Args:
+        assertion: Verified.
+        signer: The key that vouches for it, as `check_signature` returned it.
     """
     named = assertion.jti
     what = named.encode() if named is not None else hashlib.sha256(assertion.jwt.signing_input).digest()
     kind = b"jti" if named is not None else b"signed"
+    former = (assertion.issuer.encode(), kind, what)
+    return f"assertion:{_digest((signer.encode(), *former))}\nassertion:{_digest(former)}"
+
+
+def _digest(parts: tuple[bytes, ...]) -> str:
     digest = hashlib.sha256()
-    for part in (assertion.issuer.encode(), kind, what):
+    for part in parts:
         # Each part with its length: no two different lists of parts join to one text.
         digest.update(len(part).to_bytes(4, "big") + part)
-    return "assertion:" + digest.hexdigest()
+    return digest.hexdigest()
 
 
 def replay_until(assertion: Assertion) -> int:

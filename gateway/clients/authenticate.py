@@ -91,6 +91,8 @@ class AuthFailure:
     problem: OAuthProblem
     client_id: str | None = None
     """The client that was named, if it exists."""
+    retry_after_s: int | None = None
+    """Set where it is a matter of how much the caller sends: it is told 429, and to wait so long."""
 
     @property
     def is_guess(self) -> bool:

@@ -17,7 +17,6 @@ in order, and not for peers that sent too many bad ones.
 Sources: RFC 7521 4.1.1, 4.2.1; RFC 7523 2 and 3; RFC 6749 5.2; draft-ietf-oauth-rfc7523bis-11.
 """
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -33,8 +32,6 @@ from gateway.clients.assertions import (
     check_mac,
     check_signature,
     read_assertion,
-    replay_key,
-    replay_until,
     spend_verification,
 )
 from gateway.clients.authenticate import (
@@ -56,15 +53,13 @@ from gateway.clients.registry import (
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import token_urls
 from gateway.issuer.snapshot import IssuerSnapshot
+from gateway.issuer.uses import Unusable, note_use, owner_of
 from gateway.settings.model import IssuerSettings
-from gateway.state.interface import StateUnavailableError
 from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError
 
 GRANT_METHOD = "jwt-bearer"
 """How failures of the grant are labelled beside the methods of client authentication."""
-
-_log = logging.getLogger("gateway.issuer")
 
 _UNTRUSTED = OAuthProblem(
     ErrorCode.INVALID_GRANT,
@@ -75,6 +70,10 @@ _NO_KEYS = OAuthProblem(
 )
 _NO_STATE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "it cannot be checked now whether the assertion was used before"
+)
+_TOO_MANY_USES = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE,
+    "too many assertions of this issuer are in use that count once; let them expire sooner",
 )
 
 
@@ -126,28 +125,26 @@ async def prove_client(
     rules = _client_rules(client, snapshot)
     claims_problem = check_claims(assertion, rules, now=caller.now)
     try:
-        unproven = await _check_client_signature(
+        signer = await _check_client_signature(
             assertion, client, snapshot, context, caller, may_fetch=claims_problem is None
         )
     except KeysUnavailableError:
         return AuthFailure(method, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, client.id)
     if client is snapshot.registry.nobody:
         return AuthFailure(method, AssertionReason.UNKNOWN_CLIENT, NOT_PROVEN)
-    if unproven is not None:
-        return AuthFailure(method, unproven.reason, NOT_PROVEN, client.id)
+    if isinstance(signer, AssertionProblem):
+        return AuthFailure(method, signer.reason, NOT_PROVEN, client.id)
     if claims_problem is not None:
         return replace(_client_failure(method, claims_problem), client_id=client.id)
     admitted = admit_proven(client, method)
     if isinstance(admitted, AuthFailure) or not client.single_use_assertions or assertion.jti is None:
         return admitted
-    used = await _note_use(assertion, "client_assertion", context)
-    if used is None:
+    owner = owner_of(client.id, None)
+    unusable = await note_use(assertion, signer, owner, context, kind="client_assertion", now=caller.now)
+    if unusable is None:
         return admitted
-    if used is AssertionReason.STATE_UNAVAILABLE:
-        return AuthFailure(method, used, _NO_STATE, client.id)
-    return replace(
-        _client_failure(method, AssertionProblem(used, "jti was used before")), client_id=client.id
-    )
+    replayed = _client_failure(method, AssertionProblem(unusable.reason, "jti was used before"))
+    return _use_failure(unusable, replayed, client.id)
 
 
 def read_grant_assertion(raw: bytes) -> Assertion | AuthFailure:
@@ -186,26 +183,26 @@ async def prove_identity(
     if not trusting:
         spend_verification(assertion, snapshot.registry.decoys)
     failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
-    proven: list[TrustedIdentity] = []
-    checked: dict[Keys, AuthFailure | None] = {}
+    proven: list[tuple[TrustedIdentity, str]] = []
+    checked: dict[Keys, AuthFailure | str] = {}
     for identity, problem in _choose(assertion, trusting, snapshot, caller.now):
         if identity.keys not in checked:
             checked[identity.keys] = await _check_identity(
                 assertion, identity, problem, snapshot.registry.decoys, context, caller
             )
-        refused = checked[identity.keys]
-        if refused is None:
-            proven.append(identity)
+        outcome = checked[identity.keys]
+        if isinstance(outcome, AuthFailure):
+            failure = outcome
         else:
-            failure = refused
+            proven.append((identity, outcome))
     if not proven:
         return failure
-    if len({identity.client_id for identity in proven}) > 1:
+    if len({identity.client_id for identity, _ in proven}) > 1:
         several = OAuthProblem(
             ErrorCode.INVALID_REQUEST, "client_id: is missing; several clients trust this identity"
         )
         return AuthFailure(GRANT_METHOD, AuthReason.SEVERAL_METHODS, several)
-    return await _admit_identity(assertion, proven[0], snapshot, context)
+    return await _admit_identity(assertion, *proven[0], snapshot, context, caller)
 
 
 def _choose(
@@ -232,27 +229,30 @@ async def _check_identity(
     decoys: KeySet,
     context: IssuerContext,
     caller: Caller,
-) -> AuthFailure | None:
+) -> AuthFailure | str:
+    """Return the key that vouches for it, or the failure."""
     try:
-        unproven = await _check_public_key(
+        signer = await _check_public_key(
             assertion, identity.keys, context, caller, may_fetch=claims_problem is None
         )
     except KeysUnavailableError:
         return AuthFailure(GRANT_METHOD, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, identity.client_id)
-    if unproven is not None:
-        if unproven.reason is not AssertionReason.BAD_SIGNATURE:
+    if isinstance(signer, AssertionProblem):
+        if signer.reason is not AssertionReason.BAD_SIGNATURE:
             spend_verification(assertion, decoys)
-        return AuthFailure(GRANT_METHOD, unproven.reason, _UNTRUSTED, identity.client_id)
+        return AuthFailure(GRANT_METHOD, signer.reason, _UNTRUSTED, identity.client_id)
     if claims_problem is not None:
         return replace(_grant_failure(claims_problem), client_id=identity.client_id)
-    return None
+    return signer
 
 
 async def _admit_identity(
     assertion: Assertion,
     identity: TrustedIdentity,
+    signer: str,
     snapshot: IssuerSnapshot,
     context: IssuerContext,
+    caller: Caller,
 ) -> ProvenClient | AuthFailure:
     client = snapshot.registry.clients[identity.client_id]
     if client.disabled:
@@ -264,12 +264,11 @@ async def _admit_identity(
         )
         return AuthFailure(GRANT_METHOD, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
     if identity.settings.single_use:
-        used = await _note_use(assertion, "grant_assertion", context)
-        if used is AssertionReason.STATE_UNAVAILABLE:
-            return AuthFailure(GRANT_METHOD, used, _NO_STATE, client.id)
-        if used is not None:
-            replayed = _grant_failure(AssertionProblem(used, "it was used before"))
-            return replace(replayed, client_id=client.id)
+        owner = owner_of(assertion.issuer, identity.keys)
+        unusable = await note_use(assertion, signer, owner, context, kind="grant_assertion", now=caller.now)
+        if unusable is not None:
+            replayed = _grant_failure(AssertionProblem(unusable.reason, "it was used before"))
+            return _use_failure(unusable, replayed, client.id)
     return ProvenClient(client, GRANT_METHOD)
 
 
@@ -311,18 +310,19 @@ async def _check_client_signature(
     caller: Caller,
     *,
     may_fetch: bool,
-) -> AssertionProblem | None:
+) -> AssertionProblem | str:
+    """Return the key that vouches for it, or why none does."""
     if assertion.alg == HS256:
         problem = check_mac(assertion, client.hmac_secrets or (bytes(32),))
-        return problem if client.hmac_secrets else _NO_KEY
+        return (problem or HS256) if client.hmac_secrets else _NO_KEY
     decoys = snapshot.registry.decoys
     if client.keys is None:
         spend_verification(assertion, decoys)
         return _NO_KEY
-    problem = await _check_public_key(assertion, client.keys, context, caller, may_fetch=may_fetch)
-    if problem is not None and problem.reason is not AssertionReason.BAD_SIGNATURE:
+    signer = await _check_public_key(assertion, client.keys, context, caller, may_fetch=may_fetch)
+    if isinstance(signer, AssertionProblem) and signer.reason is not AssertionReason.BAD_SIGNATURE:
         spend_verification(assertion, decoys)
-    return problem
+    return signer
 
 
 _NO_KEY = AssertionProblem(AssertionReason.UNKNOWN_KEY, "the client has no key for this")
@@ -330,8 +330,8 @@ _NO_KEY = AssertionProblem(AssertionReason.UNKNOWN_KEY, "the client has no key f
 
 async def _check_public_key(
     assertion: Assertion, keys: Keys, context: IssuerContext, caller: Caller, *, may_fetch: bool
-) -> AssertionProblem | None:
-    """Return why no key vouches for the assertion, or None; raises KeysUnavailableError."""
+) -> AssertionProblem | str:
+    """Return the key that vouches for the assertion, or why none does; raises KeysUnavailableError."""
     if not isinstance(keys, KeySet):
         keys = await context.key_sets.find(
             keys,
@@ -339,26 +339,25 @@ async def _check_public_key(
             assertion.alg,
             may_fetch=may_fetch and context.may_fetch_keys(caller.peer),
         )
-    problem = check_signature(assertion, keys)
-    if problem is not None:
+    signer = check_signature(assertion, keys)
+    if isinstance(signer, AssertionProblem):
         context.on_bad_assertion(caller.peer)
-    return problem
+    return signer
 
 
-# --- replay
+# --- answers
 
 
-async def _note_use(assertion: Assertion, kind: str, context: IssuerContext) -> AssertionReason | None:
-    """Return None at the first use, else why not; without an answer of the store it is no first use."""
-    try:
-        first = await context.replay.first_use(replay_key(assertion), replay_until(assertion))
-    except StateUnavailableError as error:
-        _log.error("an assertion was refused, because its use cannot be remembered: %s", error)
-        return AssertionReason.STATE_UNAVAILABLE
-    if first:
-        return None
-    context.observer.replay_rejected(kind)
-    return AssertionReason.REPLAYED
+def _use_failure(unusable: Unusable, replayed: AuthFailure, client_id: str) -> AuthFailure:
+    """Return the failure of an assertion that does not count; `replayed` is for one that did before."""
+    match unusable.reason:
+        case AssertionReason.REPLAYED:
+            return replace(replayed, client_id=client_id)
+        case AssertionReason.TOO_MANY_USES:
+            problem = _TOO_MANY_USES
+        case _:
+            problem = _NO_STATE
+    return AuthFailure(replayed.method, unusable.reason, problem, client_id, unusable.retry_after_s)
 
 
 def _client_failure(method: str, problem: AssertionProblem) -> AuthFailure:

@@ -17,11 +17,12 @@ from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.observe.issuer_request import IssuerRequest
 from gateway.settings.model import RemoteKeySource
 from gateway.state.interface import ReplayGuard, SharedCounters, StateStore
-from gateway.state.memory import MemoryReplayGuard
+from gateway.state.memory import MAX_USED, MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.revocations import Revocations
+from gateway.tokens.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class IssuerContext:
     observer: IssuerObserver = field(default_factory=SilentObserver)
     replay: ReplayGuard = field(default_factory=MemoryReplayGuard)
     """Remembers the assertions that were used."""
+    uses: Shares = field(default_factory=lambda: Shares(MAX_USED))
+    """Counts whose they were."""
     counters: SharedCounters | None = None
     """Adds up failures over all processes; None where there is only this one."""
     stopwatch: Callable[[], float] = time.monotonic

@@ -59,6 +59,7 @@ from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, par
 from gateway.issuer.introspect import introspect
 from gateway.issuer.issue import build_claims, token_reply
 from gateway.issuer.metadata import GRANT_TYPES
+from gateway.issuer.rate_limit import ClientRateLimit
 from gateway.issuer.revoke import find_revocable
 from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
@@ -94,6 +95,9 @@ _NOT_COMPLETE = OAuthProblem(
 _TOO_MANY_REVOKED = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE,
     "too many tokens of this client are revoked; the operator may revoke all of them at once",
+)
+_TOO_MANY_REQUESTS = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "more requests of this client than issuer.rate_limit allows"
 )
 _SLOWED_DOWN = "slowed_down"
 _JUST_REVOKED = OAuthProblem(
@@ -171,11 +175,12 @@ class _Runner(web.ServerRunner):
 class Issuer:
     """The one handler of every path, and what it works with."""
 
-    __slots__ = ("_context", "_signer", "_throttle")
+    __slots__ = ("_context", "_rate_limit", "_signer", "_throttle")
 
     def __init__(self, context: IssuerContext) -> None:
         self._context = context
         self._signer = TokenSigner()
+        self._rate_limit = ClientRateLimit()
         self._throttle = FailureThrottle()
 
     def close(self) -> None:
@@ -267,6 +272,9 @@ class Issuer:
         if isinstance(proven, ErrorAnswer):
             return proven
         client = proven.client
+        limited = self._count_request(client.id, snapshot)
+        if limited is not None:
+            return limited
         if grant_type not in client.grants:
             return answer_problem(
                 OAuthProblem(
@@ -362,6 +370,9 @@ class Issuer:
         proven = await self._authenticate(request, snapshot, form, entry)
         if isinstance(proven, ErrorAnswer):
             return proven
+        limited = self._count_request(proven.client.id, snapshot)
+        if limited is not None:
+            return limited
         token = form.get("token")
         if token is None:
             return answer_problem(missing("token", "send the token that the request is about"))
@@ -438,6 +449,13 @@ class Issuer:
         _note_proven(entry, proven)
         return proven
 
+    def _count_request(self, client_id: str, snapshot: IssuerSnapshot) -> ErrorAnswer | None:
+        """Count a request of a proven client; return the answer when it is one too many."""
+        wait_s = self._rate_limit.wait_s(client_id, snapshot.issuer.rate_limit, self._context.stopwatch())
+        if not wait_s:
+            return None
+        return answer_problem(_TOO_MANY_REQUESTS, status=429, retry_after_s=math.ceil(wait_s))
+
     def _caller(self, request: web.BaseRequest) -> Caller:
         return Caller(self._peer(request).address, self._context.clock())
 
@@ -470,6 +488,8 @@ class Issuer:
         entry.cause = failure.reason.value
         entry.unverified_client = failure.client_id or entry.unverified_client
         self._context.observer.auth_failure(failure.method, failure.reason.value)
+        if failure.retry_after_s is not None:
+            return answer_problem(failure.problem, status=429, retry_after_s=failure.retry_after_s)
         return answer_problem(failure.problem)
 
 

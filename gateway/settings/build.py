@@ -119,6 +119,11 @@ def make_issuer(values: Values, node: Node, reading: Reading) -> IssuerSettings:
     return IssuerSettings(**values, scope_claim_as_array=array, introspection_by_any_client=anybody)
 
 
+def make_client_rate(values: Values, node: Node, reading: Reading) -> Rate:
+    """Return how many requests of one client the issuer answers."""
+    return Rate(values.get("requests", 0), values.get("per_s", 1.0))
+
+
 def make_keys(values: Values, node: Node, reading: Reading) -> KeySettings:
     """Return where the signing keys are."""
     return KeySettings(**values)

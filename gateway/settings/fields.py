@@ -213,6 +213,15 @@ ADMIN = Section(
     build.make_admin,
 )
 
+CLIENT_RATE = Section(
+    "rate",
+    (
+        Field("requests", _COUNT_OR_NONE, "How many per period. 0: unlimited.", required=True),
+        Field("per", _TIMEOUT, "The period.", "1s", "per_s"),
+    ),
+    build.make_client_rate,
+)
+
 ISSUER = Section(
     "issuer",
     (
@@ -276,6 +285,14 @@ ISSUER = Section(
             "Origins (`https://app.example`) whose pages may call the token endpoint from a browser. Exact "
             "ones only, and never with cookies.",
             "[]",
+        ),
+        Field(
+            "rate_limit",
+            CLIENT_RATE,
+            "How many token, introspection and revocation requests of one client are answered, after it has "
+            "proven itself (for the jwt-bearer grant: the client it acts as); beyond it 429 "
+            "`temporarily_unavailable`. Each process counts alone. Null: no limit.",
+            "null",
         ),
         _later("dpop", "Sender-constrained tokens (RFC 9449).", "{nonce: false, max_age: 60s}"),
     ),

@@ -143,6 +143,8 @@ class IssuerSettings:
     clock_skew_s: float = 60.0
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the token endpoint, as browsers write them."""
+    rate_limit: "Rate | None" = None
+    """Of the token, introspection and revocation requests of one client."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
             "assertion_max_lifetime": format_duration(issuer.assertion_max_lifetime_s),
             "clock_skew": format_duration(issuer.clock_skew_s),
             "cors_origins": list(issuer.cors_origins),
+            "rate_limit": None if issuer.rate_limit is None else _rate(issuer.rate_limit),
         },
         "keys": {"directory": str(settings.keys.directory)},
         "state": _state(settings.state),
@@ -220,6 +221,10 @@ def _circuit_breaker(breaker: CircuitBreakerSettings | None) -> dict[str, Any] |
     }
 
 
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"requests": rate.requests, "per": format_duration(rate.per_s)}
+
+
 def _limits(settings: Settings) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for item in LIMITS.fields:
@@ -229,7 +234,7 @@ def _limits(settings: Settings) -> dict[str, Any]:
             if attribute.endswith("_s"):
                 value = format_duration(value)
             elif isinstance(value, Rate):
-                value = {"requests": value.requests, "per": format_duration(value.per_s)}
+                value = _rate(value)
             elif attribute.endswith("_bytes"):
                 value = format_size(value) if value else 0
             shown[item.key] = value

@@ -25,6 +25,9 @@ class ReplayGuard(Protocol):
 
         Args:
             key: What is used: it names the kind, the issuer and the `jti`, and may be of any length.
+                A second line is the name by which processes of the release before remember it. Where
+                one of these has done so it is used; another process of this release may write the
+                same second line for another first one.
             expires_at: Epoch seconds from which on the key may be forgotten.
         """
 

@@ -5,7 +5,7 @@ What lies there, under a prefix that is different for each issuer:
     revoked    sorted set   jti -> expiry                     written before the answer
     clients    sorted set   client -> last revoked second     written before the answer
     changes    stream       each of the two, in order         what other processes read
-    used:HASH  string       a used key, expires by itself     `SET NX`
+    used:HASH  string       a used key, expires by itself     by a script, once
     count:HASH string       failures in a window, likewise
 
 **Following.** One connection waits for the stream (`XREAD BLOCK`), so a revocation
@@ -93,6 +93,16 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
   waiting[#waiting + 1] = {member, redis.call('HGET', KEYS[2], member)}
 end
 return {redis.call('GET', KEYS[3]), waiting}
+"""
+# A key without text was written by the release before, which knows the second name alone.
+_USE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if KEYS[2] then
+  if redis.call('GET', KEYS[2]) == '' then return 0 end
+  if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[2], '2', 'PX', ARGV[1]) end
+end
+redis.call('SET', KEYS[1], '2', 'PX', ARGV[1])
+return 1
 """
 
 _log = logging.getLogger(__name__)
@@ -199,10 +209,11 @@ class RedisStore:
     async def first_use(self, key: str, expires_at: int) -> bool:
         """Return whether `key` was not used before; see `ReplayGuard.first_use`."""
         lifetime_ms = max(1, expires_at - int(self._clock()) + 1) * 1000
+        names = [self._key(f"used:{_hashed(line)}") for line in key.split("\n", 1)]
         with _explained(self._name):
-            name = self._key(f"used:{_hashed(key)}")
-            written = await self._commands.set(name, b"", nx=True, px=lifetime_ms)
-        return written is not None
+            return bool(
+                await cast(Awaitable[Any], self._commands.eval(_USE, len(names), *names, str(lifetime_ms)))
+            )
 
     async def count(self, key: str, window_s: float) -> tuple[int, float]:
         """Count one event; see `SharedCounters.count`."""
@@ -434,7 +445,7 @@ def _connect(settings: RedisSettings, *, timeout_s: float, connections: int) -> 
         password=settings.password,
         socket_timeout=timeout_s,
         socket_connect_timeout=TIMEOUT_S,
-        # Never again by itself: a `SET NX` that was answered into a broken connection would
+        # Never again by itself: a use that was answered into a broken connection would
         # find its own key.
         retry=Retry(NoBackoff(), 0),
         client_name="sidegate",

@@ -24,7 +24,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,12 @@ _REVOKE_CLIENT = (
     " DO UPDATE SET issued_until = max(issued_until, excluded.issued_until)"
 )
 _USE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
+# What the release before looks for. The half second says that it was not the one that wrote it.
+_FORMER_USE = "SELECT 1 FROM used WHERE key = ? AND typeof(expires_at) = 'integer'"
+_USE_FORMER = (
+    "INSERT INTO used VALUES (?, ? + 0.5) ON CONFLICT (key)"
+    " DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)"
+)
 _PRUNE_REVOCATIONS = (
     "DELETE FROM revocations WHERE jti IN (SELECT jti FROM revocations WHERE expires_at <= ? LIMIT ?)"
 )
@@ -74,10 +80,9 @@ _Outcome = tuple["asyncio.Future[object]", object]
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """A row to write; whether it was a new one is the answer."""
+    """Something to write with others in one transaction; whether it was new is the answer."""
 
-    statement: str
-    values: tuple[str | bytes, int]
+    write: Callable[[sqlite3.Connection], bool]
     done: "asyncio.Future[object]" = field(repr=False)
 
 
@@ -133,7 +138,7 @@ class SqliteStore:
 
     async def revoke(self, jti: str, expires_at: int) -> None:
         """Record a revocation durably; see `StateStore.revoke`."""
-        await self._write(_REVOKE, (jti, expires_at))
+        await self._write(lambda connection: connection.execute(_REVOKE, (jti, expires_at)).rowcount == 1)
 
     async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record durably what a client has lost; see `StateStore.revoke_client`."""
@@ -141,9 +146,8 @@ class SqliteStore:
 
     async def first_use(self, key: str, expires_at: int) -> bool:
         """Return whether `key` was not used before; see `ReplayGuard.first_use`."""
-        # A key is a caller's text: what is kept of it has one size.
-        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        return await self._write(_USE, (digest, expires_at))
+        name, *former = (_hashed(line) for line in key.split("\n", 1))
+        return await self._write(lambda connection: _use(connection, name, former, expires_at))
 
     async def follow(self, revocations: Revocations) -> None:
         """Add what is in the file; see `StateStore.follow`."""
@@ -189,13 +193,13 @@ class SqliteStore:
         if self._closing:
             raise StateUnavailableError(f"{self._path}: the store is closed")
 
-    async def _write(self, statement: str, values: tuple[str | bytes, int]) -> bool:
-        """Return whether a row was written or changed, once that is durable."""
+    async def _write(self, write: Callable[[sqlite3.Connection], bool]) -> bool:
+        """Return what `write` returns, once what it wrote is durable."""
         self._refuse_when_closed()
         if self._queue.qsize() >= MAX_WAITING:
             raise StateUnavailableError(f"{self._path}: too much waits for the disk")
         done: asyncio.Future[object] = self._loop.create_future()
-        self._queue.put(_Record(statement, values, done))
+        self._queue.put(_Record(write, done))
         return bool(await done)
 
     def _put_question(self, ask: Callable[[sqlite3.Connection], object]) -> "asyncio.Future[object]":
@@ -259,9 +263,7 @@ class SqliteStore:
         now = self._clock()
         try:
             with _explained(self._path), _transaction(connection):
-                written: list[object] = [
-                    connection.execute(item.statement, item.values).rowcount == 1 for item in records
-                ]
+                written: list[object] = [item.write(connection) for item in records]
                 self._prune(connection, now)
                 self._check_in_place()
         except StateUnavailableError as error:
@@ -359,6 +361,22 @@ async def open_sqlite(path: Path, *, clock: Callable[[], float] = time.time) -> 
     store = SqliteStore(path, asyncio.get_running_loop(), clock)
     await store.start()
     return store
+
+
+def _hashed(line: str) -> bytes:
+    # A key is a caller's text: what is kept of it has one size.
+    return hashlib.sha256(line.encode("utf-8", "surrogatepass")).digest()
+
+
+def _use(connection: sqlite3.Connection, name: bytes, former: Sequence[bytes], expires_at: int) -> bool:
+    """Return whether a key was not used before, and write that it is."""
+    if any(connection.execute(_FORMER_USE, (each,)).fetchone() for each in former):
+        return False
+    if connection.execute(_USE, (name, expires_at)).rowcount != 1:
+        return False
+    for each in former:
+        connection.execute(_USE_FORMER, (each, expires_at))
+    return True
 
 
 def _tell(outcomes: list[_Outcome]) -> None:

@@ -26,11 +26,12 @@ from gateway.settings.model import (
     Sha256Secret,
 )
 from gateway.state.interface import ReplayGuard, StateStore
-from gateway.state.memory import MemoryReplayGuard, MemoryStore
+from gateway.state.memory import MAX_USED, MemoryReplayGuard, MemoryStore
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.keys import KeyRing, make_key_ring, make_signing_key, make_verification_key
 from gateway.tokens.revocations import CLOCKS_APART_S, Revocations
+from gateway.tokens.shares import Shares
 
 NOW = 1_700_000_000.25
 SECRET = "reader-secret"
@@ -137,6 +138,7 @@ class ServedIssuer:
     observer: RecordingObserver
     now: float = NOW
     replay: ReplayGuard = field(default_factory=lambda: MemoryReplayGuard(lambda: NOW))
+    uses: Shares = field(default_factory=lambda: Shares(MAX_USED))
     issued: list[tuple[bytes, AccessToken]] = field(default_factory=list)
     retry_after: str | None = None
     """Of the last answer, where a test notes it."""
@@ -184,6 +186,7 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             observer=served.observer,
             replay=_IndirectGuard(served),
             peer_of=lambda request: served.peer_of(request),
+            uses=served.uses,
             key_sets=key_sets,
             on_bad_assertion=lambda peer: served.bad_assertions.append(peer),
         )

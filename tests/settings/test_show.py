@@ -49,6 +49,7 @@ upstreams:
     outlier: {consecutive_failures: 0}
     circuit_breaker: {failure_ratio: 0.25, open: 1m}
 state: 'memory:'
+issuer: {rate_limit: {requests: 7, per: 1m}}
 limits:
   {body_bytes: 0, header_bytes: 1000KiB, connections_per_peer: 9, loop_lag: 0,
    bad_tokens: {requests: 3, per: 1m}}

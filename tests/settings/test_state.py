@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.build import parse_state, place_state
-from gateway.settings.model import RedisSettings, StateSettings
+from gateway.settings.model import Rate, RedisSettings, StateSettings
 from gateway.settings.problems import SpellingError
 from gateway.settings.texts import parse_origin
 from tests.settings.conftest import Load
@@ -95,6 +95,14 @@ def test_the_mapping_says_more(load_text: Load) -> None:
     )
 
 
+def test_a_rate_limit_of_clients_is_off_until_it_is_written(load_text: Load) -> None:
+    assert load_text("version: 1").settings.issuer.rate_limit is None
+    assert load_text("issuer: {rate_limit: null}").settings.issuer.rate_limit is None
+    assert load_text("issuer: {rate_limit: {requests: 100}}").settings.issuer.rate_limit == Rate(100, 1.0)
+    written = load_text("issuer: {rate_limit: {requests: 9, per: 1m}}").settings.issuer
+    assert written.rate_limit == Rate(9, 60.0)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -104,6 +112,9 @@ def test_the_mapping_says_more(load_text: Load) -> None:
         ("state: redis://cache.internal", "is redis:// and not on loopback"),
         ("issuer: {cors_origins: ['*']}", "is not an origin"),
         ("limits: {auth_failures: {requests: -1}}", "limits.auth_failures.requests"),
+        ("issuer: {rate_limit: {requests: -1, per: 1s}}", "issuer.rate_limit.requests"),
+        ("issuer: {rate_limit: {requests: 1, per: soon}}", "issuer.rate_limit.per"),
+        ("issuer: {rate_limit: {per: 1s}}", "issuer.rate_limit.requests: the key is required"),
     ],
 )
 def test_what_is_wrong_is_said(problems_of: Problems, text: str, problem: str) -> None:
