@@ -65,6 +65,7 @@ from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.certificates import CertificateError, TlsEndpoint
 from gateway.proxy.gate import ISSUER, SWEEP_INTERVAL_S, Gate, ListenerInfo, plan_issuer
 from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
+from gateway.proxy.isolation import act_on_each
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.readiness import Readiness
 from gateway.settings.model import (
@@ -309,12 +310,12 @@ async def _sweep(gate: Gate, state: RuntimeState) -> None:
     """Let deadlines pass and forget what has expired, a few times per second."""
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        try:
-            gate.sweep(perf_counter())
-            state.rate_limits.prune(perf_counter())
-            state.revocations.prune(time.time(), limit=100)
-        except Exception:
-            _log.exception("the sweep failed")
+        steps: tuple[Callable[[], object], ...] = (
+            lambda: gate.sweep(perf_counter()),
+            lambda: state.rate_limits.prune(perf_counter()),
+            lambda: state.revocations.prune(time.time(), limit=100),
+        )
+        act_on_each(steps, lambda step: step())
 
 
 async def _give_back_memory(gate: Gate, listeners: Iterable[Listener]) -> None:

@@ -224,7 +224,11 @@ async def reload_on_signal(signals: Signals, reload: Callable[[], Awaitable[obje
         await signals.reload.wait()
         signals.reload.clear()
         notify_systemd("RELOADING=1")
-        await reload()
+        try:
+            await reload()
+        except Exception:
+            # The next signal must still be heard.
+            _log.exception("the reload failed inside the gateway")
         notify_systemd("READY=1")
 
 

@@ -371,24 +371,37 @@ class Live:
     async def reload(self) -> ReloadResult:
         """Replace the snapshot by what the files say now, or keep it and say why. Never raises."""
         async with self._turn:
-            generation = self.snapshot.generation + 1
-            try:
-                fresh = await _in_quiet_thread(lambda: self._prepare(generation))
-            except OSError as error:
-                problem = Problem(str(self._path), 1, 1, "", f"cannot be read: {error.strerror}")
-                result = ReloadResult(False, "io_error", (problem,))
-            except Exception:
-                # The one rescue point of a reload: whatever happens, the old snapshot stays.
-                _log.exception("the reload failed inside the gateway")
-                problem = Problem(
-                    str(self._path), 1, 1, "", "the reload failed inside the gateway; see the log"
-                )
-                result = ReloadResult(False, "invalid", (problem,))
-            else:
-                result = await self._take(fresh)
+            result = await self._attempt()
             self.last_reload = result
             self.last_reload_at = time.time()
             return result
+
+    async def _attempt(self) -> ReloadResult:
+        generation = self.snapshot.generation + 1
+        try:
+            fresh = await _in_quiet_thread(lambda: self._prepare(generation))
+        except OSError as error:
+            problem = Problem(str(self._path), 1, 1, "", f"cannot be read: {error.strerror}")
+            return ReloadResult(False, "io_error", (problem,))
+        except Exception:
+            # The rescue point of preparing: whatever happens, the old snapshot stays.
+            return self._failed_inside("the reload failed inside the gateway")
+        try:
+            return await self._take(fresh)
+        except Exception:
+            # And of taking: one of the two is live, and it is said which.
+            if self.snapshot is fresh:
+                return self._failed_inside(
+                    "the new configuration is live; a step after that failed", live=True
+                )
+            return self._failed_inside("taking the new configuration failed inside the gateway")
+
+    def _failed_inside(self, message: str, *, live: bool = False) -> ReloadResult:
+        """Log the exception being handled; return what is told of it."""
+        _log.exception("the reload failed inside the gateway")
+        severity = Severity.WARNING if live else Severity.ERROR
+        problem = Problem(str(self._path), 1, 1, "", f"{message}; see the log", severity=severity)
+        return ReloadResult(live, "ok" if live else "invalid", (problem,))
 
     async def _take(self, fresh: Snapshot | SettingsError) -> ReloadResult:
         """Make a sound snapshot the live one; say what became of it."""
@@ -420,7 +433,13 @@ class Live:
             return SettingsError(error.problems, watched=error.watched)
 
     def _swap(self, fresh: Snapshot) -> None:
-        self._gate.swap(build_gate_snapshot(fresh, self._state, self._gate.pool, self._issuer_plan))
+        try:
+            self._gate.swap(build_gate_snapshot(fresh, self._state, self._gate.pool, self._issuer_plan))
+        except Exception:
+            # Pools may be configured by then: they go back to what the snapshot that stays says of them.
+            former = build_gate_snapshot(self.snapshot, self._state, self._gate.pool, self._issuer_plan)
+            self._gate.swap(former)
+            raise
         self.snapshot = fresh
         self.watched = fresh.settings.watched
         self._state.cache.forget_bad()

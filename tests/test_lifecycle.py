@@ -228,6 +228,31 @@ def test_hang_ups_during_a_reload_count_once(signals):
     assert len(begun) == 2
 
 
+def test_a_reload_that_raises_leaves_the_next_signal_heard(signals, caplog):
+    loop, seen = signals
+    begun = []
+
+    async def hang_up():
+        done = asyncio.Event()
+
+        async def reload():
+            begun.append(None)
+            done.set()
+            if len(begun) == 1:
+                raise ValueError("inside")
+
+        task = asyncio.create_task(reload_on_signal(seen, reload))
+        for _ in range(2):
+            done.clear()
+            os.kill(os.getpid(), signal.SIGHUP)
+            await done.wait()
+        task.cancel()
+
+    loop.run_until_complete(asyncio.wait_for(hang_up(), 5))
+    assert len(begun) == 2
+    assert "inside" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("drained", "hurried", "timeout_s", "result"),
     [

@@ -676,6 +676,14 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self._give_up(Reason.REQUEST_TIMEOUT, "the body stopped coming")
 
+    def struck(self) -> None:
+        """End what goes on: a mistake of ours struck this connection at its deadline. Never raises."""
+        self.deadline = inf
+        if self.relay is not None:
+            self.relay.struck()
+        else:
+            self.abort()
+
     def drain(self) -> None:
         """Close when idle; else let the request in flight be the last."""
         if self.is_idle and self.requests:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import perf_counter, time
 from types import MappingProxyType
@@ -33,6 +34,7 @@ from gateway.policy.model import Decision, Reason, Route
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.isolation import act_on_each
 from gateway.proxy.pool import UpstreamPool
 from gateway.proxy.relay import Relay, wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
@@ -263,20 +265,36 @@ class Gate:
         return f"X-Forwarded-For: {peer or 'unknown'}\r\nX-Forwarded-Proto: {scheme}\r\n".encode("ascii")
 
     def sweep(self, monotonic_now: float) -> None:
-        """Act on every deadline that has passed. Called every `SWEEP_INTERVAL_S`."""
-        self._refresh_date()
+        """Act on every deadline that has passed. Called every `SWEEP_INTERVAL_S`. Never raises.
+
+        A mistake with one connection, tunnel or pool ends that one, and nothing is left undone for others.
+        """
+        steps: tuple[Callable[[], None], ...] = (
+            self._refresh_date,
+            partial(self._expire_connections, monotonic_now),
+            partial(self._sweep_pools, monotonic_now),
+            self._judge_tunnels,
+        )
+        act_on_each(steps, lambda step: step())
+
+    def _expire_connections(self, monotonic_now: float) -> None:
         expired = [connection for connection in self.connections if connection.deadline <= monotonic_now]
-        for connection in expired:
-            connection.expire(monotonic_now)
+        for connection in act_on_each(expired, lambda connection: connection.expire(monotonic_now)):
+            connection.struck()
         if self.leaving:
-            for left in [left for left in self.leaving if left.deadline <= monotonic_now]:
-                left.expire(monotonic_now)
-        for pool in list(self.pools.values()):
-            pool.sweep(monotonic_now)
+            past = [left for left in self.leaving if left.deadline <= monotonic_now]
+            for left in act_on_each(past, lambda left: left.expire(monotonic_now)):
+                self.leaving.discard(left)
+                left.close()
+
+    def _sweep_pools(self, monotonic_now: float) -> None:
+        act_on_each(list(self.pools.values()), lambda pool: pool.sweep(monotonic_now))
+
+    def _judge_tunnels(self) -> None:
         if self.tunnels:
             now = time()
-            for tunnel in list(self.tunnels):
-                tunnel.judge_again(now)
+            for tunnel in act_on_each(list(self.tunnels), lambda tunnel: tunnel.judge_again(now)):
+                tunnel.struck()
 
     def announce_stop(self) -> None:
         """Let each further answer close its connection, so that callers open their next one elsewhere.

@@ -347,6 +347,7 @@ class _Arrival:
         """Take the outcome: the connection is the gate's now, or it is closed."""
         if error is not None:
             self._listener.refuse(_why_no_handshake(error), error)
+        _nothing_more(error)
         self._leave()
 
     def _refuse(self, reason: str, detail: object = "") -> None:
@@ -384,7 +385,9 @@ def _advance(opening: _Opening, done: Callable[[Exception | None], None], _waite
 
 
 def _nothing_more(error: Exception | None) -> None:
-    """The gate has the connection, or it broke before that."""
+    """The gate has the connection, or it broke before that; a mistake of ours is not thrown away."""
+    if error is not None and not isinstance(error, OSError):
+        _log.error("taking in a connection failed inside the gateway", exc_info=error)
 
 
 def _why_no_handshake(error: Exception) -> str:

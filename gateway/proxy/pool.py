@@ -45,6 +45,7 @@ from gateway.proxy.health import (
     CircuitState,
     Ejection,
 )
+from gateway.proxy.isolation import act_on_each
 from gateway.proxy.prober import Prober
 from gateway.proxy.targets import (
     AttemptFailure,
@@ -92,6 +93,9 @@ class Waiter(Protocol):
 
     def connect_took(self, seconds: float) -> None:
         """Note how long opening a connection for it took."""
+
+    def struck(self) -> None:
+        """End: a mistake of ours struck it. Never raises."""
 
 
 class TargetState:
@@ -245,9 +249,8 @@ class UpstreamPool:
         now = self._stopwatch()
         if breaker.permits(now):
             return True
-        waiter.no_connection(
-            Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", breaker.retry_after_s(now)
-        )
+        retry_after_s = breaker.retry_after_s(now)
+        self._tell(waiter, Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", retry_after_s)
         return False
 
     def _serve(self, waiter: Waiter, ticket: int = 0) -> bool:
@@ -300,10 +303,10 @@ class UpstreamPool:
 
     def _refuse(self, waiter: Waiter) -> None:
         if waiter.tried or waiter.avoided:
-            waiter.no_connection(Reason.UPSTREAM_CONNECT, "no target accepts connections")
+            self._tell(waiter, Reason.UPSTREAM_CONNECT, "no target accepts connections")
         else:
             retry_after_s = 1.0 if self._prober is None else self._prober.settings.interval_s
-            waiter.no_connection(Reason.CIRCUIT_OPEN, "no target is healthy", retry_after_s)
+            self._tell(waiter, Reason.CIRCUIT_OPEN, "no target is healthy", retry_after_s)
 
     def _start_on_idle(self, target: TargetState, waiter: Waiter, ticket: int) -> bool:
         """Start `waiter` on the idle connection that was used last, if one is still good."""
@@ -313,11 +316,34 @@ class UpstreamPool:
                 connection.close()
                 continue
             target.active += 1
-            if ticket:
-                self._tickets[connection] = ticket
-            waiter.start(connection)
+            self._start(waiter, connection, ticket)
             return True
         return False
+
+    def _start(self, waiter: Waiter, connection: UpstreamConnection, ticket: int) -> None:
+        """Lend `connection`, which counts as active already, to `waiter`.
+
+        A rescue point: a mistake in starting one request must strike neither the next in the queue nor
+        whoever has just given the connection back.
+        """
+        connection.is_lent = True
+        if ticket:
+            self._tickets[connection] = ticket
+        try:
+            waiter.start(connection)
+        except Exception:
+            _log.exception("starting a request failed inside the gateway")
+            self.struck(connection)
+            connection.abandon()
+            waiter.struck()
+
+    def _tell(self, waiter: Waiter, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
+        """Tell `waiter` that it gets no connection; what that raises is nobody else's matter."""
+        try:
+            waiter.no_connection(reason, detail, retry_after_s)
+        except Exception:
+            _log.exception("refusing a request failed inside the gateway")
+            waiter.struck()
 
     def _make_room(self) -> bool:
         """Close a connection that nobody needs to make room for a new one; return whether there was one."""
@@ -333,7 +359,7 @@ class UpstreamPool:
 
     def _enqueue(self, waiter: Waiter) -> None:
         if len(self._waiters) >= self._queue_size:
-            waiter.no_connection(Reason.OVERLOADED, "the queue for the upstream is full")
+            self._tell(waiter, Reason.OVERLOADED, "the queue for the upstream is full")
             return
         if not waiter.wait_deadline:
             waiter.wait_deadline = self._stopwatch() + self._queue_timeout_s
@@ -353,25 +379,27 @@ class UpstreamPool:
             return connection
 
         opener = target.opener
+        is_mistake = False
         try:
             async with asyncio.timeout(self._connect_timeout_s or None):
                 await opener.open(factory)
-        except Exception as error:
-            # The rescue point of opening: whatever happened, the request gets its answer.
-            if not isinstance(error, OSError):  # TimeoutError is one
-                _log.exception("opening a connection failed inside the gateway")
+        except OSError as error:  # TimeoutError is one
             detail = describe_failure(error)
             kind = kind_of_failure(error)
             is_ours = is_own_shortage(error)
+        except Exception:
+            # The rescue point of opening: the request gets its answer, and the target is not to blame.
+            _log.exception("opening a connection failed inside the gateway")
+            detail = "opening a connection failed inside the gateway"
+            is_mistake = True
         else:
             assert connection is not None
-            if not connection.is_closed:
+            is_mistake = connection.is_struck
+            if not (connection.is_closed or is_mistake):
                 if target.opener is not opener or target not in self._targets:
                     connection.is_retired = True
                 waiter.connect_took(self._stopwatch() - begun)
-                if ticket:
-                    self._tickets[connection] = ticket
-                waiter.start(connection)
+                self._start(waiter, connection, ticket)
                 return
             detail = "the connection was closed at once"
         target.active -= 1
@@ -380,10 +408,10 @@ class UpstreamPool:
                 self._total -= 1  # it never stood; one that stood is uncounted when it is lost
         else:
             connection.close()
-        if is_ours:
+        if is_ours or is_mistake:
             if self._breaker is not None:
                 self._breaker.withdraw(ticket)
-            waiter.no_connection(Reason.OVERLOADED, detail)
+            self._tell(waiter, Reason.OVERLOADED if is_ours else Reason.INTERNAL, detail)
         else:
             self.count_failure(kind)
             self._failed(target, detail, ticket)
@@ -393,7 +421,7 @@ class UpstreamPool:
     def _try_elsewhere(self, waiter: Waiter, target: TargetState, detail: str, ticket: int) -> None:
         waiter.tried |= {target.key}
         if not self._untried(waiter):
-            waiter.no_connection(Reason.UPSTREAM_CONNECT, detail)
+            self._tell(waiter, Reason.UPSTREAM_CONNECT, detail)
         elif not self._serve(waiter, ticket):
             self._enqueue(waiter)
 
@@ -411,6 +439,7 @@ class UpstreamPool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection at the clean end of a message."""
         target = connection.target
+        connection.is_lent = False
         target.active -= 1
         if connection.is_retired:
             connection.close()
@@ -422,7 +451,22 @@ class UpstreamPool:
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Note that a connection in use will not come back; it closes itself."""
-        connection.target.active -= 1
+        if connection.is_lent:
+            connection.is_lent = False
+            connection.target.active -= 1
+
+    def struck(self, connection: UpstreamConnection) -> None:
+        """Note that a mistake of ours struck a request: its connection is worthless, the target not to blame.
+
+        Wherever it struck, the connection counts as active no more, and nobody is given it.
+        """
+        self.discard(connection)
+        self.drop_idle(connection)
+        if connection.is_closed:  # else it is told by `lost`
+            connection.target.connections.discard(connection)
+            self._uncount(connection)
+        if self._breaker is not None:
+            self._breaker.withdraw(self._ticket_of(connection))
 
     def drop_idle(self, connection: UpstreamConnection) -> None:
         """Note that an idle connection is about to close: nobody may be given it any more."""
@@ -504,9 +548,7 @@ class UpstreamPool:
             retry_after_s = breaker.retry_after_s(now)
             waiting, self._waiters = self._waiters, deque()
             for waiter in waiting:
-                waiter.no_connection(
-                    Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", retry_after_s
-                )
+                self._tell(waiter, Reason.CIRCUIT_OPEN, "the circuit of the upstream is open", retry_after_s)
 
     def _checked(self, target: TargetState, passed: bool, detail: str) -> None:
         """Take the outcome of a health check."""
@@ -528,25 +570,24 @@ class UpstreamPool:
     def sweep(self, monotonic_now: float) -> None:
         """Act on what is due: who has waited too long, what has been idle or left out long enough."""
         while self._waiters and self._waiters[0].wait_deadline <= monotonic_now:
-            self._waiters.popleft().no_connection(Reason.OVERLOADED, "waited too long for a connection")
+            self._tell(self._waiters.popleft(), Reason.OVERLOADED, "waited too long for a connection")
         if self._tickets:
             # Not when they are lost: the failure of a lost connection is told after that.
             self._tickets = {held: ticket for held, ticket in self._tickets.items() if not held.is_closed}
-        returned = False
-        for target in self._targets:
-            while target.idle and target.idle[0].idle_since + IDLE_LIMIT_S <= monotonic_now:
-                target.idle.pop(0).close()
-            if target.ejection.end_when_due(monotonic_now):
-                _log.info("upstream %s: %s is tried again", self.name, target.key)
-                returned = True
-            if target.opener.names is not None and target.connections:
-                self._follow_names(target, monotonic_now)
-        if returned:
-            self._find_eligible()
+        act_on_each(self._targets, lambda target: self._sweep_target(target, monotonic_now))
         while self._max_connections and self._total > self._max_connections and self._make_room():
             pass  # a reload lowered the limit
         if self._prober is not None:
             self._prober.sweep(self._targets, monotonic_now)
+
+    def _sweep_target(self, target: TargetState, monotonic_now: float) -> None:
+        while target.idle and target.idle[0].idle_since + IDLE_LIMIT_S <= monotonic_now:
+            target.idle.pop(0).close()
+        if target.ejection.end_when_due(monotonic_now):
+            _log.info("upstream %s: %s is tried again", self.name, target.key)
+            self._find_eligible()
+        if target.opener.names is not None and target.connections:
+            self._follow_names(target, monotonic_now)
 
     def _follow_names(self, target: TargetState, monotonic_now: float) -> None:
         """Retire connections to addresses that the target's name no longer has."""
@@ -574,7 +615,7 @@ class UpstreamPool:
             target.retire()
         waiting, self._waiters = self._waiters, deque()
         for waiter in waiting:
-            waiter.no_connection(Reason.OVERLOADED, "the upstream was removed")
+            self._tell(waiter, Reason.OVERLOADED, "the upstream was removed")
 
     def close(self) -> None:
         """Close what is idle and stop opening: the process ends."""

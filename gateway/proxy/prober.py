@@ -16,6 +16,7 @@ Sources: RFC 9110 9.2.1 (GET is safe), 15.2 (interim answers).
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -27,6 +28,8 @@ from gateway.settings.model import HealthCheckSettings
 
 if TYPE_CHECKING:
     from gateway.proxy.pool import TargetState
+
+_log = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 16 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
@@ -59,7 +62,7 @@ class Prober:
                 continue
             spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             target.next_check_at = monotonic_now + self.settings.interval_s * spread
-            check = asyncio.get_running_loop().create_task(self._check(target))
+            check = asyncio.get_running_loop().create_task(self._check_guarded(target))
             self._checks[target.key] = check
             check.add_done_callback(partial(self._ended, target.key))
 
@@ -70,6 +73,13 @@ class Prober:
 
     def _ended(self, key: str, check: asyncio.Task[None]) -> None:
         self._checks.pop(key, None)
+
+    async def _check_guarded(self, target: TargetState) -> None:
+        """Check `target`. A mistake of ours in doing so says nothing of it: what was known stands."""
+        try:
+            await self._check(target)
+        except Exception:
+            _log.exception("a health check failed inside the gateway")
 
     async def _check(self, target: TargetState) -> None:
         request = (
@@ -83,8 +93,7 @@ class Prober:
                 status = await conversation.status
         except TimeoutError:
             self._report(target, False, "the health check took too long")
-        except Exception as error:
-            # The rescue point of a check: a target that cannot be asked is not well.
+        except (OSError, _NotHttpError) as error:
             if is_own_shortage(error):
                 return  # what was known of it stands
             reason = str(error) if isinstance(error, _NotHttpError) else describe_failure(error)

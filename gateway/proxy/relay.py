@@ -597,6 +597,30 @@ class Relay:
         self._downstream.relay = None  # recorded: the cut below ends nothing more
         self._downstream.cut(ends_the_body=self.is_version_0)
 
+    def struck(self) -> None:
+        """End as `internal`: a mistake of ours struck it, at whatever point. Never raises.
+
+        A request that had ended by then is over for its caller as well, unless the next one has begun.
+        """
+        downstream = self._downstream
+        connection = self._connection
+        try:
+            if self.tunnel is not None:
+                self.tunnel.end(Reason.INTERNAL.value, "the tunnel failed inside the gateway")
+            elif downstream.relay is self:
+                self.broken(Reason.INTERNAL, "the answer failed inside the gateway")
+            elif downstream.relay is None:
+                downstream.abort()
+        except Exception:
+            # What is left: nobody may wait for it, and the caller must not take a part for the whole.
+            self.gate.log_internal_error()
+            downstream.relay = None
+            downstream.abort()
+        if connection is not None and connection.carries(self):
+            connection.abandon()
+        if self.tunnel is not None:
+            self.gate.tunnels.discard(self.tunnel)
+
     def give_up(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """Stop working on it: a deadline passed, or the caller's bytes are no request.
 

@@ -112,6 +112,10 @@ class Tunnel:
         if decision is not None:
             self.end(decision.reason.value, "the permission for the tunnel has ended")
 
+    def struck(self) -> None:
+        """End: whether it may go on cannot be judged for a mistake of ours. Never raises."""
+        self._relay.struck()
+
     def end(self, reason: str, detail: str) -> None:
         """Close both sides and record the request; what is buffered is still sent.
 

@@ -14,6 +14,9 @@ A connection whose tunnel has ended is leaving: what is buffered for it is still
 what it says meanwhile is read over, for an unread byte would make our close a reset that
 takes what it has not read yet. It has a deadline and a limit for that; the gate keeps it.
 
+A mistake of ours ends the one request it strikes, as `internal` (`_struck`): whatever raises
+in a callback, the connection is given back or closed, and no target is blamed for it.
+
 It does not decide about retries or about what the caller sees: that is
 `gateway.proxy.relay`.
 
@@ -23,6 +26,7 @@ Sources: RFC 9112 6.3, 9.3; RFC 9110 15.2 (1xx).
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from math import inf
 from time import perf_counter
@@ -36,6 +40,8 @@ from gateway.proxy.tunnel import reset_at_close
 if TYPE_CHECKING:
     from gateway.proxy.pool import TargetState, UpstreamPool
     from gateway.proxy.relay import Relay
+
+_log = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 64 * 1024
 INTERIM_LIMIT = 16
@@ -73,8 +79,10 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since",
         "is_closed",
         "is_counted",
+        "is_lent",
         "is_paused",
         "is_retired",
+        "is_struck",
         "pool",
         "requests",
         "target",
@@ -91,9 +99,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_closed = False
         self.is_counted = False
         """It is one of those that `max_connections` limits."""
+        self.is_lent = False
+        """A request has it: it is one of its target's `active`."""
         self.is_paused = False
         self.is_retired = False
         """It will carry no further request."""
+        self.is_struck = False
+        """A mistake of ours struck it: what becomes of it says nothing of its target."""
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._relay: Relay | None = None
         self._mode = _AWAIT_HEAD
@@ -118,7 +130,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
         self.is_counted = True
-        self.pool.stands(self)
+        try:
+            self.pool.stands(self)
+        except Exception:
+            self._struck(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request in flight, if any, that no more will come."""
@@ -127,60 +142,94 @@ class UpstreamConnection(asyncio.Protocol):
             self._leaving.discard(self)
         relay = self._relay
         self._relay = None
-        if relay is not None:
-            self.pool.discard(self)
-        self.pool.lost(self)
-        if relay is not None:
-            self._end_by_close(relay, clean=exc is None)
+        try:
+            if relay is not None:
+                self.pool.discard(self)
+            self.pool.lost(self)
+            if relay is not None:
+                self._end_by_close(relay, clean=exc is None)
+        except Exception:
+            self._struck(relay)
 
     def eof_received(self) -> bool:
         """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
         self._saw_end = True
-        if self._mode == _TUNNEL and self._relay is not None and self._relay.tunnel is not None:
-            self._relay.tunnel.upstream_ended()
-            return not self.is_closed and self._transport.can_write_eof()
-        if self._relay is None:
-            self.pool.drop_idle(self)
+        relay = self._relay
+        try:
+            if self._mode == _TUNNEL and relay is not None and relay.tunnel is not None:
+                relay.tunnel.upstream_ended()
+                return not self.is_closed and self._transport.can_write_eof()
+            if relay is None:
+                self.pool.drop_idle(self)
+        except Exception:
+            self._struck(relay)
         return False
 
     def pause_writing(self) -> None:
         """Stop reading the request body while the upstream does not take it."""
-        if self._relay is not None:
-            self._relay.upstream_blocked(blocked=True)
+        self._upstream_blocked(blocked=True)
 
     def resume_writing(self) -> None:
         """Read on."""
-        if self._relay is not None:
-            self._relay.upstream_blocked(blocked=False)
+        self._upstream_blocked(blocked=False)
+
+    def _upstream_blocked(self, *, blocked: bool) -> None:
+        relay = self._relay
+        if relay is not None:
+            try:
+                relay.upstream_blocked(blocked=blocked)
+            except Exception:
+                self._struck(relay)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of an answer."""
         relay = self._relay
-        if relay is None:
-            if self._mode == _LEAVING:
-                self._drop(data)
+        try:
+            if relay is None:
+                self._take_unasked(data)
+                return
+            mode = self._mode
+            if mode == _AWAIT_HEAD:
+                self._read_head(relay, data)
+            elif mode == _COUNTED:
+                excess = len(data) - self._remaining
+                if excess < 0:
+                    self._remaining = -excess
+                    relay.body_received(data)
+                else:
+                    self._end(relay, data[: self._remaining] if excess else data, clean=not excess)
+            elif mode == _CHUNKED:
+                self._read_chunks(relay, data)
+            elif mode == _TUNNEL and relay.tunnel is not None:
+                relay.tunnel.from_upstream(data)
+            elif self._forbids_content:
+                self._fail(relay, "content in an answer that has none")
             else:
-                self.pool.drop_idle(self)
-                self.close()  # nobody asked: never keep it for the next request
-            return
-        mode = self._mode
-        if mode == _AWAIT_HEAD:
-            self._read_head(relay, data)
-        elif mode == _COUNTED:
-            excess = len(data) - self._remaining
-            if excess < 0:
-                self._remaining = -excess
                 relay.body_received(data)
-            else:
-                self._end(relay, data[: self._remaining] if excess else data, clean=not excess)
-        elif mode == _CHUNKED:
-            self._read_chunks(relay, data)
-        elif mode == _TUNNEL and relay.tunnel is not None:
-            relay.tunnel.from_upstream(data)
-        elif self._forbids_content:
-            self._fail(relay, "content in an answer that has none")
+        except Exception:
+            self._struck(relay)
+
+    def _take_unasked(self, data: bytes) -> None:
+        if self._mode == _LEAVING:
+            self._drop(data)
         else:
-            relay.body_received(data)
+            self.pool.drop_idle(self)
+            self.close()  # nobody asked: never keep it for the next request
+
+    def _struck(self, relay: Relay | None) -> None:
+        """End the one request that the exception being handled struck; give back what it borrowed.
+
+        The rescue point of this side. The request is the one whose callback it was, also when the
+        connection had gone back to the pool by then; if it carries another one already, that goes on.
+        """
+        _log.exception("an answer failed inside the gateway")
+        if self._relay is None or self._relay is relay:
+            self._relay = None
+            self.is_struck = True
+            self.pool.struck(self)
+            self.close()
+        if relay is not None:
+            relay.struck()
 
     # --- called by the relay
 
@@ -215,6 +264,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_paused = False
         if not self.is_closed:
             self._transport.resume_reading()
+
+    def carries(self, relay: Relay) -> bool:
+        """Return whether the request of `relay` is the one in flight here."""
+        return self._relay is relay
 
     def abandon(self) -> None:
         """Give up the request in flight: nothing of it may be taken for an answer to another."""
@@ -411,9 +464,12 @@ class UpstreamConnection(asyncio.Protocol):
     def _catch_up(self, relay: Relay) -> None:
         if self._relay is not relay or self._chunks is None:
             return  # it was abandoned meanwhile
-        if not relay.is_downstream_blocked:
-            self.resume_reading()
-        self._read_chunks(relay, b"")
+        try:
+            if not relay.is_downstream_blocked:
+                self.resume_reading()
+            self._read_chunks(relay, b"")
+        except Exception:
+            self._struck(relay)
 
     def _end(self, relay: Relay, data: bytes, *, clean: bool, trailers: bytes = b"") -> None:
         """End the answer where its framing says it ends."""

@@ -93,6 +93,9 @@ class Request:
     def connect_took(self, seconds: float) -> None:
         assert seconds >= 0
 
+    def struck(self) -> None:
+        self.refused = Reason.INTERNAL
+
     async def started(self) -> UpstreamConnection:
         await until(lambda: self.connection or self.refused)
         assert self.connection is not None, self.refused
@@ -370,8 +373,73 @@ async def test_an_opening_that_fails_unexpectedly_is_answered(make: Make) -> Non
     request = Request()
     pool.acquire(request)
     await until(lambda: request.refused)
-    assert request.refused is Reason.UPSTREAM_CONNECT
+    assert request.refused is Reason.INTERNAL
     assert pool.gauges["active"] == 0
+
+
+async def test_a_mistake_in_opening_is_not_held_against_the_target(make: Make) -> None:
+    class Broken(DoorOpener):
+        async def open(self, factory: ProtocolFactory) -> None:
+            raise ValueError("inside")
+
+    breaker = CircuitBreakerSettings(failure_ratio=0.1, minimum=1)
+    pool = make(Broken("a"), DoorOpener("b"), circuit_breaker=breaker, outlier=OutlierSettings(1, 30.0))
+    for _ in range(6):
+        request = Request()
+        pool.acquire(request)
+        await until(lambda request=request: request.refused or request.connection)
+        if request.connection is not None:
+            pool.release(request.connection)
+    assert all(is_in_use for _, is_in_use in pool.targets_in_use())
+    assert pool.circuit_state is CircuitState.CLOSED
+
+
+async def test_a_request_that_cannot_be_started_is_no_others_matter(make: Make) -> None:
+    class Unstartable(Request):
+        def start(self, connection: UpstreamConnection) -> None:
+            raise ValueError("inside")
+
+    pool = make(DoorOpener(), max_connections=1)
+    first = Request()
+    pool.acquire(first)
+    connection = await first.started()
+    struck, behind = Unstartable(), Request()
+    pool.acquire(struck)
+    pool.acquire(behind)
+    pool.release(connection)
+    await behind.started()
+    assert struck.refused is Reason.INTERNAL
+    assert pool.gauges["active"] == 1
+
+
+async def test_one_that_cannot_be_refused_does_not_keep_others_waiting(make: Make, clock: Clock) -> None:
+    class Unrefusable(Request):
+        def no_connection(self, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
+            raise ValueError("inside")
+
+    pool = make(DoorOpener(), max_connections=1)
+    first = Request()
+    pool.acquire(first)
+    await first.started()
+    struck, behind = Unrefusable(), Request()
+    pool.acquire(struck)
+    pool.acquire(behind)
+    pool.sweep(clock.now + 1000)
+    assert (struck.refused, behind.refused) == (Reason.INTERNAL, Reason.OVERLOADED)
+
+
+async def test_a_mistake_in_a_health_check_says_nothing_of_the_target(
+    make: Make, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(DoorOpener):
+        async def open(self, factory: ProtocolFactory) -> None:
+            raise ValueError("inside")
+
+    pool = make(Broken("a"), Broken("b"), health_check=HealthCheckSettings("/", unhealthy_after=1))
+    pool.sweep(clock.now)
+    await until(lambda: "inside" in caplog.text)
+    await turns_of_the_loop()
+    assert dict(pool.targets_in_use()) == {"t0": True, "t1": True}
 
 
 async def test_connecting_takes_a_bounded_time(make: Make) -> None:
