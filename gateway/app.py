@@ -31,7 +31,6 @@ from gateway.enforce.token_cache import CachedToken, TokenCache
 from gateway.issuer.context import IssuerContext, PeerInfo, log_request
 from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.lifecycle import (
-    ContentWatch,
     Signals,
     choose_shutdown_delay,
     notify_systemd,
@@ -68,6 +67,7 @@ from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.readiness import Readiness
+from gateway.reload.watch import FileWatch
 from gateway.settings.model import (
     ClientCertificate,
     ListenerSettings,
@@ -186,30 +186,30 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
 
         async def reload() -> ReloadResult:
             recorder.reopen_log()
-            await watch.look()
-            await key_watch.look()
+            await watch.begin_load()
+            await key_watch.begin_load()
             await reload_certificates()
             result = with_refusals(await live.reload(), live, endpoints)
             plane.key_sets.configure(live.snapshot.issuer.registry.remote_sources)
             report_reload(result, live, metrics)
             return result
 
-        watch = ContentWatch(lambda: live.watched, reload, since=now)
-        await watch.begin()
+        watch = FileWatch(lambda: live.watched, reload, since=now)
+        await watch.follow()
 
         # From now on, because the first start has just made a key in it.
-        key_watch = ContentWatch(lambda: (live.snapshot.settings.keys.directory,), reload, since=inf)
-        await key_watch.begin()
+        key_watch = FileWatch(lambda: (live.snapshot.settings.keys.directory,), reload, since=inf)
+        await key_watch.follow()
 
         async def reload_certificates() -> None:
-            await certificate_watch.look()
+            await certificate_watch.begin_load()
             for endpoint in endpoints:
                 await endpoint.reload()
 
         # Apart from the configuration: a pair that somebody is just writing must not keep a
         # policy from taking effect, and a new certificate need not compile ten thousand routes.
         certificate_files = tuple(file for endpoint in endpoints for file in endpoint.files)
-        certificate_watch = ContentWatch(lambda: certificate_files, reload_certificates, since=now)
+        certificate_watch = FileWatch(lambda: certificate_files, reload_certificates, since=now)
         readiness = Readiness(
             store,
             refuses_without_store=settings.state.strict,

@@ -17,11 +17,17 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
+from errno import ENOENT
 from pathlib import Path
 
 
 class UnusableFileError(Exception):
     """Why a file cannot be used: the text continues "the file …" and names no path and no content."""
+
+    def __init__(self, reason: str, errno: int = 0) -> None:
+        super().__init__(reason)
+        self.errno = errno
+        """What the system said, 0 when it was not the system."""
 
 
 class MissingFileError(UnusableFileError):
@@ -76,7 +82,7 @@ def list_directory(path: Path) -> tuple[str, ...]:
     try:
         return tuple(sorted(os.listdir(path)))
     except FileNotFoundError:
-        raise MissingFileError("does not exist") from None
+        raise MissingFileError("does not exist", ENOENT) from None
     except (OSError, ValueError) as error:
         raise _unreadable(error) from None
 
@@ -112,7 +118,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
-        raise MissingFileError("does not exist") from None
+        raise MissingFileError("does not exist", ENOENT) from None
     except (OSError, ValueError) as error:
         raise _unreadable(error) from None
 
@@ -132,5 +138,6 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _unreadable(error: OSError | ValueError) -> UnusableFileError:
-    reason = error.strerror if isinstance(error, OSError) else "its path is none"
-    return UnusableFileError(f"cannot be read: {reason}")
+    if isinstance(error, OSError):
+        return UnusableFileError(f"cannot be read: {error.strerror}", error.errno or 0)
+    return UnusableFileError("cannot be read: its path is none")

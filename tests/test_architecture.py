@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"clients", "policy", "http1"}),  # domain
     frozenset({"enforce"}),  # one request head -> one verdict
     frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
+    frozenset({"reload"}),  # follows the files and swaps in what they say
     frozenset({"app", "live", "lifecycle", "readiness", "serving", "views"}),  # composition
     frozenset({"cli", "__main__"}),
 )

@@ -14,7 +14,7 @@ from gateway.cli.failure import CommandError
 from gateway.demo.configuration import DemoConfiguration, demo_configuration
 from gateway.demo.country_service import serve_countries
 from gateway.demo.journey import print_journey, walk_journey
-from gateway.lifecycle import CLOCK_TICK_S
+from gateway.reload.watch import CLOCK_TICK_S
 
 
 def run_demo(*, port: int, admin_port: int, once: bool) -> int:
