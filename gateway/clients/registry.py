@@ -109,6 +109,8 @@ class Registry:
     identities: Identities = field(default_factory=lambda: file_identities(()))
     remote_sources: tuple[RemoteKeySource, ...] = ()
     """Every key set that is fetched, each once."""
+    scrypt_secrets: frozenset[ScryptSecret] = field(default=frozenset(), repr=False)
+    """Every `scrypt:` secret of any client."""
     decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
     """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
 
@@ -149,6 +151,7 @@ def compile_registry(settings: Settings) -> Registry:
         nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
         grants=MappingProxyType(grants),
         scopes=frozenset().union(*(client.scopes for client in settings.clients.values())),
+        scrypt_secrets=frozenset(s for client in clients.values() for s in client.scrypt_secrets),
     )
 
 

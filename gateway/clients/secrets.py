@@ -46,18 +46,20 @@ def _is_quick_match(given: bytes, stored: Sha256Secret | PlainSecret) -> bool:
             return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(value).digest())
 
 
-def check_scrypt_secrets(given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost]) -> bool:
-    """Return whether `given` is one of `stored`; a failure also computes `padding`.
+def check_scrypt_secrets(
+    given: bytes, stored: Sequence[ScryptSecret], padding: Sequence[ScryptCost]
+) -> ScryptSecret | None:
+    """Return the one of `stored` that `given` is, or None; a failure also computes `padding`.
 
     Takes tens of milliseconds per computation and holds 128·N·r octets meanwhile.
     """
     for secret in stored:
         digest = _scrypt(given, secret.salt, secret.n, secret.r, secret.p, len(secret.digest))
         if hmac.compare_digest(digest, secret.digest):
-            return True
+            return secret
     for cost in padding:
         _scrypt(given, bytes(_SALT_LENGTH), cost.n, cost.r, cost.p, SCRYPT_LENGTH)
-    return False
+    return None
 
 
 def _scrypt(secret: bytes, salt: bytes, n: int, r: int, p: int, length: int) -> bytes:

@@ -4,9 +4,10 @@ Pure: the time is passed in. Failures are counted in windows, for one client fro
 peer and for all clients from one peer; a window begins with its first failure. When
 it is full, this peer is not listened to for this client (or for any) until the window
 ends: its next guess is not even compared. Another peer with the right secret is not
-touched by that, so nobody can lock a client out from afar. What counts is
-`AuthFailure.is_guess`; unknown client ids count like known ones, because the answers
-must not tell which exist.
+touched by that, so nobody can lock a client out from afar; nor from beside: where
+strangers have closed an address for all clients, `gateway.issuer.logins` still listens
+to those that have proven themselves from there. What counts is `AuthFailure.is_guess`;
+unknown client ids count like known ones, because the answers must not tell which exist.
 
 Where processes share a store, its count comes back with every failure (`learn`), so
 the limit holds for all of them together and a success costs nothing anywhere.
@@ -60,9 +61,14 @@ class FailureThrottle:
 
     def wait_s(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> float:
         """Return in how many seconds this peer may try again for this client; 0 for now."""
+        return max(self.waits_s(peer, client_id, rate, monotonic_now))
+
+    def waits_s(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> tuple[float, float]:
+        """Return for how many seconds this peer is closed for this client, and for all; 0 for not at all."""
         if not self._windows or not rate.requests:
-            return 0.0
-        return max(self._closed_s(counted, monotonic_now) for counted in counts(peer, client_id, rate))
+            return 0.0, 0.0
+        of_pair, of_peer = counts(peer, client_id, rate)
+        return self._closed_s(of_pair, monotonic_now), self._closed_s(of_peer, monotonic_now)
 
     def count(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> tuple[Counted, ...]:
         """Count one failure; return what it was counted under, for a shared store."""

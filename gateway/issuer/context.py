@@ -12,7 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.clients.authenticate import ScryptChecker
+from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.observe.issuer_request import IssuerRequest
 from gateway.settings.model import RemoteKeySource
@@ -138,7 +138,7 @@ class IssuerContext:
     """Returns the current configuration; called once per request."""
     revocations: Revocations
     store: StateStore
-    scrypt: ScryptChecker
+    scrypt: ScryptWorker
     clock: Callable[[], float] = time.time
     """Wall-clock seconds since the epoch."""
     on_issued: Callable[[bytes, AccessToken], None] = ignore_issued

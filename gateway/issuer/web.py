@@ -33,20 +33,17 @@ from gateway.clients.authenticate import (
     PresentedAssertion,
     PresentedSecret,
     ProvenClient,
-    authenticate,
     read_credentials,
 )
 from gateway.clients.authorization import NOT_AUTHORIZED, GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import JWT_BEARER
 from gateway.clients.scrypt_worker import OverloadedError
-from gateway.clients.throttle import FailureThrottle
 from gateway.http1.media_type import is_utf8_media_type
 from gateway.issuer.assertions import (
     GRANT_METHOD,
     Caller,
     method_of,
-    prove_client,
     prove_identity,
     read_client_assertion,
     read_grant_assertion,
@@ -58,6 +55,7 @@ from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
 from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, parse_form
 from gateway.issuer.introspect import introspect
 from gateway.issuer.issue import build_claims, token_reply
+from gateway.issuer.logins import Logins, SlowedDown, claimed_client
 from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.rate_limit import ClientRateLimit
 from gateway.issuer.revoke import find_revocable
@@ -65,8 +63,6 @@ from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
 from gateway.observe.issuer_request import LONGEST_SCOPE, IssuerRequest, cut
 from gateway.own_answers import OwnServer
-from gateway.policy.peers import peer_group
-from gateway.settings.model import Rate
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.claims import AccessToken, read_access_token
 
@@ -175,13 +171,13 @@ class _Runner(web.ServerRunner):
 class Issuer:
     """The one handler of every path, and what it works with."""
 
-    __slots__ = ("_context", "_rate_limit", "_signer", "_throttle")
+    __slots__ = ("_context", "_logins", "_rate_limit", "_signer")
 
     def __init__(self, context: IssuerContext) -> None:
         self._context = context
         self._signer = TokenSigner()
         self._rate_limit = ClientRateLimit()
-        self._throttle = FailureThrottle()
+        self._logins = Logins(context)
 
     def close(self) -> None:
         """End the signer."""
@@ -386,33 +382,20 @@ class Issuer:
         if isinstance(proof, AuthFailure):
             return self._refuse_client(proof, entry)
         if isinstance(proof, Assertion):
-            # Counted under whom it names, whether or not the form says so, too.
-            client_id, entry.auth_method = proof.issuer, method_of(proof)
+            entry.auth_method = method_of(proof)
             _note_assertion(entry, proof)
         else:
-            client_id, entry.auth_method = proof.client_id, proof.method
-        entry.unverified_client = cut(client_id)
-        wait_s = 0.0
-        if len(self._throttle):
-            wait_s = self._throttle.wait_s(
-                self._peer_group(request), client_id, snapshot.auth_failures, self._context.stopwatch()
-            )
-        if wait_s:
-            self._context.observer.auth_failure(entry.auth_method, _SLOWED_DOWN)
-            entry.cause = _SLOWED_DOWN
-            return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=math.ceil(wait_s))
+            entry.auth_method = proof.method
+        entry.unverified_client = cut(claimed_client(proof))
         try:
-            if isinstance(proof, Assertion):
-                proven = await prove_client(proof, snapshot, self._context, self._caller(request))
-            else:
-                proven = await authenticate(
-                    proof, snapshot.registry, self._context.scrypt, peer=self._peer_group(request)
-                )
+            proven = await self._logins.prove(proof, snapshot, self._caller(request))
         except OverloadedError:
             return answer_problem(_BUSY)
+        if isinstance(proven, SlowedDown):
+            self._context.observer.auth_failure(entry.auth_method, _SLOWED_DOWN)
+            entry.cause = _SLOWED_DOWN
+            return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=proven.retry_after_s)
         if isinstance(proven, AuthFailure):
-            if proven.is_guess:
-                await self._count_failure(self._peer_group(request), client_id, snapshot.auth_failures)
             return self._refuse_client(proven, entry)
         if isinstance(proof, Assertion) and not _is_for(proof, snapshot.issuer.url):
             self._context.observer.legacy_audience(proven.client.id)
@@ -459,28 +442,12 @@ class Issuer:
     def _caller(self, request: web.BaseRequest) -> Caller:
         return Caller(self._peer(request).address, self._context.clock())
 
-    def _peer_group(self, request: web.BaseRequest) -> str:
-        return peer_group(self._peer(request).address)
-
     def _peer(self, request: web.BaseRequest) -> PeerInfo:
         """Return who sends `request`; that is found out once."""
         known = request.get(_PEER)
         if known is None:
             known = request[_PEER] = self._context.peer_of(request)
         return known
-
-    async def _count_failure(self, peer: str, client_id: str, rate: Rate) -> None:
-        """Count a guess here, and everywhere else if the processes share a store that answers."""
-        stopwatch, counters = self._context.stopwatch, self._context.counters
-        for counted in self._throttle.count(peer, client_id, rate, stopwatch()):
-            if counters is None:
-                continue
-            try:
-                failures, ends_in_s = await counters.count(counted.key, counted.window_s)
-            except StateUnavailableError as error:
-                _log.warning("failures are counted by this process alone: %s", error)
-                return
-            self._throttle.learn(counted, failures, ends_in_s, stopwatch())
 
     def _refuse_client(self, failure: AuthFailure, entry: IssuerRequest) -> ErrorAnswer:
         if failure.method != GRANT_METHOD:

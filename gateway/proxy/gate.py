@@ -48,6 +48,9 @@ SWEEP_INTERVAL_S = 0.25
 ID_BATCH = 256
 ISSUER = "_issuer_"
 """The name of the issuer's upstream and route in logs and metrics."""
+ISSUER_CONNECTIONS = 512
+"""Half of them may be waiting for a slow secret to be checked (`gateway.clients.scrypt_worker`): the
+other half is for everything else that the issuer answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +450,7 @@ def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> Up
         {ISSUER: SocketpairOpener(serve)},
         balance=Balance.ROUND_ROBIN,
         connect_timeout_s=5.0,
-        max_connections=256,
+        max_connections=ISSUER_CONNECTIONS,
         queue_size=4096,
         queue_timeout_s=5.0,
     )

@@ -76,3 +76,42 @@ def test_every_item_is_kept_or_displaced_once_and_nobody_has_less_than_his_share
     for owner in set(owners):
         least = min(owners.count(owner), size // len(set(owners)))
         assert sum(item[0] == owner for item in kept) >= least
+
+
+def of_parts(size: int, entries: str) -> tuple[FairQueue[str], list[str | None]]:
+    """Return a queue into which `entries` ("a1 a2", owner and part) were put, and what was displaced."""
+    queue = FairQueue[str](size)
+    displaced = [
+        queue.put(entry[0], f"{entry}.{number}", entry[1:]) for number, entry in enumerate(entries.split())
+    ]
+    return queue, displaced
+
+
+def test_within_an_owner_its_parts_take_turns() -> None:
+    queue, _ = of_parts(10, "a1 a1 a1 a2 b1 b1")
+    assert drained(queue) == ["a1.0", "b1.4", "a2.3", "b1.5", "a1.1", "a1.2"]
+
+
+def test_many_parts_give_an_owner_no_more_turns() -> None:
+    queue, _ = of_parts(10, "a1 a2 a3 a4 a5 b1")
+    assert drained(queue)[:2] == ["a1.0", "b1.5"]
+
+
+def test_the_part_with_most_gives_way_to_others_of_its_owner() -> None:
+    queue, displaced = of_parts(4, "a1 a1 a1 a1 a2 a2 a2")
+    assert displaced == [None, None, None, None, "a1.3", "a1.2", "a2.6"]
+    assert drained(queue) == ["a1.0", "a2.4", "a1.1", "a2.5"]
+
+
+def test_of_the_owner_with_most_its_largest_part_gives_way() -> None:
+    queue, displaced = of_parts(4, "a1 a2 a2 a3 b1")
+    assert displaced[-1] == "a2.2"
+    assert drained(queue) == ["a1.0", "b1.4", "a2.1", "a3.3"]
+
+
+def test_items_of_parts_leave_early() -> None:
+    queue, _ = of_parts(4, "a1 a2")
+    queue.discard("a", "a1.0", "2")
+    assert len(queue) == 2
+    queue.discard("a", "a1.0", "1")
+    assert drained(queue) == ["a2.1"]

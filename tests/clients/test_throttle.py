@@ -77,3 +77,13 @@ def test_the_table_is_bounded_and_forgets_what_is_over() -> None:
 def test_a_long_client_id_takes_no_more_room() -> None:
     (pair, _) = counts("10.0.0.1", "x" * 60_000, RATE)
     assert len(pair.key) < 600
+
+
+def test_a_peer_closed_for_all_is_told_from_one_closed_for_a_client() -> None:
+    throttle = FailureThrottle()
+    for number in range(RATE.requests * CLIENTS_PER_PEER):
+        fail(throttle, "10.0.0.1", f"client {number}", 1)
+    assert throttle.waits_s("10.0.0.1", "reader", RATE, 20) == (0, 40)
+    fail(throttle, "10.0.0.1", "reader", RATE.requests, now=10)
+    assert throttle.waits_s("10.0.0.1", "reader", RATE, 20) == (50, 40)
+    assert throttle.waits_s("10.0.0.2", "reader", RATE, 20) == (0, 0)

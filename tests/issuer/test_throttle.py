@@ -15,9 +15,10 @@ from gateway.settings.model import (
     PlainSecret,
     Rate,
     RemoteKeySource,
+    ScryptSecret,
     StaticKeySource,
 )
-from tests.issuer.conftest import EC_RING, NOW, SECRET, ServedIssuer, basic, make_settings
+from tests.issuer.conftest import EC_RING, NOW, SECRET, ServedIssuer, basic, make_settings, scrypt_client
 from tests.support.jws import compact, hs256, make_key
 
 FORM = {"grant_type": "client_credentials"}
@@ -178,3 +179,91 @@ async def test_who_sends_a_request_is_found_out_once(limited: ServedIssuer) -> N
         assert limited.peers_asked == failures
     await ask(limited, "reader", SECRET)
     assert limited.peers_asked == 3
+
+
+PATHS = ["token", "introspect", "revoke"]
+OUTSIDERS = 30
+"""Ten times what `limited` lets a peer fail for one client: the address is closed after that."""
+
+
+async def close_address(issuer: ServedIssuer) -> None:
+    for number in range(OUTSIDERS):
+        assert (await ask(issuer, f"invented {number}", "guess"))[0] == 401
+    assert (await ask(issuer, "invented", "guess"))[0] == 429
+
+
+def with_person(issuer: ServedIssuer, *more: ScryptSecret) -> None:
+    """Give `limited` a client whose secret was chosen by a person."""
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    person = scrypt_client("person", b"chosen")
+    person = replace(person, secrets=(*person.secrets, *more))
+    granted = AuthorizationSettings("person", "country-service")
+    issuer.configure(
+        replace(
+            settings,
+            clients={**settings.clients, "person": person},
+            authorizations=(*settings.authorizations, granted),
+        ),
+        EC_RING,
+    )
+
+
+@pytest.mark.parametrize(("client", "secret"), [("reader", SECRET), ("person", "chosen")])
+async def test_strangers_do_not_lock_out_who_logged_in_from_beside_them(
+    limited: ServedIssuer, client: str, secret: str
+) -> None:
+    with_person(limited)
+    assert (await ask(limited, client, secret))[0] == 200
+    await close_address(limited)
+    for path in PATHS:
+        assert (await ask(limited, client, secret, path))[0] == 200
+        # Nobody else: neither who has not logged in from here, nor who does not exist.
+        assert (await ask(limited, "writer", "writer-secret", path))[0] == 429
+        assert (await ask(limited, "nobody", "guess", path))[0] == 429
+
+
+async def test_at_a_closed_address_who_is_known_has_his_own_failures(limited: ServedIssuer) -> None:
+    assert (await ask(limited, "reader", SECRET))[0] == 200
+    await close_address(limited)
+    for _ in range(2):
+        status, headers, body = await ask(limited, "reader", "wrong")
+        stranger = await ask(limited, "nobody", "wrong")
+        # The answer does not tell that this client exists.
+        assert (status, body) == (429, stranger[2])
+        assert headers["Retry-After"] == stranger[1]["Retry-After"]
+        assert (await ask(limited, "reader", SECRET))[0] == 200
+    assert (await ask(limited, "reader", "wrong"))[0] == 429
+    assert (await ask(limited, "reader", SECRET))[0] == 429  # used up
+    assert limited.observer.failures[-1] == ("client_secret_basic", "slowed_down")
+
+
+async def test_a_new_secret_is_compared_at_a_closed_address_too(limited: ServedIssuer) -> None:
+    (new,) = scrypt_client("person", b"new").secrets
+    assert isinstance(new, ScryptSecret)
+    with_person(limited, new)
+    assert (await ask(limited, "person", "chosen"))[0] == 200
+    await close_address(limited)
+    assert (await ask(limited, "person", "new"))[0] == 200
+
+
+async def test_a_client_assertion_is_known_at_a_closed_address_too(limited: ServedIssuer) -> None:
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    clients = {**settings.clients, **{each.id: each for each in NAMED}}
+    granted = AuthorizationSettings("keys", "country-service")
+    limited.configure(
+        replace(settings, clients=clients, authorizations=(*settings.authorizations, granted)), EC_RING
+    )
+    assert await assert_by(limited, "keys", KEY.token) == 200
+    await close_address(limited)
+    assert await assert_by(limited, "keys", KEY.token) == 200
+    assert await assert_by(limited, "keys", STRANGER.token) == 429
+    assert await assert_by(limited, "disabled", KEY.token) == 429
+
+
+async def test_a_secret_that_was_taken_away_is_not_recognised(limited: ServedIssuer) -> None:
+    with_person(limited)
+    assert (await ask(limited, "person", "chosen"))[0] == 200
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    changed = scrypt_client("person", b"another")
+    limited.configure(replace(settings, clients={**settings.clients, "person": changed}), EC_RING)
+    assert (await ask(limited, "person", "chosen"))[0] == 401

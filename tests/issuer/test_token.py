@@ -11,7 +11,6 @@ import aiohttp
 import pytest
 from jwcrypto.jwk import JWK
 
-from gateway.clients.scrypt_worker import QUEUE_SIZE
 from gateway.enforce.verifier import verify_access_token
 from gateway.settings.model import AuthorizationSettings
 from gateway.tokens.claims import AccessToken
@@ -171,7 +170,7 @@ async def test_scrypt_secrets_are_accepted_and_refused(issuer: ServedIssuer) -> 
         assert (answer.status, body["error"]) == (401, "invalid_client")
 
 
-async def test_a_flood_of_slow_logins_is_bounded_and_locks_nobody_else_out(issuer: ServedIssuer) -> None:
+async def test_a_flood_of_slow_logins_locks_nobody_else_out(issuer: ServedIssuer) -> None:
     settings = make_settings()
     settings = replace(
         settings,
@@ -179,8 +178,8 @@ async def test_a_flood_of_slow_logins_is_bounded_and_locks_nobody_else_out(issue
         authorizations=(*AUTHORIZATIONS, AuthorizationSettings("person", "country-service")),
     )
     issuer.configure(settings, EC_RING)
-    flood = [asyncio.create_task(post(issuer, auth=basic("person", "guess"))) for _ in range(60)]
-    await asyncio.wait(flood, timeout=10, return_when=asyncio.FIRST_COMPLETED)  # 503: the queue is full
+    flood = [asyncio.create_task(post(issuer, auth=basic("person", "guess"))) for _ in range(40)]
+    await asyncio.wait(flood, timeout=10, return_when=asyncio.FIRST_COMPLETED)
 
     quick, _ = await post(issuer)
     assert quick.status == 200
@@ -188,13 +187,13 @@ async def test_a_flood_of_slow_logins_is_bounded_and_locks_nobody_else_out(issue
     async with aiohttp.ClientSession(connector=elsewhere) as http:
         slow, _ = await post(replace(issuer, http=http), auth=basic("person", "chosen"))
     assert slow.status == 200
-    assert sum(not task.done() for task in flood) >= QUEUE_SIZE // 2
+    assert sum(not task.done() for task in flood) >= 20
 
     outcomes = [
         (answer.status, answer.headers.get("Retry-After")) for answer, _ in await asyncio.gather(*flood)
     ]
-    assert set(outcomes) == {(401, None), (503, "1")}
-    assert outcomes.count((401, None)) >= QUEUE_SIZE
+    assert set(outcomes) <= {(401, None), (503, "1")}  # 503: not begun with within 5 s
+    assert outcomes.count((401, None)) >= 10
 
 
 def form_error(code: str, status: int, mention: str, data: Any, **how: Any) -> Any:
