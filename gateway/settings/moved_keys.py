@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from gateway.settings.kinds import MovedToken, Reading
+from gateway.settings.quoting import quote
 
 
 def note_moved_tokens(readings: Sequence[Reading], main_file: str, directory: Path) -> None:
@@ -51,6 +52,8 @@ def _written_for(token: MovedToken, directory: Path) -> str:
     """Return the path as the main file would write it; what came from the environment stays unexpanded."""
     if token.node.written != token.node.text:
         return token.node.written
+    if quote(token.node.written) != f'"{token.node.written}"':
+        return "PATH"  # what stands there may be the secret itself
     path = Path(os.path.normpath(token.path))
     return str(path.relative_to(directory)) if path.is_relative_to(directory) else str(path)
 

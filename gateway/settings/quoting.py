@@ -14,12 +14,14 @@ Sources: RFC 3986 3.2.1 (user information) and 3.4 (query).
 import re
 
 from gateway.observe.logs import mask_credentials
+from gateway.observe.secret_parameters import mask_parameters
 
 _QUOTED_LENGTH = 80
 _HIDDEN = "***"
 _HOST = re.compile(r"(?:[A-Za-z0-9_*](?:[A-Za-z0-9._*-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}\Z")
-_STORED_SECRET = re.compile(r"\s*(plain|sha256|scrypt)\s*:", re.IGNORECASE)
+_STORED_SECRET = re.compile(r"\s*(plain|sha256|scrypt|env(?!:[A-Za-z_][A-Za-z0-9_]*\Z))\s*:", re.IGNORECASE)
+"""As clients have them; what stands behind `env:` and is no name of a variable may be a secret, too."""
 _WORD = re.compile(r"[A-Za-z0-9._/-]+\Z")
 _KEY_MATERIAL = "-----BEGIN"
 
@@ -71,6 +73,8 @@ def _cut(place: str) -> tuple[str, str, str]:
 def _in_quotes(text: str) -> str:
     before, begins, _ = text.partition(_KEY_MATERIAL)
     text = before + _KEY_MATERIAL + "…" if begins else mask_credentials(text)
+    place, mark, query = text.partition("?")
+    text = place + mark + mask_parameters(query)
     if len(text) > _QUOTED_LENGTH:
         text = text[:_QUOTED_LENGTH] + "…"
     return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text) + '"'

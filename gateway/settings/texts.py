@@ -179,6 +179,8 @@ def parse_file_text(text: str) -> str:
     parse_line(text)
     if not text:
         raise SpellingError("is not a path")
+    if "://" in text:
+        raise SpellingError("is an address, not a path", "the path of a file on this machine")
     return text
 
 
