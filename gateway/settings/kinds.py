@@ -21,7 +21,12 @@ from gateway.settings.model import Origin, PlainSecret, Secret, StaticKeySource
 from gateway.settings.problems import LATER, Severity, SpellingError, suggest
 from gateway.settings.quoting import quote, quote_address
 from gateway.settings.scalars import Value, describe, resolve_plain
-from gateway.settings.secret_texts import UNUSABLE_SECRET, parse_hashed_secret, without_line_break
+from gateway.settings.secret_texts import (
+    SHORTEST_SECRET,
+    UNUSABLE_SECRET,
+    parse_hashed_secret,
+    without_line_break,
+)
 from gateway.settings.texts import VARIABLE, parse_file_text
 from gateway.tokens.foreign_keys import KeySetError, read_key_set
 
@@ -398,17 +403,34 @@ class SecretText:
         except SpellingError as reason:
             reading.error(node, f"the secret {reason.message}", reason.hint)
             return PlainSecret(b"", "unreadable")  # so that nobody complains that there is no secret
-        if isinstance(secret, PlainSecret) and secret.source == "plain":
-            reading.warn(node, "the secret is readable in this file", "use sha256:, scrypt:, env: or file:")
-        elif isinstance(secret, PlainSecret) and secret.value != secret.value.strip():
-            reading.warn(
-                node,
-                "the secret begins or ends with white space",
-                "one line break at the end is dropped, all else is part of the secret; store it without",
-            )
+        if isinstance(secret, PlainSecret):
+            _note_weakness(secret, node, reading)
         elif node.text == UNUSABLE_SECRET:
             reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
         return secret
+
+
+def _note_weakness(secret: PlainSecret, node: Node, reading: Reading) -> None:
+    """Note that a secret can be read, guessed, or hardly be sent as it is stored."""
+    too_short = len(secret.value.decode(errors="replace")) < SHORTEST_SECRET
+    if secret.source == "plain":
+        also = f", and has fewer than {SHORTEST_SECRET} characters" if too_short else ""
+        reading.warn(
+            node, f"the secret is readable in this file{also}", "use sha256:, scrypt:, env: or file:"
+        )
+        return
+    if too_short:
+        reading.warn(
+            node,
+            f"the secret has fewer than {SHORTEST_SECRET} characters: it can be guessed",
+            "`sidegate secret generate` prints a strong one",
+        )
+    if secret.value != secret.value.strip():
+        reading.warn(
+            node,
+            "the secret begins or ends with white space",
+            "one line break at the end is dropped, all else is part of the secret; store it without",
+        )
 
 
 _KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"

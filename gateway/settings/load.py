@@ -30,6 +30,8 @@ from gateway.settings.document import (
     walk,
 )
 from gateway.settings.environment import Environment
+from gateway.settings.exposed_files import check_exposed_files, who_else_may_write
+from gateway.settings.exposure import check_exposure
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
 from gateway.settings.files import MOST_FILES, SourceFiles
 from gateway.settings.kinds import Reading, is_null
@@ -186,7 +188,8 @@ class _Load:
         environment = Environment(self._environ, frozenset(values.get("policy_environment", ())))
         secrets = values.setdefault("secrets_directory", self._directory / "secrets")
         values.setdefault("data_directory", self._default_data_directory())
-        reach = PolicyReach(secrets, PrivateFiles(self._path, values))
+        private = PrivateFiles(self._path, values)
+        reach = PolicyReach(secrets, private)
         values.pop("version", None)
         for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
             parts.append(self._read_policy(path, shown, environment, reach))
@@ -194,6 +197,7 @@ class _Load:
         settings = self._assemble(values, parts)
         readable = replace(settings, routes=self._routes_read_whole(settings.routes))
         self._check(settings)
+        self._check_exposure(settings, private)
         for finding in further_checks(readable):
             self._note(finding)
         problems = self._problems()
@@ -356,6 +360,17 @@ class _Load:
         if self._complete:
             for finding in check_policy(settings, now=self._now):
                 self._note(finding)
+
+    def _check_exposure(self, settings: Settings, private: PrivateFiles) -> None:
+        """Note what gives everything away."""
+        for finding in (*check_exposure(settings), *check_exposed_files(settings, private)):
+            self._note(finding)
+        for source in self._sources:
+            others = who_else_may_write(Path(source.file)) if source.document.root is not None else ""
+            if others:
+                source.note(
+                    f"{others} may write this file", "chmod 644, and 755 for its directory", Severity.WARNING
+                )
 
     def _routes_read_whole(self, routes: tuple[RouteSettings, ...]) -> tuple[RouteSettings, ...]:
         """Return the routes without a mistake of their own. Asked before names are checked across files."""

@@ -18,6 +18,8 @@ LARGEST_N, LARGEST_R, LARGEST_P = 2**15, 8, 2
 """Above these one login would hold too much memory or time (32 MiB, two passes)."""
 SMALLEST_N = 2**10
 
+SHORTEST_SECRET = 16
+"""Characters; of fewer there are not enough to keep one from being guessed."""
 MOST_SCRYPT_SECRETS = 4
 """Of one client: a failed login costs as much as the longest list, whosever it is."""
 

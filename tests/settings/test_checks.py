@@ -171,7 +171,7 @@ PROCESS = [
      "upstreams: {u: {targets: ['http://a'], keep_headers: [X_Accept]}}",
      "W 1:13: upstreams.u: keep_headers: accept is forwarded anyway (hint: leave it out)"),
     ("upstreams: {u: {targets: ['http://a'], keep_headers: [Authorization]}}",
-     "upstreams: {u: {targets: ['http://a'], forward_token: true}}",
+     "upstreams: {u: {targets: ['https://a'], forward_token: true}}",
      'E 1:55: upstreams.u.keep_headers[0]: "Authorization" can never be kept (hint: use forward_token)'),
     ("upstreams: {u: {targets: ['http://a'], health_check: {interval: 1s}}}",
      "upstreams: {u: {targets: ['http://a'], health_check: null}}",
