@@ -505,8 +505,8 @@ def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
     except KeySetError as reason:
         reading.error(node, f"the key set {reason}", "a JWK Set of public keys: {keys: [{kty: EC, …}]}")
         return UNREAD
-    for passed_over in keys.passed_over:
-        reading.warn(node, f"a key is not used: {passed_over}")
+    for unused in (*keys.left_out, *keys.passed_over):
+        reading.warn(node, f"a key is not used: {unused}")
     return StaticKeySource(document, keys)
 
 

@@ -70,6 +70,8 @@ BUCKET_SIZE = 3
 REFILL_S = 10.0
 MISSES_KEPT = 1024
 MISS_KEPT_S = 10.0
+MAX_TOLD = 8
+"""Keys of one set that do not count and are named in the log."""
 
 _MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
 _NO_CACHE = re.compile(r"(?:^|[,\s])(?:no-cache|no-store)(?:$|[,\s=])", re.IGNORECASE)
@@ -328,14 +330,23 @@ class _RemoteKeySet:
 
     def _note_success(self, fetched: _Fetched) -> None:
         now = self._clock()
+        self._tell_unused(fetched.keys)
         self.keys = fetched.keys
         self.fetched_at = now
         self.due_at = now + fetched.fresh_s
         if self._failures:
             _log.info("the keys of %s are fresh again", self.source.issuer)
         self._failures = 0
-        for reason in fetched.keys.passed_over[:8]:
-            _log.info("a key of %s is not used: %s", self.source.issuer, reason)
+
+    def _tell_unused(self, fetched: KeySet) -> None:
+        """Log which keys do not count, once: not again before that changes."""
+        known = (self.keys.left_out, self.keys.passed_over) if self.keys is not None else ((), ())
+        if fetched.left_out != known[0]:
+            for reason in fetched.left_out[:MAX_TOLD]:
+                _log.warning("a key of %s is not used: %s", self.source.issuer, reason)
+        if fetched.passed_over != known[1]:
+            for reason in fetched.passed_over[:MAX_TOLD]:
+                _log.info("a key of %s is not used: %s", self.source.issuer, reason)
 
     def _note_failure(self, detail: str) -> None:
         self.due_at = self._clock() + min(FIRST_RETRY_S * 2**self._failures, LAST_RETRY_S)

@@ -58,6 +58,10 @@ class UnusableKeyError(ValueError):
     """Say why a key cannot be used here; the message never holds key material."""
 
 
+class TooLargeKeyError(UnusableKeyError):
+    """Say that a key is larger than whoever loads it takes."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VerificationKey:
     """A public key, bound to one algorithm."""
@@ -175,11 +179,12 @@ def make_signing_key(jwk: JWK, alg: str) -> SigningKey:
     return SigningKey(key_id(jwk), alg, _signer(private, alg), _public_jwk(jwk, alg))
 
 
-def make_verification_key(jwk: JWK, alg: str) -> VerificationKey:
+def make_verification_key(jwk: JWK, alg: str, *, max_rsa_bits: int = MAX_RSA_BITS) -> VerificationKey:
     """Return the public half of `jwk` as a verification key for `alg`.
 
     Raises:
         UnusableKeyError: It is too weak, or not meant for verifying with `alg`.
+        TooLargeKeyError: It is an RSA key of more than `max_rsa_bits`.
     """
     if alg not in _possible_algorithms(jwk):
         raise UnusableKeyError(f"it cannot be used with {alg}")
@@ -188,7 +193,7 @@ def make_verification_key(jwk: JWK, alg: str) -> VerificationKey:
     # about its public half.
     source = jwk if not jwk.has_private else JWK(**published)
     public = cast(_PublicKey, _operation_key(source, "verify"))
-    _check_strength(public)
+    _check_strength(public, max_rsa_bits=max_rsa_bits)
     return VerificationKey(published["kid"], alg, _verifier(public, alg), published)
 
 
@@ -201,12 +206,11 @@ def _operation_key(jwk: JWK, operation: str) -> object:
         ) from error
 
 
-def _check_strength(key: _PrivateKey | _PublicKey) -> None:
+def _check_strength(key: _PrivateKey | _PublicKey, *, max_rsa_bits: int = MAX_RSA_BITS) -> None:
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
-        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-            raise UnusableKeyError(
-                f"it is an RSA key of {key.key_size} bits; use {MIN_RSA_BITS} to {MAX_RSA_BITS}"
-            )
+        if not MIN_RSA_BITS <= key.key_size <= max_rsa_bits:
+            why = f"it is an RSA key of {key.key_size} bits; use {MIN_RSA_BITS} to {max_rsa_bits}"
+            raise TooLargeKeyError(why) if key.key_size > max_rsa_bits else UnusableKeyError(why)
         public = key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
         numbers = public.public_numbers()
         if numbers.e >= MAX_RSA_EXPONENT:

@@ -17,6 +17,7 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.settings.show import effective
+from gateway.tokens.foreign_keys import KeySet
 from tests.support.jws import make_key
 
 Load = Callable[..., Loaded]
@@ -224,3 +225,16 @@ def test_what_is_shown_loads_again_as_itself(load_text: Load, text: str) -> None
 
     first = load_text(text, FILES)
     assert essence(load_text(effective(first.settings), FILES)) == essence(first)
+
+
+def test_a_key_that_is_left_out_is_a_warning_and_the_others_count(load_text: Load) -> None:
+    twin = {**make_key("ES256", "k2").public, "kid": "k3"}
+    keys = [KEY.public, make_key("ES256", "k3").public, twin]
+    loaded = load_text(client(f"{{jwks: {json.dumps({'keys': keys})}}}"))
+    (warning,) = [problem for problem in loaded.warnings if "not used" in problem.message]
+    assert warning.path == "clients.a.jwks"
+    assert "keys[1], keys[2]: 2 different keys have one kid" in warning.message
+    source = loaded.settings.clients["a"].keys
+    assert isinstance(source, StaticKeySource)
+    assert isinstance(source.read, KeySet)
+    assert [entry.kid for entry in source.read.keys] == ["k1"]

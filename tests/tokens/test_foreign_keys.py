@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jwcrypto.jwk import JWK
 
-from gateway.tokens.foreign_keys import MAX_KEYS, KeyMiss, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_KEYS, KeyMiss, KeySet, KeySetError, read_key_set
 from tests.support.jws import Key, make_key
 
 EC = make_key("ES256", "ec")
@@ -50,12 +50,72 @@ def test_other_headers_find_nothing(kid: str | None, alg: str, miss: KeyMiss) ->
     assert read_key_set(document(EC.public, RSA.public)).find(kid, alg) is miss
 
 
-def test_a_token_without_kid_is_tried_with_few_keys_only() -> None:
-    keys = [make_key("EdDSA", f"ed{number}").public for number in range(5)]
-    found = read_key_set(document(*keys[:4])).find(None, "EdDSA")
+def test_a_token_without_kid_is_tried_with_two_keys_only() -> None:
+    keys = [make_key("EdDSA", f"ed{number}") for number in range(5)]
+    found = read_key_set(document(*(key.public for key in keys))).find(None, "EdDSA")
     assert isinstance(found, tuple)
-    assert len(found) == 4
-    assert read_key_set(document(*keys)).find(None, "EdDSA") is KeyMiss.UNKNOWN_KEY
+    assert [key.kid for key in found] == [key.jwk.thumbprint() for key in keys[:2]]
+
+
+def test_a_token_without_kid_is_tried_with_keys_without_kid_first() -> None:
+    named, nameless = make_key("EdDSA", "ed"), make_key("EdDSA", "x")
+    keys = read_key_set(document(named.public, EC.public, without(nameless, "kid")))
+    found = keys.find(None, "EdDSA")
+    assert isinstance(found, tuple)
+    assert [key.kid for key in found] == [nameless.jwk.thumbprint(), named.jwk.thumbprint()]
+    assert keys.left_out == ()
+
+
+def kids(keys: KeySet) -> list[str | None]:
+    return [entry.kid for entry in keys.keys]
+
+
+def test_of_keys_without_kid_two_of_an_algorithm_are_taken() -> None:
+    nameless = [without(make_key("EdDSA", "x"), "kid") for _ in range(4)]
+    keys = read_key_set(document(*nameless[:3], EC.public, nameless[0], nameless[3]))
+    assert kids(keys) == [None, None, "ec", None]  # the same key once more is no further key
+    assert [reason.partition(":")[0] for reason in keys.left_out] == ["keys[2]", "keys[5]"]
+    assert "more than 2 keys of EdDSA without kid" in keys.left_out[0]
+
+
+def test_one_key_under_many_names_costs_one_verification() -> None:
+    many = [without(RSA, kid=f"name {number}") for number in range(200)]
+    keys = read_key_set(document(*many))
+    assert len(keys.keys) == 200
+    for kid in (RSA.jwk.thumbprint(), "name 7", None):
+        found = keys.find(kid, "RS256")
+        assert isinstance(found, tuple)
+        assert len(found) == 1
+
+
+def test_keys_that_are_too_large_are_left_out_and_the_others_count() -> None:
+    large = JWK.generate(kty="RSA", size=4104, kid="large").export_public(as_dict=True)
+    keys = read_key_set(document(large, EC.public))
+    assert (kids(keys), keys.passed_over) == (["ec"], ())
+    assert keys.left_out == ("keys[0]: it is an RSA key of 4104 bits; use 2048 to 4096",)
+
+
+def test_keys_beyond_the_most_that_are_read_are_left_out() -> None:
+    keys = read_key_set(document(EC.public, *[{}] * (MAX_KEYS - 1), RSA.public, ED.public))
+    assert kids(keys) == ["ec"]
+    assert keys.left_out == (f"keys[{MAX_KEYS}] to keys[{MAX_KEYS + 1}]: of a set, {MAX_KEYS} keys are read",)
+
+
+def test_different_keys_with_one_kid_are_all_left_out_and_the_others_count() -> None:
+    keys = read_key_set(document(without(OTHER, kid="ec"), RSA.public, EC.public))
+    assert kids(keys) == ["rsa"]
+    (reason,) = keys.left_out
+    assert reason.startswith("keys[0], keys[2]: 2 different keys have one kid")
+    assert keys.find("ec", "ES256") is KeyMiss.UNKNOWN_KEY
+    assert keys.find(EC.jwk.thumbprint(), "ES256") is KeyMiss.UNKNOWN_KEY
+
+
+def test_one_key_listed_twice_is_one_key() -> None:
+    keys = read_key_set(document(EC.public, EC.public))
+    assert keys.left_out == ()
+    found = keys.find("ec", "ES256")
+    assert isinstance(found, tuple)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("use", ["sig", "jwt-svid"])
@@ -120,8 +180,8 @@ def test_keys_that_are_not_for_us_are_passed_over(member: Any) -> None:
         (b'{"keys": {}}', "array"),
         (b"{}", "array"),
         (b'{"keys": [], "keys": []}', "repeated"),
-        (document(EC.public, without(OTHER, kid="ec")), "one `kid`"),
-        (document(*[{}] * (MAX_KEYS + 1)), "more than"),
+        (document(EC.public, without(OTHER, kid="ec")), "no usable key: .*one kid"),
+        (document(*[{}] * (MAX_KEYS + 1)), "no usable key: .*256 keys are read"),
         (b" " * 600_000, "larger"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -537,3 +538,22 @@ async def test_nothing_about_us_is_told(client: Client, server: KeyServer) -> No
         assert request.headers["User-Agent"] == "sidegate"
         assert request.headers["Accept-Encoding"] == "identity"
         assert "Cookie" not in request.headers
+
+
+async def test_keys_that_do_not_count_are_named_in_the_log_once(
+    client: Client, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="gateway.tokens.jwks_client")
+    source = RemoteKeySource("p", server.uri)
+    twins = [make_key("ES256", "twin"), make_key("ES256", "twin")]
+    server.keys = [OLD, *twins]
+    for expected in (1, 1):
+        assert await client.find(source)
+        assert not await client.find(source, "unknown")  # fetches anew
+        client.now += jwks_client.MISS_KEPT_S + 1
+        warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        assert len(warnings) == expected
+        assert "a key of p is not used: keys[1], keys[2]" in warnings[0]
+    server.keys = [*twins, OLD]
+    assert not await client.find(source, "unknown")
+    assert sum(record.levelno == logging.WARNING for record in caplog.records) == 2
