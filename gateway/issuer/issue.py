@@ -6,6 +6,7 @@ Sources: RFC 9068 2 and 3, RFC 6749 5.1, RFC 7519 4.1.
 import msgspec
 
 from gateway.clients.authorization import Grant
+from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import RegisteredClient
 from gateway.settings.model import IssuerSettings
 
@@ -30,6 +31,18 @@ def build_claims(
     # The registry keeps no extra claim that the issuer decides itself.
     claims.update(client.claims)
     return claims
+
+
+def refuse_size(raw: bytes, most_bytes: int) -> OAuthProblem | None:
+    """Return the problem of a token that the gate would not take; its scopes and claims make it so large."""
+    if len(raw) <= most_bytes:
+        return None
+    return OAuthProblem(
+        ErrorCode.INVALID_SCOPE,
+        f"scope: the token would have {len(raw)} bytes, and {most_bytes} are taken at most; "
+        "ask for fewer scopes at a time",
+        cause="token_too_large",
+    )
 
 
 def token_reply(raw: bytes, grant: Grant) -> bytes:

@@ -13,6 +13,7 @@ from gateway.clients.registry import Registry
 from gateway.issuer.endpoints import Endpoint, issuer_endpoints
 from gateway.issuer.metadata import openid_metadata, server_metadata
 from gateway.settings.model import IssuerSettings, Rate, Settings
+from gateway.tokens.jwt import largest_token_bytes
 from gateway.tokens.keys import KeyRing
 
 
@@ -39,6 +40,8 @@ class IssuerSnapshot:
     openid_metadata: Document
     auth_failures: Rate
     """How often a peer may be wrong about one client's secret."""
+    largest_token_bytes: int
+    """What the gate takes: a larger token is not issued."""
 
 
 def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing) -> IssuerSnapshot:
@@ -52,6 +55,7 @@ def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing)
         server_metadata=_render(server_metadata(settings, registry)),
         openid_metadata=_render(openid_metadata(settings, registry, keys)),
         auth_failures=settings.limits.auth_failures,
+        largest_token_bytes=largest_token_bytes(settings.limits.header_bytes),
     )
 
 

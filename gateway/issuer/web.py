@@ -54,7 +54,7 @@ from gateway.issuer.endpoints import Endpoint
 from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
 from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, parse_form
 from gateway.issuer.introspect import introspect
-from gateway.issuer.issue import build_claims, token_reply
+from gateway.issuer.issue import build_claims, refuse_size, token_reply
 from gateway.issuer.logins import Logins, SlowedDown, claimed_client
 from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.rate_limit import ClientRateLimit
@@ -289,6 +289,9 @@ class Issuer:
             raw = await self._signer.sign(snapshot.keys.active, claims)
         except SignerOverloadedError:
             return answer_problem(_BUSY)
+        too_large = refuse_size(raw, snapshot.largest_token_bytes)
+        if too_large is not None:
+            return answer_problem(too_large)
         # Read back by the gate's own rules: what we would refuse is never handed out.
         token = read_access_token(claims, snapshot.keys.active.kid)
         if not isinstance(token, AccessToken):

@@ -33,6 +33,8 @@ from gateway.settings.model import (
 from gateway.settings.problems import Severity, suggest
 from gateway.settings.secret_texts import MOST_SCRYPT_SECRETS
 from gateway.settings.texts import is_loopback
+from gateway.settings.token_size import full_token_bytes
+from gateway.tokens.jwt import largest_token_bytes
 
 Step = str | int | tuple[str, ...]
 """A key, an index, or several keys of which the first that is written is meant.
@@ -336,6 +338,7 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
         audience = clients.get(item.audience)
         if audience is not None:
             yield from _check_offered(item.origin, ("scopes",), item.scopes, [audience], hints)
+            yield from _check_token_size(settings, item, audience)
         for scope in item.default_scopes:
             if scope not in item.scopes:
                 steps = ("default_scopes", scope)
@@ -351,6 +354,25 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
                 Severity.WARNING,
                 quoted=True,
             )
+
+
+def _check_token_size(
+    settings: Settings, item: AuthorizationSettings, audience: ClientSettings
+) -> Iterator[Finding]:
+    """Yield a warning when the client cannot have all that it is granted in one token."""
+    client = settings.clients.get(item.client)
+    most_bytes = largest_token_bytes(settings.limits.header_bytes)
+    if client is None:
+        return
+    size = full_token_bytes(client, item, audience, settings.issuer)
+    if size > most_bytes:
+        yield Finding(
+            item.origin,
+            ("scopes",),
+            f"a token with all of it would have about {size} bytes, and the gate takes {most_bytes} at most",
+            "the client must ask for fewer scopes at a time; shorter names, or claims, help",
+            Severity.WARNING,
+        )
 
 
 def _check_routes(settings: Settings, hints: _Hints) -> Iterator[Finding]:

@@ -50,6 +50,11 @@ _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def largest_token_bytes(header_bytes: int) -> int:
+    """Return the size beyond which the gate takes no token; a head has `header_bytes` at most (0 = any)."""
+    return min(MAX_TOKEN_BYTES, header_bytes or MAX_TOKEN_BYTES)
+
+
 class JwtProblem(StrEnum):
     """Why a text is not a token that we read."""
 
