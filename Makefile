@@ -13,14 +13,15 @@ DEVELOPMENT := $(VENV)/.development-installed
 DURATION ?= 60s
 BENCH ?=
 PYTEST ?= -n 2
+DEMO ?=
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to paste
-	@$(BIN)/sidegate demo
+run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to paste (DEMO="--port 8081")
+	@$(BIN)/sidegate demo $(DEMO)
 
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the tests with reduced counts

@@ -332,8 +332,8 @@ def token(
     """Get a token from a running issuer and print it: by client_credentials, or for an assertion.
 
     \b
-    Example:  sidegate token --as service-client-jwt --audience country-service --scope country.read
-    Or:       sidegate token --as service-client-jwt --key-file client.pem
+    Example:  sidegate token --as service-client --audience country-service --scope country.read
+    Or:       sidegate token --as service-client --key-file client.pem
     Or:       sidegate token --assertion-file /var/run/secrets/tokens/sidegate
     Exit code: 0, or 1 when the issuer refuses or does not answer.
     """
@@ -375,7 +375,7 @@ def assertion(config: Path, client_id: str, subject: str | None, lifetime: str, 
     """Sign an assertion (private_key_jwt) and print it.
 
     \b
-    Example:  sidegate assertion --key client.pem --as service-client-jwt --audience https://issuer.example
+    Example:  sidegate assertion --key client.pem --as service-client --audience https://issuer.example
     """
     from gateway.cli.assertion import assertion_command
     from gateway.cli.failure import CommandError
@@ -438,8 +438,8 @@ def revoke(token_file: Path | None, everything_of: str | None, **who: Any) -> in
     """Revoke one token as the client it was issued to, or everything that a client holds.
 
     \b
-    Example:  sidegate revoke --client service-client-jwt
-    Or:       sidegate revoke --as service-client-jwt --secret-file secret < token.txt
+    Example:  sidegate revoke --client service-client
+    Or:       sidegate revoke --as service-client --secret-file secret < token.txt
     Exit code: 0, or 1 when the process refuses or does not answer.
     """
     if everything_of is not None:

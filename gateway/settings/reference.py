@@ -1,12 +1,13 @@
 """Render the configuration reference, `docs/configuration.md`, from the table of keys.
 
-`python -m gateway.settings.reference > docs/configuration.md`; a test fails when
-the page is older than the table. Prose that belongs to no single key is here,
+`python -m gateway.settings.reference docs/configuration.md`; a test fails when
+the page is older than the table. Without a file it is printed. Prose that belongs to no single key is here,
 and every example on the page is loaded by a test.
 """
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
 from gateway.settings.kinds import Field, Kind, ListOf, MapOf, Section
@@ -15,7 +16,7 @@ _INTRODUCTION = """\
 # Configuration reference
 
 *This page is made from the table of keys that the loader itself reads by
-(`python -m gateway.settings.reference`). Do not edit it by hand.*
+(`.venv/bin/python -m gateway.settings.reference docs/configuration.md`). Do not edit it by hand.*
 
 A configuration is one main file, `gateway.yaml`, and any number of policy files.
 The main file says how the process runs; the policy files say who may call what.
@@ -232,5 +233,14 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def main(arguments: list[str]) -> None:
+    """Write the page to the named file, or print it. It is whole before the file is touched."""
+    page = render()
+    if arguments:
+        Path(arguments[0]).write_text(page, encoding="utf-8")
+    else:
+        sys.stdout.write(page)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(render())
+    main(sys.argv[1:])

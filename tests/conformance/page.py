@@ -1,10 +1,14 @@
-"""Print the rows as a page: `python -m tests.conformance.page > docs/conformance.md`."""
+"""Write the rows as a page: `.venv/bin/python -m tests.conformance.page docs/conformance.md`.
+
+Without a file it is printed.
+"""
 
 import base64
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tests.conformance import rfc6749, rfc6750, rfc7009, rfc7523, rfc7662, rfc8414, rfc8707, rfc9068
 from tests.conformance.rows import Ask, Row
@@ -35,7 +39,7 @@ revocation leaves the token alive (RFC 7009 2.1), the well-known part stands bef
 (RFC 8414 3.1), the other algorithms (RFC 9068 2.1). Up to whoever deploys: TLS (RFC 6749 3.2), an `https`
 issuer (RFC 8414 2).
 
-This page is printed from the tests: `python -m tests.conformance.page > docs/conformance.md`.
+This page is written from the tests: `.venv/bin/python -m tests.conformance.page docs/conformance.md`.
 """
 
 
@@ -80,5 +84,14 @@ def _spans(pieces: Sequence[str]) -> str:
     return "<br>".join(piece if piece == "without that" else f"`{piece}`" for piece in pieces)
 
 
+def main(arguments: Sequence[str]) -> None:
+    """Write the page to the named file, or print it. It is whole before the file is touched."""
+    text = page()
+    if arguments:
+        Path(arguments[0]).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    main(sys.argv[1:])

@@ -6,7 +6,7 @@ replaced by what the process has issued, or by what is signed with its own key: 
 words are those of `tests.conformance.world`.
 
 The rows themselves are in `rfcNNNN.py`, one file per RFC. `docs/conformance.md` is
-printed from them: `python -m tests.conformance.page > docs/conformance.md`.
+written from them: `.venv/bin/python -m tests.conformance.page docs/conformance.md`.
 """
 
 import base64

@@ -57,7 +57,7 @@ def test_a_token_in_another_state_than_its_row_says_fails_it(world: World, ask: 
 
 
 def test_the_page_shows_these_rows() -> None:
-    assert PAGE.read_text() == page(), "python -m tests.conformance.page > docs/conformance.md"
+    assert PAGE.read_text() == page(), ".venv/bin/python -m tests.conformance.page docs/conformance.md"
 
 
 # --- rules that one request does not show

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_is_up_to_date() -> None:
-    hint = "run: python -m gateway.settings.reference > docs/configuration.md"
+    hint = "run: .venv/bin/python -m gateway.settings.reference docs/configuration.md"
     assert (ROOT / "docs/configuration.md").read_text() == render(), hint
 
 
