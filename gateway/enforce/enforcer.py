@@ -14,7 +14,7 @@ Sources: RFC 6750 2 and 3, RFC 9068 4.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
@@ -24,7 +24,7 @@ from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.policy.decide import decide
-from gateway.policy.evaluate import locate_path
+from gateway.policy.evaluate import WITHOUT_SLASH, Located, locate_path
 from gateway.policy.hosts import normalise_host
 from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route, RouteLabel
 from gateway.policy.paths import BadPath, canonical_path
@@ -278,10 +278,13 @@ class Enforcer:
             return Location(None, b"", refusal=Decision(Reason.BAD_PATH, found=path.detail))
         if serves & SERVES_ISSUER and path.text in self._issuer_paths:
             return Location(None, path.text.encode("ascii"), is_issuer=True, logged_path=path.text)
-        if not serves & SERVES_GATE:
-            return Location(None, b"", refusal=Decision(Reason.NO_ROUTE), logged_path=path.text)
-        located = locate_path(self._table, self._host_name(host), path, method)
+        located: Located | Decision = Decision(Reason.NO_ROUTE)
+        if serves & SERVES_GATE:
+            located = locate_path(self._table, self._host_name(host), path, method)
         if isinstance(located, Decision):
+            is_twin = path.text.endswith("/") and path.text[:-1] in self._issuer_paths
+            if located.reason is Reason.NO_ROUTE and serves & SERVES_ISSUER and is_twin:
+                located = replace(located, hint=WITHOUT_SLASH)
             return Location(None, b"", refusal=located, logged_path=path.text)
         rewritten = rewrite_path(located.route, path)
         return Location(

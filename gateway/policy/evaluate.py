@@ -16,6 +16,9 @@ from gateway.policy.strength import demands_as_much
 from gateway.policy.table import Found, MethodNotAllowed, NoRoute, RouteTable
 from gateway.tokens.claims import AccessToken
 
+WITHOUT_SLASH = "There is something at this path without the slash at its end."
+WITH_SLASH = "There is something at this path with a slash at its end."
+
 
 class Located(NamedTuple):
     """The route of a request and the path that will be forwarded (before its rewrite)."""
@@ -88,10 +91,10 @@ def _mend_slash(table: RouteTable, host: str, path: CanonicalPath, method: str) 
         return ""
     if path.text.endswith("/"):
         twin = path._replace(text=path.text[:-1], match_text=path.match_text[:-1])
-        hint = "There is something at this path without the slash at its end."
+        hint = WITHOUT_SLASH
     else:
         twin = path._replace(text=f"{path.text}/", match_text=f"{path.match_text}/")
-        hint = "There is something at this path with a slash at its end."
+        hint = WITH_SLASH
     return "" if isinstance(find_route(table, host, twin, method), NoRoute) else hint
 
 

@@ -215,6 +215,8 @@ async def test_a_token_that_is_too_large_is_told_so(start: Start) -> None:
     [
         ("/read/AUS/", "without the slash at its end"),
         ("/slashed", "with a slash at its end"),
+        ("/oauth2/token/", "without the slash at its end"),
+        ("/.well-known/jwks.json/", "without the slash at its end"),
         ("/nowhere", ""),
         ("/nowhere/", ""),
         ("/", ""),
@@ -232,7 +234,17 @@ async def test_a_missing_route_tells_of_its_twin(target: str, hint: str, start: 
 async def test_a_listener_of_the_issuer_alone_tells_of_no_route(start: Start) -> None:
     listeners = [{"address": "127.0.0.1:0", "serves": ["issuer"]}]
     async with start(**{**CHANGES, "listeners": listeners}) as appliance:
-        answer = await get(appliance, "/slashed")
+        for target, hinted in (("/slashed", False), ("/oauth2/token/", True)):
+            answer = await get(appliance, target)
+            assert_own(answer, 404, "no_route")
+            assert ("slash" in answer.json()["detail"]) == hinted
+
+
+async def test_a_listener_of_the_gate_alone_tells_of_no_issuer(start: Start) -> None:
+    async with start(
+        **{**CHANGES, "listeners": [{"address": "127.0.0.1:0", "serves": ["gate"]}]}
+    ) as appliance:
+        answer = await get(appliance, "/oauth2/token/")
         assert_own(answer, 404, "no_route")
         assert "slash" not in answer.json()["detail"]
 
