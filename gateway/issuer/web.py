@@ -104,7 +104,7 @@ _UNREADABLE = OAuthProblem(
     ErrorCode.INVALID_REQUEST, "the request cannot be read; look for a field that comes twice"
 )
 REASON_FIELD = "Sidegate-Reason"
-"""Tells the data plane which word to record, and the caller the same."""
+"""Tells the data plane which word to record; it goes no further."""
 _LARGEST_HEAD = 4 * 1024 * 1024
 """More than `limits.header_bytes` can be."""
 

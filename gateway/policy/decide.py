@@ -43,14 +43,7 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
         return route.anonymous if route.access is Access.OPTIONAL else route.no_token
     require = route.require
     if token.audience not in require.audiences:
-        return Decision(
-            Reason.WRONG_AUDIENCE,
-            route.label,
-            expected=" or ".join(sorted(require.audiences)) or "nobody: the route names no audience",
-            found=token.audience,
-            needed_audiences=tuple(sorted(require.audiences)),
-            held_audience=token.audience,
-        )
+        return _other_audience(Reason.WRONG_AUDIENCE, route, token)
     client = grants.get(token.client_id)
     if client is None or client.disabled:
         return Decision(
@@ -90,6 +83,18 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
             valid_until=grant.until,
         )
     return route.ok if grant.until is None else Decision(Reason.OK, route.label, valid_until=grant.until)
+
+
+def _other_audience(reason: Reason, route: Route, token: AccessToken) -> Decision:
+    needed = tuple(sorted(route.require.audiences))
+    return Decision(
+        reason,
+        route.label,
+        expected=" or ".join(needed) or "nobody: the route names no audience",
+        found=token.audience,
+        needed_audiences=needed,
+        held_audience=token.audience,
+    )
 
 
 _ENDED = "The authorization of the client for this audience has ended."

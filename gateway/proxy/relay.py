@@ -421,9 +421,9 @@ class Relay:
         if self.limit_lines:
             date_line += self.limit_lines
         if self.verdict is None and head.reason:
-            # The issuer's own word, the OAuth error: it is recorded as the reason of any refusal is.
+            # The issuer's own word, the OAuth error: recorded as the reason of any refusal is. The caller
+            # has it in the body; the field stays the mark of what the gate itself refused.
             self._reason = head.reason.decode("ascii", "replace")
-            date_line += b"Sidegate-Reason: %b\r\n" % head.reason
         downstream.write(
             b"".join((framing, date_line, gate.via_and_request_id, self.request_id, ending, body))
         )
