@@ -423,14 +423,14 @@ class Issuer:
             if isinstance(authenticated, ErrorAnswer):
                 return authenticated
             client_id = authenticated.client.id
-        entry.unverified_client = cut(client_id)
+        if not entry.client:
+            entry.unverified_client = cut(client_id)
         assertion = read_grant_assertion(raw.encode())
         if isinstance(assertion, AuthFailure):
             return self._refuse_client(assertion, entry)
         _note_assertion(entry, assertion)
         proven = await prove_identity(assertion, client_id, snapshot, self._context, self._caller(request))
         if isinstance(proven, AuthFailure):
-            entry.client = ""  # the grant is refused, whoever may have asked for it
             return self._refuse_client(proven, entry)
         _note_proven(entry, proven)
         return proven
@@ -456,7 +456,8 @@ class Issuer:
         if failure.method != GRANT_METHOD:
             entry.auth_method = failure.method
         entry.cause = failure.reason.value
-        entry.unverified_client = failure.client_id or entry.unverified_client
+        if failure.client_id != entry.client:
+            entry.unverified_client = failure.client_id or entry.unverified_client
         self._context.observer.auth_failure(failure.method, failure.reason.value)
         if failure.retry_after_s is not None:
             return answer_problem(failure.problem, status=429, retry_after_s=failure.retry_after_s)

@@ -392,6 +392,18 @@ def test_what_was_granted_is_one_line_too(world, wait_until):
     assert (said["client"], said["grant"], said["result"]) == ("workload", JWT_BEARER, "ok")
 
 
+def test_whoever_was_proven_is_named_also_when_its_assertion_is_refused(world, wait_until):
+    form = of_platform(sub="job-2")(world)
+    answer = world.appliance.post_form("/oauth2/token", form, basic=("bound", "bound-secret"))
+    assert answer.json["error"] == "invalid_grant"
+    request_id = answer.headers["X-Request-Id"]
+    (said,) = wait_until(
+        lambda: [line for line in world.appliance.logged if line.get("request_id") == request_id], "the line"
+    )
+    assert (said["client"], said["cause"], said["unverified_sub"]) == ("bound", "unknown_identity", "job-2")
+    assert "unverified_client" not in said
+
+
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_no_caller_writes_a_line_of_its_own(make, wait_until, log_format):
     appliance = make(more=f"logs: {{format: {log_format}}}\n").start()
