@@ -71,12 +71,19 @@ class Configuration:
     table: RouteTable
     registry: Registry
     warnings: tuple[Problem, ...]
+    patterns: frozenset[str]
+    """Those of `policies` that match files."""
     upstream_tls: Mapping[str, UpstreamTls] = field(default_factory=dict)
     """By the names of the upstreams that have `https://` targets."""
 
 
 def load_configuration(
-    path: Path, *, environ: Mapping[str, str], now: float, with_certificates: bool = True
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    now: float,
+    with_certificates: bool = True,
+    former_patterns: frozenset[str] = frozenset(),
 ) -> Configuration:
     """Return the configuration at `path`, compiled.
 
@@ -87,6 +94,7 @@ def load_configuration(
         with_certificates: Whether the files of the listeners are tried, too. Not for a reload:
             these have their own (`gateway.proxy.certificates`), so that a pair that somebody is
             just writing does not keep a policy from taking effect.
+        former_patterns: As `gateway.settings.load.load` takes it: of the configuration in force.
 
     Raises:
         SettingsError: With every problem that was found, those of the route table included.
@@ -116,7 +124,9 @@ def load_configuration(
             yield from _certificate_findings(settings, now)
 
     try:
-        loaded = load(path, environ=environ, now=now, further_checks=check_further)
+        loaded = load(
+            path, environ=environ, now=now, further_checks=check_further, former_patterns=former_patterns
+        )
     except SettingsError:
         # Freed apart from what the traceback holds: together they would hold the interpreter for 30 ms.
         compiled.clear()
@@ -125,7 +135,9 @@ def load_configuration(
     settings = loaded.settings
     tls_files = tuple(file for name in upstream_tls for file in settings.upstreams[name].tls.files)
     settings = replace(settings, watched=tuple(dict.fromkeys((*settings.watched, *tls_files))))
-    return Configuration(path, settings, compiled[0].table, registry, loaded.warnings, upstream_tls)
+    return Configuration(
+        path, settings, compiled[0].table, registry, loaded.warnings, loaded.patterns, upstream_tls
+    )
 
 
 def _certificate_findings(settings: Settings, now: float) -> Iterable[Finding]:
@@ -423,7 +435,11 @@ class Live:
         now = time.time()
         try:
             configuration = load_configuration(
-                self._path, environ=os.environ, now=now, with_certificates=False
+                self._path,
+                environ=os.environ,
+                now=now,
+                with_certificates=False,
+                former_patterns=self.snapshot.configuration.patterns,
             )
             failed = policy_test_problems(run_configured_tests(configuration, now=now), self._path)
             if failed:

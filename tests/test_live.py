@@ -36,9 +36,10 @@ authorizations:
 @pytest.fixture
 def load(tmp_path):
     """Return a function that loads a main file and policies, or returns their problems as lines."""
-    (tmp_path / "policies").mkdir()
 
     def load_files(main=MAIN, **policies):
+        if policies:
+            (tmp_path / "policies").mkdir(exist_ok=True)
         (tmp_path / "gateway.yaml").write_text(main)
         for name, text in policies.items():
             (tmp_path / "policies" / f"{name}.yaml").write_text(text)

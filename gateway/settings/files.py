@@ -5,12 +5,12 @@ a policy's secrets may come from. What cannot be read is an `SpellingError`, wit
 reason that names no content.
 """
 
-import glob
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway.files import UnusableFileError, read_file
+from gateway.settings.patterns import PatternError, find_files, has_magic
 from gateway.settings.problems import SpellingError
 from gateway.settings.secret_texts import without_line_break
 
@@ -94,21 +94,17 @@ class SourceFiles:
             raise SpellingError("the file is empty")
 
     def find(self, directory: Path, pattern: str) -> list[Path]:
-        """Return the regular files that a pattern matches below `directory`, sorted; a plain path is itself.
+        """Return the files that a pattern matches below `directory`, sorted; a plain path is itself.
 
-        Names that begin with a dot are not matched: editors leave such files, and
-        mounted ConfigMaps keep their versions in such directories.
+        Raises:
+            SpellingError: A directory cannot be listed: that is never an empty policy.
         """
-        if not glob.has_magic(pattern):
+        if not has_magic(pattern):
             return [directory / pattern]
-        fixed = Path(directory)
-        for part in Path(pattern).parts[:-1]:
-            if glob.has_magic(part):
-                break
-            fixed /= part
-        self.watch(fixed)
-        names = sorted(glob.glob(pattern, root_dir=directory, recursive=True))
-        return [directory / name for name in names if (directory / name).is_file()]
+        try:
+            return find_files(directory, pattern, watch=self.watch)
+        except PatternError as problem:
+            raise SpellingError(f"matches nothing that can be told: {problem}") from None
 
     def _add(self, content: bytes) -> None:
         # Each file's own digest, so that moving bytes from one file to the next changes the whole.

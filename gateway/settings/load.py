@@ -10,8 +10,10 @@ of 784 ms of longest stall).
 """
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +49,7 @@ from gateway.settings.model import (
     StateSettings,
 )
 from gateway.settings.moved_keys import note_moved_tokens
+from gateway.settings.patterns import PatternError, find_neighbours
 from gateway.settings.private_files import PolicyReach, PrivateFiles, allow_any_place
 from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError
 from gateway.settings.quoting import quote
@@ -65,6 +68,8 @@ class Loaded:
 
     settings: Settings
     warnings: tuple[Problem, ...] = ()
+    patterns: frozenset[str] = frozenset()
+    """Those of `policies` that match files."""
 
 
 FurtherChecks = Callable[[Settings], Iterable[Finding]]
@@ -82,6 +87,7 @@ def load(
     environ: Mapping[str, str],
     now: float | None = None,
     further_checks: FurtherChecks = _no_findings,
+    former_patterns: frozenset[str] = frozenset(),
 ) -> Loaded:
     """Return the configuration that begins at `path`.
 
@@ -90,13 +96,15 @@ def load(
         environ: The environment for `${NAME}` and `env:` secrets.
         now: Epoch seconds that `until` is judged by; None means the clock.
         further_checks: Run after our own; what they find is among the problems, at its place.
+        former_patterns: Patterns that matched files when the configuration in force was loaded. One
+            that matches none now is an error: its directory is away, or somebody is just moving it.
 
     Raises:
         SettingsError: With every error and warning, in file order, when there is an error.
     """
     collecting = gc.isenabled()
     gc.disable()
-    run = _Load(path, environ, time.time() if now is None else now)
+    run = _Load(path, environ, time.time() if now is None else now, former_patterns)
     try:
         return run.run(further_checks)
     finally:
@@ -160,11 +168,15 @@ class _Source:
 class _Load:
     """One run of the loader."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], now: float) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], now: float, former_patterns: frozenset[str]
+    ) -> None:
         self._path = path
         self._directory = path.absolute().parent
         self._environ = environ
         self._now = now
+        self._former_patterns = former_patterns
+        self._patterns: set[str] = set()
         self._files = SourceFiles()
         self._sources: list[_Source] = []
         self._by_file: dict[str, _Source] = {}
@@ -203,7 +215,7 @@ class _Load:
         problems = self._problems()
         if any(problem.severity is Severity.ERROR for problem in problems):
             raise SettingsError(problems, self._files.watched)
-        return Loaded(settings, problems)
+        return Loaded(settings, problems, frozenset(self._patterns))
 
     def release(self) -> None:
         """Let go of the nodes entry by entry: all at once would hold the interpreter for 100 ms."""
@@ -263,22 +275,59 @@ class _Load:
 
     def _policy_files(self, main: _Source, patterns: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
         """Yield each policy file once, with its name for messages."""
-        seen = {self._path.resolve()}
-        root = main.document.root
+        seen = {os.path.realpath(self._path)}
+        neighbours: dict[Path, None] = {}
         for pattern in patterns:
-            found = self._files.find(self._directory, pattern)
-            if not found and isinstance(root, MapNode) and "policies" in root.members:
-                node = _descend(root.members["policies"][1], (pattern,))
-                main.reading.warn(node, f"{quote(_written(node))} matches no file")
-            for path in found:
-                real = path.resolve()
+            for path in self._find(main, pattern):
+                real = os.path.realpath(path)
                 if real in seen:
                     continue
                 seen.add(real)
                 if len(seen) > MOST_FILES:
                     main.note(f"there are more than {MOST_FILES} policy files")
                     return
-                yield path, str(self._path.parent / path.relative_to(self._directory))
+                yield path, self._shown(path)
+            with suppress(PatternError):
+                neighbours |= dict.fromkeys(find_neighbours(self._directory, pattern))
+        for path in neighbours:
+            if os.path.realpath(path) not in seen:
+                main.note(
+                    f"{self._shown(path)} lies beside policy files, and no pattern of `policies` takes it",
+                    "rename it, move it away, or add it to `policies`",
+                    Severity.WARNING,
+                )
+
+    def _shown(self, path: Path) -> str:
+        return str(self._path.parent / os.path.relpath(path, self._directory))
+
+    def _find(self, main: _Source, pattern: str) -> list[Path]:
+        """Return the files of one pattern of `policies`; note what is wrong with it at its place."""
+        root = main.document.root
+        is_written = isinstance(root, MapNode) and "policies" in root.members
+        try:
+            found = self._files.find(self._directory, pattern)
+            if found:
+                self._patterns.add(pattern)
+                return found
+            reason, hint = "matches no file", "correct it, or remove it; policies: [] for none"
+            if pattern in self._former_patterns:
+                reason = "matches no file any more"
+                hint = "put the files back; to give them up, take the pattern out of `policies`"
+            elif not is_written:
+                directory = (self._directory / pattern).parent
+                if not os.path.lexists(directory):
+                    return []
+                hint = f"put a policy into {directory.name}, remove the directory, or write policies: []"
+        except SpellingError as problem:
+            reason, hint = problem.message, problem.hint
+        if is_written:
+            assert isinstance(root, MapNode)
+            node = _descend(root.members["policies"][1], (pattern,))
+            main.reading.error(node, f"{quote(_written(node))} {reason}", hint)
+        else:
+            main.note(f"policies: {pattern} (the default) {reason}", hint)
+        self._complete = False
+        return []
 
     def _read_policy(
         self, path: Path, shown: str, environment: Environment, reach: PolicyReach
@@ -287,7 +336,7 @@ class _Load:
         root = source.document.root
         if root is None or is_null(root):
             if source.document.whole and not source.document.faults:
-                source.note("the file is empty", severity=Severity.WARNING)
+                source.note("the file is empty", "remove it, or write {} into it; half a file is no policy")
             return {}
         return POLICY_FILE.read_members(root, source.reading)
 

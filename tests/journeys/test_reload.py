@@ -130,7 +130,7 @@ def test_a_bad_configuration_keeps_the_old_one_and_says_why(appliance, broken, m
     command = appliance.cli("reload")
     assert command.returncode == 1
     assert problem["message"] in command.stdout
-    more.write_text("")
+    more.write_text("{}")
     assert appliance.hang_up()["applied"] is True
     assert appliance.metric("sidegate_config_last_reload_successful") == 1
 
@@ -269,3 +269,55 @@ def test_a_running_process_notices_a_new_key_by_itself(appliance):
     assert appliance.reloaded_after(make)["applied"]
     assert len(published(appliance)) == 2
     assert kid_of(appliance.token()) == first
+
+
+# --- files that are not whole, or not there
+
+SHUT = """\
+routes:
+  - {name: shut, path: /area/shut, upstream: country, require: {audience: country-service}}
+"""
+
+
+def test_a_policy_directory_that_is_away_for_a_moment_opens_nothing(appliance):
+    """Its rules would be gone, and a wider public route of the main file would apply."""
+    main = appliance.main.read_text()
+    policies = appliance.policy.parent
+    (policies / "shut.yaml").write_text(SHUT)
+    appliance.main.write_text(
+        main + 'routes:\n  - {name: wide, path: "/area/**", upstream: country, access: public}\n'
+    )
+    assert appliance.reload().status == 200
+    assert appliance.get("/area/open").status == 200
+    assert appliance.get("/area/shut").status == 401
+    away = policies.with_name("elsewhere")
+    policies.rename(away)
+    refused = appliance.reload()
+    assert refused.status == 422
+    assert "policies" in refused.json["problems"][-1]["message"]
+    assert appliance.get("/area/shut").status == 401
+    away.rename(policies)
+    assert appliance.reload().status == 200
+    assert appliance.get("/area/shut").status == 401
+
+
+def test_a_half_written_policy_does_not_go_live(appliance):
+    """Block YAML cut at a line is valid and weaker: here the last line says who may pass."""
+    path = appliance.policy.with_name("shut.yaml")
+    lines = [
+        "routes:\n  - name: slow\n    path: /ms-system/slow\n    upstream: country\n",
+        "    require:\n      audience: country-service\n",
+        "      scopes: [country.write]\n",
+    ]
+    token = appliance.token()
+    path.write_text("".join(lines))
+    assert appliance.reload().status == 200
+    assert appliance.get("/ms-system/slow", bearer=token).status == 403
+    seen = set()
+    for count in range(len(lines) + 1):
+        path.write_text("".join(lines[:count]))
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            seen.add(appliance.get("/ms-system/slow", bearer=token).status)
+            time.sleep(0.05)
+    assert seen == {403}

@@ -349,12 +349,78 @@ def test_patterns(load_text: Load, problems_of: Problems, tmp_path: Path) -> Non
     settings = load_text("policies: [p/**/*.yaml, p/a.yaml, '*.yaml']", files).settings
     assert list(settings.clients) == ["a", "b", "c"]
     assert settings.watched == tuple(
-        tmp_path / name for name in ("gateway.yaml", "p", "p/a.yaml", "p/b.yaml", "p/deep/c.yaml", "")
+        tmp_path / name
+        for name in ("gateway.yaml", "p", "p/deep", "p/a.yaml", "p/b.yaml", "p/deep/c.yaml", "")
     )
     assert problems_of("policies: [q/*.yaml]") == [
-        'W gateway.yaml:1:12: policies[0]: "q/*.yaml" matches no file'
+        (
+            'E gateway.yaml:1:12: policies[0]: "q/*.yaml" matches no file'
+            " (hint: correct it, or remove it; policies: [] for none)"
+        )
     ]
     assert problems_of("policies: [q.yaml]") == ["E q.yaml:1:1: the file does not exist"]
+
+
+def test_a_directory_for_policies_that_holds_none_is_an_error(
+    load_text: Load, problems_of: Problems, tmp_path: Path
+) -> None:
+    assert load_text("version: 1").settings.routes == ()  # there is no such directory
+    (tmp_path / "policies").mkdir()
+    assert problems_of("version: 1") == [
+        (
+            "E gateway.yaml:1:1: policies: policies/*.yaml (the default) matches no file"
+            " (hint: put a policy into policies, remove the directory, or write policies: [])"
+        )
+    ]
+    assert load_text("policies: []").settings.routes == ()
+
+
+def test_a_file_that_no_pattern_takes_is_a_warning(problems_of: Problems) -> None:
+    assert problems_of("version: 1", {"policies/a.yaml": "{}", "policies/b.yml": "routes: ["}) == [
+        (
+            "W gateway.yaml:1:1: policies/b.yml lies beside policy files, and no pattern of `policies` takes it"
+            " (hint: rename it, move it away, or add it to `policies`)"
+        )
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# a comment\n", "---\n"])
+def test_an_empty_policy_is_no_policy(text: str, problems_of: Problems) -> None:
+    (found,) = problems_of("version: 1", {"policies/a.yaml": text})
+    assert found.startswith("E policies/a.yaml:1:1: the file is empty")
+    assert problems_of("version: 1", {"policies/a.yaml": "{}"}) == []
+
+
+@pytest.mark.parametrize("make", ["directory", "fifo", "dangling link"])
+def test_what_is_named_like_a_policy_and_is_none_is_an_error(
+    make: str, problems_of: Problems, tmp_path: Path
+) -> None:
+    path = tmp_path / "policies" / "b.yaml"
+    path.parent.mkdir()
+    match make:
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case _:
+            path.symlink_to("gone")
+    (found,) = problems_of("version: 1", {"policies/a.yaml": "{}"})
+    assert found.startswith("E policies/b.yaml:1:1: the file ")
+
+
+def test_a_directory_that_cannot_be_listed_is_no_empty_policy(
+    problems_of: Problems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    files = {"policies/a.yaml": "{}"}
+    assert problems_of("version: 1", files) == []
+    monkeypatch.setattr(os, "listdir", refuse)
+    for main in ("version: 1", "policies: [policies/*.yaml]", "policies: ['**/*.yaml']"):
+        (found,) = problems_of(main, files)
+        assert found.startswith("E gateway.yaml:1:")
+        assert "cannot be read: Permission denied" in found
 
 
 # --- environment and secrets
