@@ -107,7 +107,21 @@ def write_beside(path: Path, octets: bytes, *, mode: int) -> None:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(path.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file durably.
+
+    Raises:
+        OSError: It is still there, or may be after a crash.
+    """
+    os.unlink(path)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

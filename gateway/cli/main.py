@@ -307,6 +307,53 @@ def keys_generate(config: Path, activate: bool) -> None:
     generate_command(config, activate=activate)
 
 
+@keys.command("activate")
+@click.argument("kid", metavar="KID")
+@configuration_option
+@click.option("--now", "at_once", is_flag=True, help="Even if it was not published for publish_ahead.")
+@translate_errors
+def keys_activate(kid: str, config: Path, at_once: bool) -> None:
+    """Sign with a key from now on; the one that signed is retiring.
+
+    \b
+    Example:  sidegate keys activate sp3AmCp1Ki3k...
+    """
+    from gateway.cli.keys import activate_command
+
+    activate_command(config, kid, at_once=at_once)
+
+
+@keys.command("rotate")
+@configuration_option
+@click.option("--now", "at_once", is_flag=True, help="Sign with the new key at once, as after a leak.")
+@translate_errors
+def keys_rotate(config: Path, at_once: bool) -> None:
+    """Take the next step to a new key: make one, or sign with it once it was published for long enough.
+
+    \b
+    Example:  sidegate keys rotate
+    """
+    from gateway.cli.keys import rotate_command
+
+    rotate_command(config, at_once=at_once)
+
+
+@keys.command("retire")
+@click.argument("kid", metavar="KID")
+@configuration_option
+@click.option("--now", "at_once", is_flag=True, help="Even if tokens that it signed are valid.")
+@translate_errors
+def keys_retire(kid: str, config: Path, at_once: bool) -> None:
+    """Remove a key that no longer signs: its file goes, and what it signed is refused.
+
+    \b
+    Example:  sidegate keys retire sp3AmCp1Ki3k...
+    """
+    from gateway.cli.keys import retire_command
+
+    retire_command(config, kid, at_once=at_once)
+
+
 @main.command()
 @issuer_options(required=False)
 @click.option(

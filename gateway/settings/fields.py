@@ -311,7 +311,14 @@ KEYS = Section(
         ),
         _later("passphrase_file", "The passphrase of encrypted keys.", "null"),
         _later("rotate_every", "Rotate the signing key by itself, e.g. every `30d`.", "null"),
-        _later("publish_ahead", "How long a new key is published before it signs.", "1h"),
+        Field(
+            "publish_ahead",
+            Quantity("duration", parse_duration, 0, 30 * 86400, "up to 30d"),
+            "How long a new key is in the JWKS before `sidegate keys activate` lets it sign: for so long "
+            "callers may keep a copy.",
+            "1h",
+            "publish_ahead_s",
+        ),
     ),
     build.make_keys,
 )

@@ -150,6 +150,8 @@ class IssuerSettings:
 @dataclass(frozen=True, slots=True)
 class KeySettings:
     directory: Path = Path("keys")
+    publish_ahead_s: float = 3600.0
+    """How long a new key is published before it may sign."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,10 @@ def _settings(settings: Settings) -> dict[str, Any]:
             "cors_origins": list(issuer.cors_origins),
             "rate_limit": None if issuer.rate_limit is None else _rate(issuer.rate_limit),
         },
-        "keys": {"directory": str(settings.keys.directory)},
+        "keys": {
+            "directory": str(settings.keys.directory),
+            "publish_ahead": format_duration(settings.keys.publish_ahead_s),
+        },
         "state": _state(settings.state),
         "data_directory": str(settings.data_directory),
         "secrets_directory": str(settings.secrets_directory),

@@ -18,7 +18,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -30,7 +30,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
-from gateway.files import MissingFileError, UnusableFileError, list_directory, read_file, write_beside
+from gateway.files import (
+    FileContent,
+    MissingFileError,
+    UnusableFileError,
+    list_directory,
+    read_file,
+    remove_file,
+    write_beside,
+)
 from gateway.tokens.jwt import JwtProblem, parse_json_object
 from gateway.tokens.keys import (
     KeyRing,
@@ -85,6 +93,8 @@ class KeyInfo:
     path: Path
     since: int | None
     """Epoch seconds at which it took this state, None when no state names it."""
+    placed_at: float = 0.0
+    """Epoch seconds at which its file came to be as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,7 @@ class LoadedKeys:
 @dataclass(frozen=True, slots=True)
 class _KeyFile:
     path: Path
+    placed_at: float
     signing: SigningKey = field(repr=False)
     verification: VerificationKey = field(repr=False)
 
@@ -157,6 +168,26 @@ def generate_key(directory: Path, algorithm: str, *, activate: bool) -> KeyInfo:
         return next(key for key in keys if key.kid == kid)
 
 
+def change_keys(
+    directory: Path, algorithm: str, decide: Callable[[tuple[KeyInfo, ...]], tuple[KeyInfo, ...]]
+) -> tuple[KeyInfo, ...]:
+    """Give the keys the states that `decide` returns, and return them; a key left out is removed.
+
+    A state without `since` begins now. What `decide` raises changes nothing.
+
+    Raises:
+        NoKeysError, KeyDirectoryError: As `load_keys`, or the directory cannot be written.
+    """
+    with _lock(directory):
+        keys = _load(directory, algorithm).keys
+        left = decide(keys)
+        # Files before states: a key without a state would be published again.
+        for kid in {key.kid for key in keys} - {key.kid for key in left}:
+            _remove_key(directory, algorithm, kid)
+        _record_states(directory, left)
+        return _load(directory, algorithm).keys
+
+
 def list_keys(directory: Path, algorithm: str) -> tuple[KeyInfo, ...]:
     """Return the keys of `directory`, the active one first, then by file name. Writes nothing.
 
@@ -213,10 +244,10 @@ def _describe(key_file: _KeyFile, stated: Mapping[str, _Stated], active: str) ->
     known = stated.get(key.kid)
     if key.kid == active:
         since = known.since if known is not None and known.state is KeyState.ACTIVE else None
-        return KeyInfo(key.kid, key.alg, KeyState.ACTIVE, key_file.path, since)
+        return KeyInfo(key.kid, key.alg, KeyState.ACTIVE, key_file.path, since, key_file.placed_at)
     if known is None:
-        return KeyInfo(key.kid, key.alg, KeyState.NEXT, key_file.path, None)
-    return KeyInfo(key.kid, key.alg, known.state, key_file.path, known.since)
+        return KeyInfo(key.kid, key.alg, KeyState.NEXT, key_file.path, None, key_file.placed_at)
+    return KeyInfo(key.kid, key.alg, known.state, key_file.path, known.since, key_file.placed_at)
 
 
 def _choose_active(
@@ -242,27 +273,45 @@ def _choose_active(
 
 
 def _read_key_file(path: Path, algorithm: str, warnings: list[str]) -> _KeyFile:
-    octets = _read_private_file(path, warnings)
+    file = _read_private_file(path, warnings)
+    octets = file.octets
     try:
         jwk = _read_pem(octets) if path.suffix == ".pem" else _read_jwk(octets)
         alg = algorithm_of(jwk, preferred=algorithm)
-        return _KeyFile(path, make_signing_key(jwk, alg), make_verification_key(jwk, alg))
+        return _KeyFile(
+            path, file.status.st_ctime, make_signing_key(jwk, alg), make_verification_key(jwk, alg)
+        )
     except UnusableKeyError as error:
         raise KeyDirectoryError(
             f"{path}: {error}; replace the file, or remove it and run `sidegate keys generate`"
         ) from error
 
 
-def _read_private_file(path: Path, warnings: list[str]) -> bytes:
+def _read_private_file(path: Path, warnings: list[str]) -> FileContent:
     try:
         file = read_file(path, largest_bytes=_MAX_FILE_BYTES)
     except UnusableFileError as problem:
         raise KeyDirectoryError(
             f"{path}: {problem}; a key is a small file, readable for this user alone (chmod 600)"
         ) from problem
-    if stat.S_IMODE(file.status.st_mode) & 0o077:
-        warnings.append(f"{path}: may be read by others; chmod 600 it")
-    return file.octets
+    exposed = find_exposure(file.status, own_groups={os.getegid(), *os.getgroups()})
+    if exposed:
+        warnings.append(f"{path}: {exposed}; chmod 600 it")
+    return file
+
+
+def find_exposure(status: os.stat_result, *, own_groups: Collection[int]) -> str:
+    """Return who besides this process gets at a private key, or an empty text.
+
+    A group of our own is not a stranger: an orchestrator that gives a volume to the group of the
+    pod (`fsGroup`) makes each file in it 0660 at every mount.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o007:
+        return "may be read by others"
+    if mode & 0o070 and status.st_gid not in own_groups:
+        return f"may be read by others, the group {status.st_gid}, which is none of this process"
+    return ""
 
 
 def read_signing_key(path: Path, algorithm: str | None) -> SigningKey:
@@ -275,7 +324,7 @@ def read_signing_key(path: Path, algorithm: str | None) -> SigningKey:
     Raises:
         KeyDirectoryError: The file cannot be read, or holds no key that signs so.
     """
-    octets = _read_private_file(path, [])
+    octets = _read_private_file(path, []).octets
     try:
         jwk = _read_pem(octets) if octets.lstrip().startswith(b"-----BEGIN") else _read_jwk(octets)
         key = make_signing_key(jwk, algorithm or algorithm_of(jwk, preferred="RS256"))
@@ -377,6 +426,16 @@ def _write_new_key(directory: Path, algorithm: str) -> str:
     except OSError as error:
         raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
     return kid
+
+
+def _remove_key(directory: Path, algorithm: str, kid: str) -> None:
+    """Remove every file that holds the key, durably."""
+    for path in _key_paths(directory):
+        if _read_key_file(path, algorithm, []).signing.kid == kid:
+            try:
+                remove_file(path)
+            except OSError as error:
+                raise _NotWritableError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
 @contextmanager

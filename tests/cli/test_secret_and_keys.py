@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from gateway.settings.model import ScryptSecret
+from gateway.cli.keys import longest_token_lifetime
+from gateway.settings.model import AuthorizationSettings, ClientSettings, ScryptSecret, Settings
 from gateway.settings.secret_texts import parse_hashed_secret
 
 
@@ -71,3 +72,92 @@ def test_a_file_in_the_place_of_the_directory(run, configuration, command):
     done = run("keys", command, "-c", configuration)
     assert done.exit_code == 1
     assert "sidegate: keys: " in done.stderr
+
+
+def rows_of(done):
+    assert done.exit_code == 0, done.stderr
+    return {line.split()[0]: line.split()[2] for line in done.stdout.splitlines()}
+
+
+@pytest.fixture
+def keys(run, configuration):
+    """Return a function that runs a `keys` command."""
+    return lambda *words: run("keys", *words, "-c", configuration)
+
+
+def test_a_key_is_activated_only_after_it_was_published_for_long_enough(keys):
+    first = keys("generate").stdout.split()[0]
+    made = keys("generate")
+    second = made.stdout.split()[0]
+    assert f"sidegate keys activate {second}" in made.stderr
+    refused = keys("activate", second)
+    assert refused.exit_code == 1
+    assert f"keys: {second}: too early" in refused.stderr
+    assert re.search(r"from 20\d\d-\d\d-\d\dT[0-9:]{8}Z on, or with --now", refused.stderr)
+    assert rows_of(keys("list")) == {first: "active", second: "next"}
+    assert rows_of(keys("activate", second, "--now")) == {second: "active", first: "retiring"}
+    assert "a running process notices" in keys("activate", second).stderr.lower()
+
+
+def test_a_published_key_signs_as_soon_as_the_configuration_allows(keys, configuration):
+    configuration.write_text(configuration.read_text() + "keys: {publish_ahead: 0s}\n")
+    first, second = (keys("generate").stdout.split()[0] for _ in range(2))
+    assert rows_of(keys("activate", second)) == {second: "active", first: "retiring"}
+
+
+def test_a_key_is_retired_only_after_its_last_token(keys, configuration):
+    first = keys("generate").stdout.split()[0]
+    second = keys("generate", "--activate").stdout.split()[0]
+    assert keys("retire", second).exit_code == 1
+    assert "is the key that signs" in keys("retire", second, "--now").stderr
+    refused = keys("retire", first)
+    assert refused.exit_code == 1
+    assert "too early: tokens that it signed may be valid" in refused.stderr
+    done = keys("retire", first, "--now")
+    assert rows_of(done) == {second: "active"}
+    assert len(list((configuration.parent / "keys").glob("*.pem"))) == 1
+
+
+def test_rotate_makes_the_next_key_and_later_lets_it_sign(keys, configuration):
+    first = keys("generate").stdout.split()[0]
+    made = keys("rotate")
+    second = made.stdout.split()[0]
+    assert rows_of(made) == {second: "next"}
+    waiting = keys("rotate")
+    assert rows_of(waiting) == {second: "next"}
+    assert "nothing was changed" in waiting.stderr
+    assert rows_of(keys("list")) == {first: "active", second: "next"}
+    configuration.write_text(configuration.read_text() + "keys: {publish_ahead: 0s}\n")
+    assert rows_of(keys("rotate")) == {second: "active", first: "retiring"}
+
+
+def test_rotate_now_takes_the_published_key_else_a_new_one(keys):
+    first = keys("generate").stdout.split()[0]
+    second = keys("generate").stdout.split()[0]
+    assert rows_of(keys("rotate", "--now")) == {second: "active", first: "retiring"}
+    hurried = keys("rotate", "--now")
+    third = hurried.stdout.split()[0]
+    assert "refuse its tokens until they fetch it again" in hurried.stderr
+    assert rows_of(keys("list")) == {third: "active", first: "retiring", second: "retiring"}
+
+
+def test_rotate_makes_the_first_key(keys):
+    first = keys("rotate").stdout.split()[0]
+    assert rows_of(keys("list")) == {first: "active"}
+
+
+@pytest.mark.parametrize("command", ["activate", "retire"])
+def test_a_key_that_is_not_there(keys, command):
+    keys("generate")
+    done = keys(command, "nobody")
+    assert done.exit_code == 1
+    assert "there is no key nobody; `sidegate keys list` names them" in done.stderr
+
+
+def test_the_longest_lifetime_is_that_of_any_client_or_authorization():
+    settings = Settings(
+        clients={"a": ClientSettings(id="a", token_lifetime_s=7200.0), "b": ClientSettings(id="b")},
+        authorizations=(AuthorizationSettings(client="a", audience="b", token_lifetime_s=9000.0),),
+    )
+    assert longest_token_lifetime(settings) == 9000.0
+    assert longest_token_lifetime(Settings()) == 3600.0

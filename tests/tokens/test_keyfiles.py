@@ -13,8 +13,11 @@ from jwcrypto.jwk import JWK
 from gateway.tokens.keyfiles import (
     STATES_FILE,
     KeyDirectoryError,
+    KeyInfo,
     KeyState,
     NoKeysError,
+    change_keys,
+    find_exposure,
     generate_key,
     list_keys,
     load_keys,
@@ -140,7 +143,34 @@ def test_a_replaced_key_file_takes_over_with_a_warning(tmp_path: Path) -> None:
     assert load_keys(tmp_path, "ES256", create=True).warnings == ()
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o440, 0o400])
+def test_a_key_that_our_own_group_may_read_is_ours(tmp_path: Path, mode: int) -> None:
+    # As fsGroup makes them at each mount of a volume.
+    os.chown(put(tmp_path / "k.pem", pem(EC), mode), -1, os.getegid())
+    assert load_keys(tmp_path, "ES256", create=False).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "exposed"),
+    [
+        (0o600, 7, False),
+        (0o640, 7, True),
+        (0o660, 7, True),
+        (0o620, 7, True),
+        (0o640, 10001, False),
+        (0o660, 10001, False),
+        (0o660, 20, False),
+        (0o644, 10001, True),
+        (0o602, 10001, True),
+        (0o601, 10001, True),
+    ],
+)
+def test_who_gets_at_a_key(mode: int, group: int, exposed: bool) -> None:
+    status = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, 10001, group, 0, 0, 0, 0))
+    assert bool(find_exposure(status, own_groups={10001, 20})) == exposed
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o642, 0o666])
 def test_readable_keys_are_warned_about(tmp_path: Path, mode: int) -> None:
     put(tmp_path / "k.pem", pem(EC), mode)
     (warning,) = load_keys(tmp_path, "ES256", create=False).warnings
@@ -255,3 +285,30 @@ def test_a_directory_that_cannot_be_written_still_serves_its_keys(tmp_path: Path
     with pytest.raises(KeyDirectoryError, match="cannot be written"):
         generate_key(tmp_path, "ES256", activate=True)
     assert [path.name for path in tmp_path.glob("*.pem")] == ["k.pem"]
+
+
+def test_a_key_that_is_left_out_is_removed_in_all_its_files(tmp_path: Path) -> None:
+    put(tmp_path / "a.pem", pem(EC))
+    put(tmp_path / "b.jwk", EC.export(private_key=True).encode())
+    active = generate_key(tmp_path, "ES256", activate=True)
+
+    def without(keys: tuple[KeyInfo, ...]) -> tuple[KeyInfo, ...]:
+        return tuple(key for key in keys if key.kid != EC.thumbprint())
+
+    assert [key.kid for key in change_keys(tmp_path, "ES256", without)] == [active.kid]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".pem", ".jwk")] == [active.path.name]
+    document = json.loads((tmp_path / STATES_FILE).read_bytes())
+    assert list(document["keys"]) == [active.kid]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_decision_that_raises_changes_nothing(tmp_path: Path) -> None:
+    load_keys(tmp_path, "ES256", create=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(keys: tuple[KeyInfo, ...]) -> tuple[KeyInfo, ...]:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        change_keys(tmp_path, "ES256", refuse)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
