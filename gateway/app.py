@@ -401,7 +401,10 @@ async def _open_redis(settings: RedisSettings, issuer: str, *, strict: bool) -> 
     try:
         from gateway.state.redis import open_redis
     except ImportError as error:
-        raise StartError("state: redis:// needs the client: pip install 'sidegate[redis]'") from error
+        raise StartError(
+            "state: redis:// needs the redis client, which is not installed here: requirements.lock has it "
+            f"({sys.executable} -m pip install --require-hashes -r requirements.lock)"
+        ) from error
     return await open_redis(settings, issuer=issuer, strict=strict)
 
 

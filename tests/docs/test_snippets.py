@@ -9,8 +9,10 @@ import yaml
 
 from gateway.cli import main
 from gateway.settings.load import load
+from gateway.settings.secret_texts import UNUSABLE_SECRET
 
 ROOT = Path(__file__).parents[2]
+SIDECAR = ROOT / "examples/kubernetes"
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -41,14 +43,18 @@ def test_the_readme_policy_loads_without_warnings(tmp_path):
 
 
 def test_the_sidecar_configuration_loads_without_warnings(tmp_path):
-    _, deployment, configuration = snippets("docs/operations.md", "yaml")
+    _, deployment, configuration, *_ = snippets("docs/operations.md", "yaml")
+    assert deployment == (SIDECAR / "deployment.yaml").read_text("utf-8")
+    assert configuration == (SIDECAR / "gateway.yaml").read_text("utf-8")
     assert yaml.safe_load(deployment)["kind"] == "Deployment"
     token = tmp_path / "token"
     token.write_text("x" * 43, encoding="ascii")
     path = tmp_path / "gateway.yaml"
     path.write_text(configuration.replace("/run/secrets/sidegate/token", str(token)), encoding="utf-8")
     (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "country.yaml").write_text("clients: {country-service: {scopes: {a: A}}}\n")
+    policy = (SIDECAR / "policies/country.yaml").read_text("utf-8")
+    stored = f"sha256:{'ab' * 16}:{'cd' * 32}"  # as `sidegate secret generate` prints one
+    (tmp_path / "policies" / "country.yaml").write_text(policy.replace(UNUSABLE_SECRET, stored))
     assert load(path, environ={"POD_IP": "10.1.2.3"}).warnings == ()
 
 
@@ -69,6 +75,28 @@ def test_the_commands_of_the_operations_page_parse():
     for words in map(str.split, written):
         with main.commands[words[0]].make_context(words[0], words[1:], parent=group):
             pass
+
+
+INSTALLED_BY_NAME = re.compile(
+    r"\b(?:pip|pipx|uv|uvx)\b[^\n#|]*?[\s'\"]sidegate(?:\[|[\s'\"`=<>~]|$)", re.MULTILINE
+)
+
+
+def test_nobody_is_told_to_install_a_name_that_is_not_ours() -> None:
+    """Whoever takes the name on a package index would be installed."""
+    assert INSTALLED_BY_NAME.search("run pip install 'sidegate[redis]'")
+    assert INSTALLED_BY_NAME.search("pipx install sidegate\n")
+    assert INSTALLED_BY_NAME.search("uvx sidegate demo")
+    assert not INSTALLED_BY_NAME.search("pip --python /opt/sidegate/bin/python install wheels/*.whl")
+    texts = [
+        path
+        for directory in ("gateway", "docs", "examples", "benchmarks", "loadtests", "tools", "config")
+        for path in (ROOT / directory).rglob("*")
+        if path.suffix in (".py", ".md", ".yaml", ".toml", ".sh", "") and path.is_file()
+    ]
+    texts += [*ROOT.glob("*.md"), ROOT / "Dockerfile", ROOT / "Makefile", ROOT / "pyproject.toml"]
+    told = [str(path) for path in texts if INSTALLED_BY_NAME.search(path.read_text("utf-8"))]
+    assert told == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
