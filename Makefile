@@ -17,19 +17,28 @@ DEMO ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to paste (DEMO="--port 8081")
 	@$(BIN)/sidegate demo $(DEMO)
 
+# What needs containers, other servers, root or other registries; everything else is `make test`.
+SYSTEM := tests/system tests/third_parties/test_openid_client.py
+
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the tests with reduced counts
-	@tools/require-commands curl=curl redis-server=redis-server
-	@$(BIN)/python -m pytest $(PYTEST)
+	@tools/require-commands curl=curl openssl=openssl redis-server=redis-server
+	@$(BIN)/python -m pytest $(PYTEST) $(addprefix --ignore=,$(SYSTEM))
+
+.PHONY: test-system
+test-system: $(DEVELOPMENT) ## Run what takes containers, HAProxy, Node and root
+	@tools/require-commands curl=curl redis-server=redis-server haproxy=haproxy runc=runc \
+		mmdebstrap=mmdebstrap ip=iproute2 node=nodejs npm=npm
+	@$(BIN)/python -m pytest $(SYSTEM)
 
 .PHONY: check
-check: lint test ## Check format, lint, types and the Dockerfile, then test (what CI runs)
+check: lint test ## Check format, lint, types and the Dockerfile, then test
 
 .PHONY: lint
 lint: $(DEVELOPMENT)
@@ -41,7 +50,7 @@ lint: $(DEVELOPMENT)
 .PHONY: soak
 soak: $(DEVELOPMENT) ## Run the tests with full counts (long)
 	@tools/require-commands curl=curl redis-server=redis-server
-	@SIDEGATE_SOAK=1 $(BIN)/python -m pytest $(PYTEST)
+	@SIDEGATE_SOAK=1 $(BIN)/python -m pytest $(PYTEST) $(addprefix --ignore=,$(SYSTEM))
 
 .PHONY: bench
 bench: $(DEVELOPMENT) ## Measure the gate beside nginx and HAProxy (BENCH=--quick for a smoke run)
