@@ -55,7 +55,7 @@ def generate_command(path: Path, *, activate: bool) -> None:
         _tell("Callers that keep a copy of the JWKS refuse its tokens until they fetch it again.")
     elif key.state is KeyState.NEXT:
         at = _time(may_sign_from(key, settings.keys.publish_ahead_s))
-        _tell(f"It is published, and may sign from {at} on: sidegate keys activate {key.kid}")
+        _tell(f"It is published, and may sign from {at} on: sidegate keys activate {_typed(key.kid)}")
     _tell_of_processes()
 
 
@@ -156,6 +156,11 @@ def _outlook(key: KeyInfo, settings: Settings) -> str:
 def _time(seconds: float) -> str:
     # Rounded up: at the time that is shown the step can be taken.
     return datetime.fromtimestamp(-(-seconds // 1), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _typed(kid: str) -> str:
+    """Return how a `kid` is typed as an argument: one that begins like an option, behind --."""
+    return f"-- {kid}" if kid.startswith("-") else kid
 
 
 def _tell(text: str) -> None:

@@ -418,8 +418,11 @@ def _is_written(path: Path, document: bytes) -> bool:
 
 
 def _write_new_key(directory: Path, algorithm: str) -> str:
-    jwk = JWK.generate(**_GENERATED[algorithm])
-    kid = make_signing_key(jwk, algorithm).kid
+    while True:
+        jwk = JWK.generate(**_GENERATED[algorithm])
+        kid = make_signing_key(jwk, algorithm).kid
+        if not kid.startswith("-"):  # it is typed after commands, where that begins an option
+            break
     path = directory / f"{algorithm.lower()}-{kid[:12]}.pem"
     try:
         write_beside(path, jwk.export_to_pem(private_key=True, password=None), mode=0o600)

@@ -87,8 +87,11 @@ def retire(
 
 
 def may_sign_from(key: KeyInfo, publish_ahead_s: float) -> float:
-    """Return from when on a key that is next was published for long enough, in epoch seconds."""
-    return _in_this_state_since(key) + publish_ahead_s
+    """Return from when on a key that is next was published for long enough, in epoch seconds.
+
+    It is in the JWKS only when the running processes have taken it up. Without a wait, that is none either.
+    """
+    return _in_this_state_since(key) + (publish_ahead_s + TAKEN_UP_S if publish_ahead_s else 0.0)
 
 
 def may_go_from(key: KeyInfo, longest_lifetime_s: float) -> float:

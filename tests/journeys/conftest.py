@@ -396,9 +396,11 @@ Replicas = Callable[..., tuple[Appliance, Appliance]]
 def replicas(make: Make) -> Replicas:
     """Return a function that starts two processes of one issuer with the same signing key."""
 
-    def start(state: str, *, limits: str = "loop_lag: 0", **more: Any) -> tuple[Appliance, Appliance]:
+    def start(
+        state: str, *, limits: str = "loop_lag: 0", then: str = "", **more: Any
+    ) -> tuple[Appliance, Appliance]:
         # loop_lag: a busy machine is no reason to refuse
-        one, two = (make(state=state, more=f"limits: {{{limits}}}\n", **more) for _ in range(2))
+        one, two = (make(state=state, more=f"limits: {{{limits}}}\n{then}", **more) for _ in range(2))
         url = f'url: "http://127.0.0.1:{one.port}"'
         two.main.write_text(two.main.read_text().replace(f'url: "http://127.0.0.1:{two.port}"', url))
         one.start()

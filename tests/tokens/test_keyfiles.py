@@ -312,3 +312,17 @@ def test_a_decision_that_raises_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         change_keys(tmp_path, "ES256", refuse)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_no_generated_key_has_an_id_that_reads_as_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One thumbprint in 64 begins so; here the first key that is offered does.
+    keys = [JWK.generate(kty="EC", crv="P-256") for _ in range(2)]
+    while not keys[0].thumbprint().startswith("-"):
+        keys[0] = JWK.generate(kty="EC", crv="P-256")
+    while keys[1].thumbprint().startswith("-"):
+        keys[1] = JWK.generate(kty="EC", crv="P-256")
+    offered = iter(keys)
+    monkeypatch.setattr(JWK, "generate", lambda **_: next(offered))
+    assert generate_key(tmp_path, "ES256", activate=False).kid == keys[1].thumbprint()

@@ -32,7 +32,7 @@ def states(keys: tuple[KeyInfo, ...]) -> dict[str, tuple[KeyState, int | None]]:
 
 
 def test_an_activated_key_signs_and_the_former_one_is_retiring_from_now_on() -> None:
-    waiting = key("n", KeyState.NEXT, ago=AHEAD_S)
+    waiting = key("n", KeyState.NEXT, ago=AHEAD_S + TAKEN_UP_S)
     other = key("r", KeyState.RETIRING, ago=5)
     after = activate((ACTIVE, waiting, other), "n", now=NOW, publish_ahead_s=AHEAD_S, at_once=False)
     assert states(after) == {
@@ -40,6 +40,11 @@ def test_an_activated_key_signs_and_the_former_one_is_retiring_from_now_on() -> 
         "a": (KeyState.RETIRING, None),
         "r": (KeyState.RETIRING, other.since),
     }
+
+
+def test_without_a_wait_a_key_signs_at_once() -> None:
+    after = activate((ACTIVE, key("n", KeyState.NEXT, ago=0)), "n", now=NOW, publish_ahead_s=0, at_once=False)
+    assert states(after)["n"][0] is KeyState.ACTIVE
 
 
 def test_activating_the_active_key_changes_nothing() -> None:
@@ -50,11 +55,12 @@ def test_activating_the_active_key_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("waiting", "left_s"),
     [
-        (key("n", KeyState.NEXT, ago=0), AHEAD_S),
-        (key("n", KeyState.NEXT, ago=AHEAD_S - 1), 1),
-        (key("n", KeyState.NEXT, ago=AHEAD_S), None),
-        (key("n", KeyState.NEXT, ago=None, placed=10), AHEAD_S - 10),
-        (key("n", KeyState.NEXT, ago=None, placed=AHEAD_S), None),
+        (key("n", KeyState.NEXT, ago=0), AHEAD_S + TAKEN_UP_S),
+        (key("n", KeyState.NEXT, ago=AHEAD_S), TAKEN_UP_S),
+        (key("n", KeyState.NEXT, ago=AHEAD_S + TAKEN_UP_S - 1), 1),
+        (key("n", KeyState.NEXT, ago=AHEAD_S + TAKEN_UP_S), None),
+        (key("n", KeyState.NEXT, ago=None, placed=10), AHEAD_S + TAKEN_UP_S - 10),
+        (key("n", KeyState.NEXT, ago=None, placed=AHEAD_S + TAKEN_UP_S), None),
         (key("n", KeyState.RETIRING, ago=0), None),  # it is published, has been for long, and goes back
     ],
 )
