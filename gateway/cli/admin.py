@@ -124,7 +124,10 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such a 
 
 
 def _ask(admin: AdminSettings, method: str, target: str, *, timeout_s: float) -> tuple[int, bytes]:
-    headers = {"Content-Type": "application/json"} if method == "POST" else {}
+    # Whatever address it listens on, it answers to this name; to an address only if admin.hosts has it.
+    headers = {"Host": "localhost"}
+    if method == "POST":
+        headers["Content-Type"] = "application/json"
     if admin.token_file is not None:
         headers["Authorization"] = f"Bearer {admin.token_file.read_text(encoding='ascii').strip()}"
     connection = _connection(admin.address, timeout_s)

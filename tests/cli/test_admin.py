@@ -47,3 +47,24 @@ def test_a_token_file_that_is_missing_is_exit_1(run, configuration):
     done = run("healthcheck", "-c", configuration)
     assert done.exit_code == 1
     assert "gone" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "status"), [("reload", b"422 No"), ("healthcheck", b"503 No")])
+def test_it_names_itself_as_every_admin_listener_is_called(run, configuration, command, status):
+    """An address that is not loopback is answered to only if `admin.hosts` lists it."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        configuration.write_text(configuration.read_text().replace("127.0.0.1:2", f"127.0.0.1:{port}"))
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert run(command, "-c", configuration).exit_code == 1
+        thread.join()
+    assert [line for line in asked[0].split(b"\r\n") if line.startswith(b"Host:")] == [b"Host: localhost"]
