@@ -225,7 +225,9 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
                 settings=lambda: live.snapshot.settings.admin,
                 ready_checks=readiness.checks,
                 degraded=readiness.degraded,
-                status=lambda: describe_process(gate, live, listeners, uptime_s=perf_counter() - started),
+                status=lambda: describe_process(
+                    gate, live, store, listeners, uptime_s=perf_counter() - started
+                ),
                 reload=lambda: _reload_for_admin(reload, live),
                 render_metrics=lambda accept: render_metrics(exposition, metrics, gate, state.counts, accept),
                 revoke_client=lambda client_id: _revoke_client(client_id, plane),

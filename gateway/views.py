@@ -20,8 +20,9 @@ from gateway.proxy.certificates import TlsEndpoint
 from gateway.proxy.gate import ISSUER, Gate, ListenerInfo
 from gateway.proxy.health import CircuitState
 from gateway.proxy.listener import Listener
-from gateway.settings.model import Settings
+from gateway.settings.model import Settings, StateSettings
 from gateway.settings.problems import Problem, Severity
+from gateway.state.interface import StateStore
 from gateway.version import VERSION
 
 _log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def amiss_conditions(live: Live, endpoints: Iterable[TlsEndpoint]) -> Mapping[st
 
 
 def describe_process(
-    gate: Gate, live: Live, listeners: Iterable[Listener], *, uptime_s: float
+    gate: Gate, live: Live, store: StateStore, listeners: Iterable[Listener], *, uptime_s: float
 ) -> Mapping[str, object]:
     """Return the document of `/api/v1/status`: what runs, and since when."""
     snapshot = live.snapshot
@@ -109,6 +110,7 @@ def describe_process(
             {"address": listener.info.name, "serves": duties(listener.info), "scheme": listener.info.scheme}
             for listener in listeners
         ],
+        "state": {"kind": _kind(settings.state), "doubts": list(store.doubts)},
         "counts": {
             "clients": len(settings.clients),
             "authorizations": len(settings.authorizations),
@@ -118,6 +120,12 @@ def describe_process(
         },
         "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
     }
+
+
+def _kind(state: StateSettings) -> str:
+    if state.redis is not None:
+        return "redis"
+    return "memory" if state.sqlite_path is None else "sqlite"
 
 
 def duties(info: ListenerInfo) -> list[str]:

@@ -66,6 +66,10 @@ class StateStore(ReplayGuard, Protocol):
     async def follow(self, revocations: Revocations) -> None:
         """Add everything that is recorded to `revocations`, and keep adding what others record."""
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why what is recorded may not stay, in sentences for the operator; empty for no doubt."""
+
     async def check(self) -> None:
         """Return when the store would take a revocation now."""
 

@@ -70,6 +70,11 @@ class MemoryStore(MemoryReplayGuard):
     async def follow(self, revocations: Revocations) -> None:
         """Return at once."""
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return nothing: that it is gone with the process is what `memory:` says."""
+        return ()
+
     async def check(self) -> None:
         """Return at once."""
 

@@ -9,8 +9,10 @@ What lies there, under a prefix that is different for each issuer:
     count:HASH string       failures in a window, likewise
 
 **Following.** One connection waits for the stream (`XREAD BLOCK`), so a revocation
-arrives everywhere within milliseconds, and nothing is lost between two reads. After
-every interruption the whole set is read again, and what this process still knows and
+arrives everywhere within milliseconds, and nothing is lost between two reads. The
+stream is trimmed, and `XREAD` says nothing of changes that were gone before it came:
+so each read also asks whether the one that was read last is still there. After every interruption, and
+such a gap, the whole set is read again, and what this process still knows and
 the server does not (a restart without persistence) is written back.
 
 **Strict.** Asking the server for each request would put its latency in front of
@@ -51,10 +53,11 @@ from typing import Any, cast
 import redis.asyncio as client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from gateway.settings.model import RedisSettings
 from gateway.state.interface import StateUnavailableError
+from gateway.state.redis_eviction import Eviction, ask_eviction
 from gateway.tokens.revocations import Revocations
 
 TIMEOUT_S = 2.0
@@ -107,6 +110,8 @@ return 1
 
 _log = logging.getLogger(__name__)
 
+_BEGINNING = b"0-0"
+
 _Position = tuple[int, int]
 
 
@@ -141,6 +146,26 @@ def _position(entry_id: bytes) -> _Position:
     return int(milliseconds), int(number)
 
 
+def _has_gap(read_to: bytes, stream: object) -> bool:
+    """Return whether changes after `read_to` are gone that were not read.
+
+    Args:
+        read_to: The last change that was.
+        stream: What the server says of the stream, or its error where there is none.
+    """
+    if not isinstance(stream, Mapping):
+        return read_to != _BEGINNING
+    last, first = stream["last-generated-id"], stream["first-entry"]
+    if _position(last) < _position(read_to):
+        return True  # another stream of the same name
+    if first is None:
+        return bool(last != read_to)
+    if read_to == _BEGINNING:  # since Redis 7 it says how many there were
+        return bool(stream.get("entries-added", 0) > stream["length"])
+    # What was read last is gone, perhaps with what came behind it.
+    return _position(first[0]) > _position(read_to)
+
+
 class RedisStore:
     """A `gateway.state.interface.StateStore`, `SharedCounters` included. Made by `open_redis`."""
 
@@ -158,6 +183,7 @@ class RedisStore:
         "_pruned_at",
         "_read_to",
         "_revocations",
+        "eviction",
         "lease",
     )
 
@@ -174,9 +200,11 @@ class RedisStore:
         self._feed = _connect(settings, timeout_s=TIMEOUT_S + _WAIT_FOR_CHANGES_S, connections=1)
         self.lease = Lease() if strict else None
         """None with `consistency: cached`."""
+        self.eviction: Eviction | None = None
+        """What the server said when it was reached last; None before it is followed."""
         self._member = secrets.token_hex(8)
         self._epoch: bytes | None = None
-        self._read_to = b"0-0"
+        self._read_to = _BEGINNING
         self._following: asyncio.Task[None] | None = None
         self._followed_at = 0.0
         self._closing = False
@@ -244,6 +272,11 @@ class RedisStore:
         with _explained(self._name):
             await self._synchronise(revocations)
         self._following = asyncio.get_running_loop().create_task(self._follow(revocations))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return why what is recorded may not stay; see `StateStore.doubts`."""
+        return () if self.eviction is None else self.eviction.doubts
 
     async def close(self) -> None:
         """Give up the lease and close the connections."""
@@ -333,11 +366,12 @@ class RedisStore:
 
     async def _synchronise(self, revocations: Revocations) -> None:
         """Take over everything the server knows, and tell it what it should know."""
-        last = cast(
-            list[tuple[bytes, Mapping[bytes, bytes]]],
-            await self._feed.xrevrange(self._key("changes"), count=1),
-        )
-        self._read_to = last[0][0] if last else b"0-0"
+        await self._ask_eviction()
+        try:
+            stream = await self._feed.xinfo_stream(self._key("changes"))
+        except ResponseError:  # it is not there
+            stream = {"last-generated-id": _BEGINNING}
+        self._read_to = stream["last-generated-id"]
         self._epoch = None
         now = self._clock() - self._margin_s
         known = set()
@@ -355,6 +389,12 @@ class RedisStore:
         await self._write_back("revoked", forgotten)
         await self._write_back("clients", taken)
         await self._keep_lease(revocations)
+
+    async def _ask_eviction(self) -> None:
+        before, self.eviction = self.eviction, await ask_eviction(self._feed)
+        if self.eviction != before:
+            for doubt in self.doubts:
+                _log.warning("%s: %s", self._name, doubt)
 
     async def _write_back(self, kind: str, entries: Iterable[tuple[str, int]]) -> None:
         waiting = iter(entries)
@@ -374,12 +414,15 @@ class RedisStore:
 
     async def _read_changes(self, revocations: Revocations, *, wait_s: float) -> None:
         """Take over what changed since the last read, or wait for it."""
-        found = cast(
-            list[tuple[bytes, list[tuple[bytes, Mapping[bytes, bytes]]]]],
-            await self._feed.xread(
-                {self._key("changes"): self._read_to}, count=_PAGE, block=int(wait_s * 1000) or None
-            ),
-        )
+        changes, read_to = self._key("changes"), self._read_to
+        async with self._feed.pipeline(transaction=False) as pipe:
+            pipe.xread({changes: read_to}, count=_PAGE, block=int(wait_s * 1000) or None)
+            pipe.xinfo_stream(changes)
+            found, stream = await pipe.execute(raise_on_error=False)
+        if isinstance(found, RedisError):
+            raise found
+        if _has_gap(read_to, stream):
+            raise _StateLostError("changes were deleted before they were read")
         now = self._clock()
         for _, entries in found or ():
             for entry_id, change in entries:

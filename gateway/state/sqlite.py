@@ -171,6 +171,11 @@ class SqliteStore:
             lambda connection: connection.execute("SELECT id, issued_until FROM revoked_clients").fetchall()
         )
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return nothing: what is committed stays."""
+        return ()
+
     async def check(self) -> None:
         """Return when the file is in place and can be written; see `StateStore.check`."""
         await self._ask(self._check_writable)

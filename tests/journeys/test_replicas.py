@@ -123,3 +123,31 @@ def test_a_password_is_never_shown(make):
     appliance.launch()
     assert appliance.wait() == 1
     assert "hunter2" not in shown.stdout + appliance.err
+
+
+def test_a_server_that_may_evict_is_said(make, redis):
+    redis.stop()
+    redis.options = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]
+    redis.start()
+    appliance = make(state=redis.url).start()
+    state = appliance.status["state"]
+    assert state["kind"] == "redis"
+    (doubt,) = state["doubts"]
+    assert "maxmemory-policy is allkeys-lru" in doubt
+    assert [line["level"] for line in appliance.logged if doubt in line["message"]] == ["warning"]
+    assert make().start().status["state"] == {"kind": "memory", "doubts": []}
+
+
+def test_all_of_a_client_is_revoked_and_new_tokens_work_everywhere_at_once(replicas, redis, wait_until):
+    one, two = replicas(redis.url)
+    held = [one.token(), two.token()]
+    for _ in range(2):
+        assert one.admin("POST", "/api/v1/clients/caller/revoke").status == 200
+        for token in held:
+            wait_until(lambda token=token: two.get(bearer=token).reason == "revoked", "the revocation")
+            assert one.get(bearer=token).reason == "revoked"
+        begun = time.monotonic()
+        held = [one.token(), two.token()]
+        for token in held:
+            assert [each.get(bearer=token).status for each in (one, two)] == [200, 200]
+        assert time.monotonic() - begun < 5

@@ -175,6 +175,103 @@ async def recorded(store: RedisStore, jti: str) -> bool:
     return True
 
 
+# --- what a server may do to what it holds
+
+
+async def test_who_was_so_far_behind_that_changes_were_deleted_reads_everything_anew(
+    server: RedisServer, join: Open
+) -> None:
+    one, _ = await join(server)
+    _, of_two = await join(server)
+    key = one._key("")
+    with redis.Redis(port=server.port) as raw:
+        for number in range(3):
+            # As if the follower came so late: the change is gone before it could be read.
+            pipe = raw.pipeline(transaction=True)
+            pipe.zadd(f"{key}revoked", {f"missed {number}": FAR})
+            pipe.xadd(f"{key}changes", {"revoked": f"missed {number}", "n": FAR})
+            pipe.xtrim(f"{key}changes", maxlen=0, approximate=False)
+            pipe.execute()
+            await until(lambda number=number: of_two.is_revoked(f"missed {number}"))  # type: ignore[misc]
+    await one.revoke("followed", FAR)
+    await until(lambda: of_two.is_revoked("followed"))
+
+
+def of_stream(last: bytes, first: bytes | None, *, added: int = 3) -> object:
+    entry = None if first is None else (first, {})
+    return {"last-generated-id": last, "first-entry": entry, "length": 3, "entries-added": added}
+
+
+@pytest.mark.parametrize(
+    ("read_to", "stream", "is_gap"),
+    [
+        (b"0-0", None, False),
+        (b"5-0", None, True),
+        (b"0-0", of_stream(b"0-0", None), False),
+        (b"9-0", of_stream(b"9-0", None), False),
+        (b"8-9", of_stream(b"9-0", None), True),
+        (b"5-0", of_stream(b"9-0", b"1-0"), False),
+        (b"5-0", of_stream(b"9-0", b"5-0"), False),
+        (b"5-0", of_stream(b"9-0", b"5-1"), True),
+        (b"5-0", of_stream(b"4-0", b"1-0"), True),
+        (b"0-0", of_stream(b"9-0", b"1-0", added=3), False),
+        (b"0-0", of_stream(b"9-0", b"1-0", added=4), True),
+    ],
+)
+def test_what_is_a_gap(read_to: bytes, stream: object, is_gap: bool) -> None:
+    assert module._has_gap(read_to, stream) is is_gap
+
+
+async def test_a_server_that_keeps_what_it_is_given_raises_no_doubt(server: RedisServer, join: Open) -> None:
+    store, _ = await join(server)
+    assert store.doubts == ()
+    assert store.eviction is not None
+    assert store.eviction.may_happen is False
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_server_that_may_evict_is_doubted_and_asked_again(
+    tmp_path: Path, join: Open, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--maxmemory", "100mb", "--maxmemory-policy", policy]
+    server = RedisServer(tmp_path, options=options).start()
+    store, _ = await join(server)
+    (doubt,) = store.doubts
+    assert f"maxmemory-policy is {policy}" in doubt
+    assert "noeviction" in doubt
+    assert [record.levelname for record in caplog.records if doubt in record.getMessage()] == ["WARNING"]
+    server.stop()
+    server.options = []
+    server.start()
+    await until(lambda: store.doubts == ())
+    await store.close()
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("refused", "policy", "doubted"),
+    [
+        (["CONFIG"], "noeviction", None),
+        (["CONFIG"], "allkeys-lfu", "allkeys-lfu"),
+        (["CONFIG", "INFO"], "noeviction", "unknown"),
+    ],
+)
+async def test_a_server_that_refuses_to_say_is_unknown(
+    tmp_path: Path, join: Open, refused: list[str], policy: str, doubted: str | None
+) -> None:
+    options = ["--maxmemory-policy", policy]
+    for command in refused:
+        options += ["--rename-command", command, ""]
+    server = RedisServer(tmp_path, options=options).start()
+    try:
+        store, _ = await join(server)
+        assert [doubted in doubt for doubt in store.doubts if doubted] == [True] * (doubted is not None)
+        assert len(store.doubts) == (doubted is not None)
+        await store.close()
+    finally:
+        server.stop()
+
+
 # --- strict
 
 
