@@ -219,7 +219,8 @@ class Revocations:
             self.generation += 1
             self._has_unverified |= name.startswith(_UNVERIFIED)
             if by is not None:
-                self._shares.add(by, expires_at, now)
+                # What has expired here is kept for the clocks of others: it counts as long.
+                self._shares.add(by, max(expires_at, int(now)) + self._clocks_apart_s, now)
 
     def learn(self, known: Iterable[tuple[str, int]]) -> None:
         """Add what the store kept, pairs of name and expiry, all at once."""

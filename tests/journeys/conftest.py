@@ -180,6 +180,7 @@ class Appliance:
     process: "subprocess.Popen[bytes] | None" = None
     main_name: str = "gateway.yaml"
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    command: tuple[str | Path, ...] = (SIDEGATE,)
 
     @property
     def main(self) -> Path:
@@ -193,7 +194,7 @@ class Appliance:
         """Start the process and do not wait."""
         with (self.directory / "out").open("ab") as out, (self.directory / "err").open("ab") as err:
             self.process = subprocess.Popen(
-                [SIDEGATE, "run", "-c", self.main],
+                [*self.command, "run", "-c", self.main],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

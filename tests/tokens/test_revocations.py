@@ -170,3 +170,12 @@ def test_a_client_has_a_share_and_what_it_was_answered_stays() -> None:
     revocations.add("another 0", 500, now=0, by="another")
     assert all(revocations.is_revoked(f"greedy {number}") for number in range(held))
     assert not revocations.wait_s("greedy", 600)
+
+
+def test_what_has_expired_here_counts_too() -> None:
+    revocations = Revocations(limit=1_000, clocks_apart_s=APART, kept_s=86_400)
+    held = 0
+    while not revocations.wait_s("greedy", 1_000) and held < 200:
+        revocations.add(f"greedy {held}", 950, now=1_000, by="greedy")
+        held += 1
+    assert held == 100
