@@ -12,6 +12,7 @@ RFC 9700 4.13 (a reverse proxy sanitises what the application trusts).
 import re
 from dataclasses import dataclass
 
+from gateway.http1.dropped_fields import group_of, is_kept, spelled_alike
 from gateway.http1.grammar import HOP_BY_HOP
 from gateway.http1.request import FieldBlock, RequestHead
 
@@ -20,54 +21,6 @@ FORWARDED_FOR = b"X-Forwarded-For: "
 
 _FORWARDED_PROTO_LINE = re.compile(rb"X-Forwarded-Proto: [^\r]*\r\n")
 _FORWARDED_PREFIX_LINE = re.compile(rb"^x-forwarded-prefix:([^\r]*)\r\n", re.IGNORECASE | re.MULTILINE)
-_SEPARATORS = re.compile(rb"[^a-z0-9]+")
-
-_ALWAYS_OURS = (b"x-auth-", b"x-sidegate-")
-"""Prefixes that nobody but this gateway may send inward, however they are spelled."""
-
-_CLIENT_ADDRESSES = frozenset(
-    {
-        b"cf-connecting-ip",
-        b"cf-connecting-ipv6",
-        b"cf-pseudo-ipv4",
-        b"client-ip",
-        b"do-connecting-ip",
-        b"fastly-client-ip",
-        b"fly-client-ip",
-        b"incap-client-ip",
-        b"proxy-client-ip",
-        b"true-client-ip",
-        b"wl-proxy-client-ip",
-        b"x-appengine-user-ip",
-        b"x-arr-clientip",
-        b"x-azure-clientip",
-        b"x-azure-socketip",
-        b"x-client-ip",
-        b"x-cluster-client-ip",
-        b"x-envoy-external-address",
-        b"x-original-forwarded-for",
-        b"x-original-remote-addr",
-        b"x-originating-ip",
-        b"x-proxyuser-ip",
-        b"x-real-ip",
-        b"x-remote-addr",
-        b"x-remote-ip",
-    }
-)
-"""Fields in which one proxy or another tells whom it forwards for, as X-Forwarded-For does."""
-
-_OVERRIDES = frozenset(
-    {
-        b"x-http-method-override",
-        b"x-http-method",
-        b"x-method-override",
-        b"x-original-url",
-        b"x-original-uri",
-        b"x-rewrite-url",
-    }
-)
-"""Fields with which some frameworks let a caller change method or path after it was judged."""
-
 _NEVER_TRAILERS = frozenset(
     {
         b"host",
@@ -98,7 +51,7 @@ class ForwardingRules:
     """What an upstream wants to see of a caller's fields. By identity a key of `forwardable`."""
 
     keep_headers: frozenset[bytes]
-    """Lower-case names kept although they are dropped by default (never identity fields)."""
+    """Lower-case names kept although they are dropped by default, as `gateway.http1.dropped_fields` says."""
     forward_token: bool
     host: bytes | None
     """The Host to send, or None for the caller's."""
@@ -106,15 +59,8 @@ class ForwardingRules:
     """X-Forwarded-* is added."""
     trusted_peer: bool
     """The peer is a trusted proxy: its forwarding fields are kept."""
-
-
-def spelled_alike(name: bytes) -> bytes:
-    """Return `name` in lower case with each run of other characters as one `-`.
-
-    CGI-like servers (WSGI, PHP, Rack) map `-` and `_`, and some every other character,
-    to the same thing; what would collide there must be judged as one name here.
-    """
-    return _SEPARATORS.sub(b"-", name.lower())
+    drop_headers: frozenset[bytes] = frozenset()
+    """Further names that callers may not send, as `spelled_alike` spells them."""
 
 
 def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
@@ -122,18 +68,13 @@ def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
 
     Connection options and fields that are written anew are the caller's job.
     """
-    alike = spelled_alike(lower_name).strip(b"-") + b"-"
-    if alike.startswith(_ALWAYS_OURS):
+    if lower_name in HOP_BY_HOP or (rules.drop_headers and spelled_alike(lower_name) in rules.drop_headers):
         return False
-    if lower_name in HOP_BY_HOP:
-        return False
-    alike = alike[:-1]
-    if alike.startswith(b"x-forwarded") or alike == b"forwarded" or alike in _CLIENT_ADDRESSES:
-        # Only the true spelling is a forwarding field; any other is a lie whoever sent it.
-        return (rules.trusted_peer and lower_name == alike) or lower_name in rules.keep_headers
-    if alike in _OVERRIDES or b"_" in lower_name:
-        return lower_name in rules.keep_headers
-    return True
+    group = group_of(lower_name)
+    if group is None:
+        return True
+    is_named = lower_name in rules.keep_headers
+    return is_kept(lower_name, group, is_named=is_named, is_trusted=rules.trusted_peer)
 
 
 def forwardable_fields(block: FieldBlock, rules: ForwardingRules, *, traced: bool) -> bytes:
@@ -213,8 +154,8 @@ def forwardable_trailers(
             continue
         if rules is not None and not may_forward(name, rules):
             continue
-        alike = spelled_alike(name)
-        if alike.startswith((b"x-forwarded", b"forwarded")) or alike in _CLIENT_ADDRESSES:
+        group = group_of(name)
+        if group is not None and not group.in_trailers:
             continue
         passing.append(line)
     return b"".join(passing)
@@ -235,9 +176,13 @@ def join_forwarded_for(own_lines: bytes, block: FieldBlock, rules: ForwardingRul
     if not rules.forwarded_x:
         return own_lines
     proto = b"x-forwarded-proto"
-    if proto not in block.connection_options and any(lower == proto for lower, _, _ in block.fields):
+    if (
+        proto not in block.connection_options
+        and may_forward(proto, rules)
+        and any(lower == proto for lower, _, _ in block.fields)
+    ):
         own_lines = _FORWARDED_PROTO_LINE.sub(b"", own_lines, count=1)
-    if b"x-forwarded-for" in block.connection_options:
+    if b"x-forwarded-for" in block.connection_options or not may_forward(b"x-forwarded-for", rules):
         return own_lines
     values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for" and value]
     if not values:

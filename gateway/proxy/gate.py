@@ -26,6 +26,7 @@ from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Enforcer, Verdict
+from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
@@ -408,6 +409,7 @@ def plan_upstream(settings: UpstreamSettings, pool: UpstreamPool) -> UpstreamPla
             host=settings.host.encode("ascii") if settings.host is not None else None,
             forwarded_x=settings.forwarded in (Forwarded.X, Forwarded.BOTH),
             trusted_peer=trusted,
+            drop_headers=frozenset(spelled_alike(name.encode("ascii")) for name in settings.drop_headers),
         )
 
     return UpstreamPlan(

@@ -60,6 +60,7 @@ from gateway.settings.scalars import resolve_plain
 from gateway.settings.texts import (
     choose_from,
     is_dropped_by_default,
+    is_spelled_like,
     parse_file_text,
     parse_key_uri,
     parse_method,
@@ -221,6 +222,10 @@ def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSetti
     for name in sorted(values.get("keep_headers", ())):
         if not is_dropped_by_default(name):
             reading.warn(node, f"keep_headers: {name} is forwarded anyway", "leave it out")
+        if any(is_spelled_like(name, dropped) for dropped in values.get("drop_headers", ())):
+            reading.error(
+                node, f"keep_headers: {name} is in drop_headers, too", "leave it out of one of them"
+            )
     if "balance" in values:
         values["balance"] = Balance(values["balance"])
     if "forwarded" in values:

@@ -32,7 +32,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import Severity, suggest
 from gateway.settings.secret_texts import MOST_SCRYPT_SECRETS
-from gateway.settings.texts import is_loopback
+from gateway.settings.texts import is_loopback, needs_trusted_proxy
 from gateway.settings.token_size import full_token_bytes
 from gateway.tokens.jwt import largest_token_bytes
 
@@ -68,6 +68,7 @@ def check_process(settings: Settings) -> Iterator[Finding]:
     yield from _check_addresses(settings)
     yield from _check_listeners(settings)
     yield from _check_targets(settings)
+    yield from _check_kept_headers(settings)
     admin = settings.admin.address
     if isinstance(admin, TcpAddress) and not is_loopback(admin.host) and settings.admin.token_file is None:
         yield Finding(
@@ -172,6 +173,22 @@ def _check_addresses(settings: Settings) -> Iterator[Finding]:
             "the admin listener has the address of another listener",
             "give it its own port",
         )
+
+
+def _check_kept_headers(settings: Settings) -> Iterator[Finding]:
+    """Yield a warning for fields that nobody can send, because only a trusted proxy's are kept."""
+    if settings.trusted_proxies:
+        return
+    for name, upstream in settings.upstreams.items():
+        for kept in sorted(upstream.keep_headers):
+            if needs_trusted_proxy(kept):
+                yield Finding(
+                    None,
+                    ("upstreams", name, "keep_headers"),
+                    f"{kept} is kept from trusted_proxies only, and there are none",
+                    "name the proxy that writes it in trusted_proxies, or leave the field out",
+                    Severity.WARNING,
+                )
 
 
 def _check_targets(settings: Settings) -> Iterator[Finding]:

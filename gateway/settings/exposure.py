@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from gateway.http1.forwarding import spelled_alike
+from gateway.http1.dropped_fields import spelled_alike
 from gateway.settings.checks import Finding, Step
 from gateway.settings.model import (
     ListenAddress,
@@ -27,7 +27,7 @@ from gateway.settings.model import (
     UpstreamSettings,
 )
 from gateway.settings.problems import Severity
-from gateway.settings.texts import is_dropped_by_default, is_loopback
+from gateway.settings.texts import is_dropped_by_default, is_loopback, needs_trusted_proxy
 
 LONGEST_LIFETIME_S = 30 * 86400.0
 """Beyond it a token outlives what anybody remembers of it."""
@@ -108,7 +108,9 @@ def _check_forwarding(name: str, upstream: UpstreamSettings) -> Iterator[Finding
 
 def _is_a_lie(kept: str) -> bool:
     """Return whether a kept field would be dropped for what it says, not for the `_` in its name alone."""
-    return is_dropped_by_default(spelled_alike(kept.encode()).strip(b"-").decode())
+    if needs_trusted_proxy(kept):
+        return False  # nobody's word but a trusted proxy's
+    return is_dropped_by_default(spelled_alike(kept.encode()).decode())
 
 
 def _check_loops(name: str, upstream: UpstreamSettings, settings: Settings) -> Iterator[Finding]:

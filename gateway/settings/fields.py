@@ -42,6 +42,7 @@ from gateway.settings.texts import (
     parse_check_path,
     parse_claim_name,
     parse_client_id,
+    parse_dropped_header,
     parse_file_text,
     parse_host_pattern,
     parse_host_value,
@@ -465,7 +466,16 @@ UPSTREAM = Section(
         Field(
             "keep_headers",
             ListOf("list of field names", Text("field name", parse_kept_header), into=frozenset),
-            "Fields that are dropped unless named here: names with `_`, method and URL overrides.",
+            "Fields that are dropped unless named here: names with `_`, method and URL overrides, and what "
+            "other hops say (of TLS, scheme, host and user from `trusted_proxies` only): the list is in "
+            "[security](security.md#fields-that-callers-are-not-believed).",
+            "[]",
+        ),
+        Field(
+            "drop_headers",
+            ListOf("list of field names", Text("field name", parse_dropped_header), into=frozenset),
+            "Further fields that callers may not send, in any spelling: those in which this service believes "
+            "what stands before it, and which the list does not know.",
             "[]",
         ),
         Field("connect_timeout", _TIMEOUT, "Until a connection stands.", "2s", "connect_timeout_s"),

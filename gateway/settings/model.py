@@ -280,6 +280,8 @@ class UpstreamSettings:
     forwarded: Forwarded = Forwarded.X
     keep_headers: frozenset[str] = frozenset()
     """Lower-case field names that are forwarded although they are dropped by default."""
+    drop_headers: frozenset[str] = frozenset()
+    """Lower-case field names that callers may not send either, in any spelling."""
     connect_timeout_s: float = 2.0
     response_timeout_s: float = 30.0
     """Until the response head; 0 = unlimited."""

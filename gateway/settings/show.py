@@ -172,6 +172,7 @@ def _upstream(upstream: UpstreamSettings) -> dict[str, Any]:
         "identity_headers": upstream.identity_headers,
         "forwarded": str(upstream.forwarded),
         "keep_headers": sorted(upstream.keep_headers),
+        "drop_headers": sorted(upstream.drop_headers),
         "connect_timeout": format_duration(upstream.connect_timeout_s),
         "response_timeout": format_duration(upstream.response_timeout_s),
         "idle_timeout": format_duration(upstream.idle_timeout_s),

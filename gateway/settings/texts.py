@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
 from gateway.http1.forwarding import ForwardingRules, may_forward
 from gateway.settings.model import (
     KeySetProxySettings,
@@ -52,6 +53,12 @@ _NEVER_KEPT = {
     "traceparent": _OWN_TRACE,
 }
 """Fields of which nothing decides whether they are kept, with what to do instead."""
+_NEVER_DROPPED = {
+    **_NEVER_KEPT,
+    "authorization": "it is dropped unless forward_token says otherwise",
+    "expect": "Sidegate answers it, or sends it on for the upstream to answer",
+}
+"""Fields that `drop_headers` cannot name, with the reason."""
 _FROM_ANYBODY = ForwardingRules(
     keep_headers=frozenset(), forward_token=False, host=None, forwarded_x=False, trusted_peer=False
 )
@@ -148,7 +155,7 @@ def parse_kept_header(text: str) -> str:
     if not _TOKEN.match(text):
         raise SpellingError("is not a field name")
     name = text.lower()
-    if (_spelled_alike(name) + "-").startswith(("x-auth-", "x-sidegate-")):
+    if _is_ours(name):
         raise SpellingError(
             "can never be kept", "X-Auth-* and X-Sidegate-* are Sidegate's own words to the upstream"
         )
@@ -157,14 +164,37 @@ def parse_kept_header(text: str) -> str:
     return name
 
 
+def parse_dropped_header(text: str) -> str:
+    """Return the lower-case name of a field that callers may not send, unless it has a rule of its own."""
+    if not _TOKEN.match(text) or not spelled_alike(text.encode()):
+        raise SpellingError("is not a field name")
+    name = text.lower()
+    if _is_ours(name):
+        raise SpellingError("is never taken from callers", "leave it out")
+    if name in _NEVER_DROPPED:
+        raise SpellingError("has a rule of its own", _NEVER_DROPPED[name])
+    return name
+
+
+def _is_ours(field_name: str) -> bool:
+    group = group_of(field_name.encode())
+    return group is not None and group.kept is Kept.NEVER
+
+
 def is_dropped_by_default(field_name: str) -> bool:
     """Return whether a caller's field of this lower-case name reaches the upstream only when it is kept."""
     return not may_forward(field_name.encode(), _FROM_ANYBODY)
 
 
-def _spelled_alike(field_name: str) -> str:
-    """Return what CGI-like servers cannot tell `field_name` from."""
-    return re.sub(r"[^a-z0-9]+", "-", field_name).strip("-")
+def needs_trusted_proxy(field_name: str) -> bool:
+    """Return whether a field of this lower-case name is kept from `trusted_proxies` only."""
+    group = group_of(field_name.encode())
+    return group is not None and group.kept is Kept.TRUSTED_AND_NAMED
+
+
+def is_spelled_like(field_name: str, other: str) -> bool:
+    """Return whether CGI-like servers cannot tell the two names apart."""
+    return spelled_alike(field_name.encode()) == spelled_alike(other.encode())
 
 
 def parse_variable(text: str) -> str:

@@ -25,9 +25,15 @@ def rules(
     host: bytes | None = None,
     x: bool = False,
     trusted: bool = False,
+    drop: frozenset[bytes] = frozenset(),
 ) -> ForwardingRules:
     return ForwardingRules(
-        keep_headers=keep, forward_token=token, host=host, forwarded_x=x, trusted_peer=trusted
+        keep_headers=keep,
+        forward_token=token,
+        host=host,
+        forwarded_x=x,
+        trusted_peer=trusted,
+        drop_headers=drop,
     )
 
 
@@ -77,7 +83,8 @@ def test_no_spelling_of_an_identity_field_passes(
         # (by default, when named in keep_headers, from a trusted peer)
         (b"accept", True, True, True),
         (b"x-authority", True, True, True),
-        (b"x-authenticated-user", True, True, True),
+        (b"x-authenticated-user", False, False, False),
+        (b"x-authenticity-token", True, True, True),
         (b"x-custom", True, True, True),
         (b"x_custom", False, True, False),
         (b"connection", False, False, False),
@@ -119,6 +126,10 @@ def test_names(name: bytes, passes: bool, kept: bool, trusted: bool) -> None:
         (b"X-Forwarded-Host: b\r\n", rules(x=True, trusted=True), b"X-Forwarded-Host: b\r\n"),
         (b"X-Forwarded-For: 9\r\n", rules(trusted=True), b"X-Forwarded-For: 9\r\n"),
         (b"X-Forwarded-For: 9\r\n", rules(x=True, trusted=True), b"X-Forwarded-Host: a\r\n"),
+        (b"X-Tenant: 9\r\nX-Tenants: 8\r\n", rules(drop=frozenset({b"x-tenant"})), b"X-Tenants: 8\r\n"),
+        (b"X_Tenant: 9\r\nx.tenant: 8\r\n-X--Tenant: 7\r\n", rules(drop=frozenset({b"x-tenant"})), b""),
+        (b"X-Real-IP: 9\r\n", rules(trusted=True, drop=frozenset({b"x-real-ip"})), b""),
+        (b"X-Auth-A: 9\r\n", rules(trusted=True, keep=frozenset({b"x-auth-a"})), b""),
     ],
 )
 def test_fields(lines: bytes, with_rules: ForwardingRules, expected: bytes) -> None:
@@ -137,6 +148,13 @@ def test_the_result_is_remembered_by_rules_and_bounded() -> None:
         )
         assert len(block.forwardable) <= RULES_PER_BLOCK
     assert forwardable_fields(block, ours, traced=False) == first
+
+
+def test_what_may_not_be_sent_is_not_joined_either() -> None:
+    block = block_of(b"X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n")
+    dropped = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+    assert join_forwarded_for(OWN, block, rules(x=True, trusted=True, drop=dropped)) == OWN
+    assert join_forwarded_for(OWN, block, rules(x=True, trusted=True)) != OWN
 
 
 OWN = b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\n"

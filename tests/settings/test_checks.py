@@ -170,6 +170,17 @@ PROCESS = [
     ("upstreams: {u: {targets: ['http://a'], keep_headers: [Accept]}}",
      "upstreams: {u: {targets: ['http://a'], keep_headers: [X_Accept]}}",
      "W 1:13: upstreams.u: keep_headers: accept is forwarded anyway (hint: leave it out)"),
+    ("upstreams: {u: {targets: ['http://a'], keep_headers: [X-SSL-Client-Verify]}}",
+     "trusted_proxies: [10.0.0.0/8]\nupstreams: {u: {targets: ['http://a'], keep_headers: [X-SSL-Client-Verify]}}",
+     ("W 1:54: upstreams.u.keep_headers: x-ssl-client-verify is kept from trusted_proxies only, and there are none "
+      "(hint: name the proxy that writes it in trusted_proxies, or leave the field out)")),
+    ("upstreams: {u: {targets: ['http://a'], keep_headers: [x_tenant], drop_headers: [X-Tenant]}}",
+     "upstreams: {u: {targets: ['http://a'], drop_headers: [X-Tenant]}}",
+     "E 1:13: upstreams.u: keep_headers: x_tenant is in drop_headers, too (hint: leave it out of one of them)"),
+    ("upstreams: {u: {targets: ['http://a'], drop_headers: [Host]}}",
+     "upstreams: {u: {targets: ['http://a'], drop_headers: [Cookie]}}",
+     ('E 1:55: upstreams.u.drop_headers[0]: "Host" has a rule of its own '
+      "(hint: it is always sent; the upstream's `host` replaces it)")),
     ("upstreams: {u: {targets: ['http://a'], keep_headers: [Authorization]}}",
      "upstreams: {u: {targets: ['https://a'], forward_token: true}}",
      'E 1:55: upstreams.u.keep_headers[0]: "Authorization" can never be kept (hint: use forward_token)'),

@@ -65,6 +65,8 @@ REFUSED = [
         ["a b", "a:b", "", "Connection", "HOST", "Content-Length", "Transfer-Encoding"],
     ),
     (texts.parse_kept_header, ["Authorization", "X-Request-Id", "traceparent", "TE", "Upgrade"]),
+    (texts.parse_dropped_header, ["", "a b", "a:b", "---", "X-Auth-Scope", "x_sidegate_peer", "Connection"]),
+    (texts.parse_dropped_header, ["Host", "Content-Length", "Authorization", "Expect", "traceparent"]),
     (texts.parse_protocol, ["h2", "H2C", "http", "HTTP/2.0", "http/3", "https", "TLS/1.0", "tls", "a b", ""]),
     (
         texts.parse_address,
@@ -176,7 +178,7 @@ FIELD_NAMES = [
     *sorted(name.decode() for name in HOP_BY_HOP),
     *("host", "max-forwards", "content-length", "x-request-id", "traceparent", "authorization"),
     *("accept", "cookie", "via", "x-custom", "x-http-method-override", "x-original-url", "x.rewrite.url"),
-    *("x-real-ip", "true-client-ip", "cf_connecting_ip"),
+    *("x-real-ip", "true-client-ip", "cf_connecting_ip", "proxy"),
     *("x-forwarded-for", "x-forwarded", "forwarded", "x_custom", "-x-auth-a", "x-authentic", "x-auth"),
 ]
 

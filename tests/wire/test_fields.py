@@ -136,6 +136,42 @@ async def test_fields_that_are_read_in_two_ways_are_kept_only_by_name(
         assert (await forwarded(appliance, upstream, name + b": 7\r\n")).one(name.decode()) == "7"
 
 
+async def test_what_another_hop_says_arrives_only_by_name_and_from_a_trusted_proxy(
+    start: Start, upstream: Upstream
+) -> None:
+    lies = (
+        b"X-SSL-Client-Verify: SUCCESS\r\nClient-Cert: :AA==:\r\nX_Remote_User: root\r\nremote-user: root\r\n"
+        b"X-Original-Host: b\r\nX-Scheme: https\r\nProxy: http://b\r\nX-WEBAUTH-USER: root\r\n"
+    )
+    kept = {"keep_headers": ["x-ssl-client-verify"]}
+    for named, trusted in ((False, False), (True, False), (False, True), (True, True)):
+        async with start(
+            upstreams={"country": kept if named else {}}, trusted_proxies=["127.0.0.1"] if trusted else []
+        ) as appliance:
+            request = await forwarded(appliance, upstream, lies)
+        arrived = {name for name, _ in request.fields} & {
+            line.partition(b":")[0].decode() for line in lies.split(b"\r\n")
+        }
+        assert arrived == ({"X-SSL-Client-Verify"} if named and trusted else set())
+
+
+async def test_an_upstream_may_name_further_fields_that_callers_may_not_send(
+    start: Start, upstream: Upstream
+) -> None:
+    fields = b"X-Tenant: a\r\nx_tenant: b\r\nX.Tenant: c\r\nX-Tenants: d\r\nCookie: e\r\n"
+    dropping = {"drop_headers": ["X-Tenant", "cookie"], "keep_headers": ["x_other"]}
+    async with start(upstreams={"country": dropping}) as appliance:
+        request = await forwarded(appliance, upstream, fields)
+        assert [value for name, value in request.fields if value in "abcde"] == ["d"]
+        raw = (
+            b"POST /open/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"1\r\nx\r\n0\r\nX-Tenant: a\r\nRemote-User: b\r\nX-Sum: c\r\n\r\n"
+        )
+        assert (await appliance.ask(raw)).status == 200
+    received = bytes(upstream.connections[-1].raw)
+    assert received.endswith(b"1\r\nx\r\n0\r\nX-Sum: c\r\n\r\n")
+
+
 async def test_end_to_end_fields_arrive_as_they_were_sent_and_in_order(
     appliance: Appliance, upstream: Upstream
 ) -> None:

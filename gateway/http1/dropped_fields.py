@@ -1,0 +1,225 @@
+"""Name the fields that callers cannot be believed, and say from whom they are kept.
+
+The one table of it: what is forwarded (`gateway.http1.forwarding`), what `keep_headers`
+may name (`gateway.settings.texts`) and the list in docs/security.md come from here. A
+service behind a gateway believes such fields because another hop wrote them once: a load
+balancer that ended TLS, a proxy that logged a user in. From anybody else they are lies.
+
+A name stands for every spelling of it: what CGI-like servers (WSGI, PHP, Rack) cannot
+tell apart is one name here (`spelled_alike`). The table can only hold names that are
+known; `drop_headers` of an upstream adds its own.
+
+Sources: RFC 9440 (Client-Cert), RFC 7239 (Forwarded), RFC 3875 4.1.18 (HTTP_* variables),
+and the manuals of the products that introduced the others.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+LONGEST_REMEMBERED_NAME_BYTES = 64
+REMEMBERED_NAMES = 1024
+
+
+class Kept(StrEnum):
+    """From whom a field of a group reaches the upstream."""
+
+    NEVER = "from nobody"
+    TRUSTED_OR_NAMED = "from `trusted_proxies`, and from anybody when `keep_headers` names it"
+    TRUSTED_AND_NAMED = "from `trusted_proxies` when `keep_headers` names it"
+    NAMED = "from anybody when `keep_headers` names it"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGroup:
+    """Fields of which the same is believed."""
+
+    what: str
+    """What such a field says, for people."""
+    kept: Kept
+    names: frozenset[bytes]
+    """As `spelled_alike` spells them."""
+    prefixes: tuple[bytes, ...] = ()
+    """Beginnings; of one that ends in `-` the name without it belongs to the group as well."""
+    in_trailers: bool = True
+    """Whether it may pass from a trailer section where it may pass from a head."""
+
+
+def _names(text: str) -> frozenset[bytes]:
+    return frozenset(text.encode("ascii").split())
+
+
+GROUPS = (
+    FieldGroup(
+        "identity that this gateway vouches for", Kept.NEVER, frozenset(), (b"x-auth-", b"x-sidegate-")
+    ),
+    FieldGroup(
+        "the way to here",
+        Kept.TRUSTED_OR_NAMED,
+        _names("forwarded"),
+        (b"x-forwarded",),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "a caller's address",
+        Kept.TRUSTED_OR_NAMED,
+        _names(
+            "cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip do-connecting-ip fastly-client-ip "
+            "fly-client-ip incap-client-ip proxy-client-ip true-client-ip wl-proxy-client-ip "
+            "x-appengine-user-ip x-arr-clientip x-azure-clientip x-azure-socketip x-client-ip "
+            "x-cluster-client-ip x-envoy-external-address x-nf-client-connection-ip x-original-forwarded-for "
+            "x-original-remote-addr x-originating-ip x-proxyuser-ip x-real-ip x-real-port x-remote-addr "
+            "x-remote-ip"
+        ),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "TLS and client certificates",
+        Kept.TRUSTED_AND_NAMED,
+        _names(
+            "client-verify x-arr-clientcert x-arr-ssl x-clientcert x-client-certificate x-client-dn "
+            "x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn x-client-verify "
+            "x-envoy-peer-certificate x-spiffe-id x-wl-client-cert"
+        ),
+        (
+            b"cf-client-cert-",
+            b"client-cert-",
+            b"ssl-",
+            b"tls-",
+            b"wl-proxy-client-cert-",
+            b"x-amzn-mtls-",
+            b"x-amzn-tls-",
+            b"x-client-cert-",
+            b"x-client-ssl-",
+            b"x-client-tls-",
+            b"x-haproxy-ssl-",
+            b"x-mtls-",
+            b"x-ssl-",
+            b"x-tls-",
+        ),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "the scheme",
+        Kept.TRUSTED_AND_NAMED,
+        _names(
+            "cf-visitor cloudfront-forwarded-proto front-end-https https scheme url-scheme wl-proxy-ssl "
+            "x-appengine-https x-client-proto x-client-scheme x-http-scheme x-https x-original-proto "
+            "x-original-scheme x-proto x-real-proto x-real-scheme x-request-scheme x-scheme "
+            "x-url-scheme"
+        ),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "the host",
+        Kept.TRUSTED_AND_NAMED,
+        _names(
+            "disguised-host http-host x-host x-host-override x-http-host x-http-host-override "
+            "x-ms-original-host x-original-host x-original-server x-real-host x-request-host "
+            "x-requested-host x-server-name"
+        ),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "who the user is",
+        Kept.TRUSTED_AND_NAMED,
+        _names(
+            "auth-type auth-user logon-user proxy-user remote-addr remote-email remote-groups remote-host "
+            "remote-ident remote-name remote-roles remote-user unauthenticated-user x-anonymous-consumer "
+            "x-apigateway-api-userinfo x-credential-identifier x-credential-username x-endpoint-api-userinfo "
+            "x-goog-iap-jwt-assertion x-jwt-assertion x-jwt-payload x-logged-in-user x-proxy-user x-sso-user "
+            "x-user-dn x-userinfo"
+        ),
+        (
+            b"cf-access-",
+            b"mellon-",
+            b"oidc-",
+            b"shib-",
+            b"tailscale-user-",
+            b"x-amzn-oidc-",
+            b"x-authenticated-",
+            b"x-authentik-",
+            b"x-consumer-",
+            b"x-goog-authenticated-user-",
+            b"x-iisnode-",
+            b"x-ms-client-principal-",
+            b"x-ms-token-",
+            b"x-pomerium-",
+            b"x-remote-extra-",
+            b"x-remote-group-",
+            b"x-remote-user-",
+            b"x-vouch-",
+            b"x-webauth-",
+        ),
+        in_trailers=False,
+    ),
+    FieldGroup(
+        "another method or path than the one that was judged",
+        Kept.NAMED,
+        _names(
+            "x-http-method x-http-method-override x-method-override x-original-uri x-original-url "
+            "x-rewrite-url x-waws-unencoded-url"
+        ),
+    ),
+    FieldGroup("a proxy to use (the CGI variable HTTP_PROXY)", Kept.NAMED, _names("proxy")),
+)
+"""In the order in which a name is looked for."""
+
+_UNDERSCORE = FieldGroup("a name with `_`, which servers read as `-`", Kept.NAMED, frozenset())
+_SEPARATORS = re.compile(rb"[^a-z0-9]+")
+_GROUP_OF_NAME = {name: group for group in reversed(GROUPS) for name in group.names}
+_PREFIXES = tuple(prefix for group in GROUPS for prefix in group.prefixes)
+
+
+def spelled_alike(name: bytes) -> bytes:
+    """Return `name` in lower case with each run of other characters as one `-`, none at the ends.
+
+    CGI-like servers map `-` and `_`, and some every other character, to the same thing; what
+    would collide there must be judged as one name here.
+    """
+    return _SEPARATORS.sub(b"-", name.lower()).strip(b"-")
+
+
+def group_of(lower_name: bytes) -> FieldGroup | None:
+    """Return the group of a field name, or None when anybody may send the field.
+
+    Remembered for a bounded number of short names: a pure function that every field asks.
+    """
+    if len(lower_name) <= LONGEST_REMEMBERED_NAME_BYTES:
+        return _remembered_group(lower_name)
+    return _find_group(lower_name)
+
+
+def _find_group(lower_name: bytes) -> FieldGroup | None:
+    alike = spelled_alike(lower_name)
+    group = _GROUP_OF_NAME.get(alike)
+    if group is None and (alike + b"-").startswith(_PREFIXES):
+        group = next(each for each in GROUPS if (alike + b"-").startswith(each.prefixes))
+    if group is None and b"_" in lower_name:
+        return _UNDERSCORE
+    return group
+
+
+_remembered_group = lru_cache(maxsize=REMEMBERED_NAMES)(_find_group)
+
+
+def is_kept(lower_name: bytes, group: FieldGroup, *, is_named: bool, is_trusted: bool) -> bool:
+    """Return whether a field of `group` passes.
+
+    Args:
+        lower_name: Its name in lower case.
+        group: From `group_of`.
+        is_named: `keep_headers` has this very spelling.
+        is_trusted: The peer is one of `trusted_proxies`.
+    """
+    match group.kept:
+        case Kept.NEVER:
+            return False
+        case Kept.NAMED:
+            return is_named
+        case Kept.TRUSTED_AND_NAMED:
+            return is_named and is_trusted
+        case Kept.TRUSTED_OR_NAMED:
+            # Only the true spelling is a forwarding field; any other is a lie whoever sent it.
+            return is_named or (is_trusted and lower_name == spelled_alike(lower_name))
