@@ -40,7 +40,7 @@ from gateway.settings.model import MAX_CLOCK_SKEW_S
 from gateway.tokens.claims import MAX_TIME
 from gateway.tokens.foreign_keys import KeyMiss, KeySet
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
-from gateway.tokens.keys import ALGORITHMS
+from gateway.tokens.keys import ALGORITHMS, VerificationKey
 
 HS256 = "HS256"
 CLIENT_ASSERTION_TYPES = frozenset({None, "jwt", "client-authentication+jwt"})
@@ -247,7 +247,21 @@ def _time(value: object) -> float | int | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | str:
+class Effort:
+    """What the signature checks of one attempt have cost so far."""
+
+    __slots__ = ("work",)
+
+    def __init__(self) -> None:
+        self.work = 0
+
+    def verify(self, key: VerificationKey, assertion: Assertion) -> bool:
+        """Return whether `key` verifies the assertion's signature."""
+        self.work += key.work
+        return key.verify(assertion.jwt.signing_input, assertion.jwt.signature)
+
+
+def check_signature(assertion: Assertion, keys: KeySet, effort: Effort) -> AssertionProblem | str:
     """Return the thumbprint of the key of the set that vouches for the assertion, or why none does."""
     found = keys.find(assertion.kid, assertion.alg)
     if found is KeyMiss.UNKNOWN_KEY:
@@ -255,24 +269,24 @@ def check_signature(assertion: Assertion, keys: KeySet) -> AssertionProblem | st
     if found is KeyMiss.ALG_NOT_ALLOWED:
         return AssertionProblem(AssertionReason.ALG_NOT_ALLOWED, "the key is not used with this alg")
     assert isinstance(found, tuple)
-    jwt = assertion.jwt
     for key in found:
-        if key.verify(jwt.signing_input, jwt.signature):
+        if effort.verify(key, assertion):
             return key.kid
     return AssertionProblem(AssertionReason.BAD_SIGNATURE, "the signature does not verify")
 
 
-def spend_verification(assertion: Assertion, decoys: KeySet) -> None:
-    """Take the time of a signature check, for an assertion that no key could vouch for."""
-    found = decoys.find(None, assertion.alg)
-    if isinstance(found, tuple):
-        found[0].verify(assertion.jwt.signing_input, assertion.jwt.signature)
+def check_mac(assertion: Assertion, secrets: Sequence[bytes], *, tries: int = 0) -> AssertionProblem | None:
+    """Return why no secret vouches for an HS256 assertion, or None; all are tried, also after a match.
 
-
-def check_mac(assertion: Assertion, secrets: Sequence[bytes]) -> AssertionProblem | None:
-    """Return why no secret vouches for an HS256 assertion, or None; all are tried, also after a match."""
+    Args:
+        assertion: As it was read.
+        secrets: What it may be signed with.
+        tries: How many MACs are computed at least.
+    """
     jwt = assertion.jwt
     matched = False
+    for _ in range(tries - len(secrets)):
+        hmac.compare_digest(hmac.digest(bytes(32), jwt.signing_input, "sha256"), jwt.signature)
     for secret in secrets:
         mac = hmac.digest(secret, jwt.signing_input, "sha256")
         matched |= hmac.compare_digest(mac, jwt.signature)

@@ -20,6 +20,7 @@ from typing import Protocol
 from urllib.parse import unquote_plus
 
 from gateway.clients.assertions import AssertionReason
+from gateway.clients.failure_costs import ScryptCost
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import (
     CLIENT_SECRET_BASIC,
@@ -27,7 +28,6 @@ from gateway.clients.registry import (
     PRIVATE_KEY_JWT,
     RegisteredClient,
     Registry,
-    ScryptCost,
 )
 from gateway.clients.secrets import check_quick_secrets
 from gateway.settings.model import ScryptSecret
@@ -222,7 +222,7 @@ async def authenticate(
         OverloadedError: From `scrypt`, when a scrypt check is due and its queue is full.
     """
     client = registry.clients.get(presented.client_id, registry.nobody)
-    proven = check_quick_secrets(presented.secret, client.quick_secrets)
+    proven = check_quick_secrets(presented.secret, client.quick_secrets, tries=registry.quick_tries)
     if not proven and (client.scrypt_secrets or client.scrypt_padding):
         proven = await scrypt.check(presented.secret, client.scrypt_secrets, client.scrypt_padding, peer=peer)
     if client is registry.nobody:

@@ -4,18 +4,25 @@ Everything that depends on the settings alone is worked out here, once per snaps
 which grants and methods a client may use, which scopes an authorization really gives
 (granted and still offered), and what a failed login must cost. Pure.
 
-The cost of failure: whoever fails to log in, known client or not, pays one and the
-same list of scrypt computations, long enough to contain the list of every client.
-Otherwise the time of the answer would tell which ids exist and how they are secured.
+The cost of failure: whoever fails to log in, known client or not, pays what the dearest
+client's failure costs (`gateway.clients.failure_costs`).
 
 Sources: RFC 6749 2.3.1, 3.3 and 4.4.
 """
 
-from collections import Counter
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gateway.clients.failure_costs import (
+    ScryptCost,
+    ScryptFailure,
+    SignatureFailure,
+    client_failure,
+    dearest_scrypt,
+    grant_failure,
+)
 from gateway.clients.identities import Identities, Keys, TrustedIdentity, file_identities
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.settings.model import (
@@ -45,15 +52,6 @@ MIN_HMAC_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class ScryptCost:
-    """The parameters that decide how long one scrypt computation takes."""
-
-    n: int
-    r: int
-    p: int
-
-
-@dataclass(frozen=True, slots=True)
 class Authorization:
     """What one client may ask for one audience."""
 
@@ -74,7 +72,8 @@ class RegisteredClient:
     """One client as a caller of the issuer."""
 
     id: str
-    quick_secrets: tuple[Sha256Secret | PlainSecret, ...] = field(repr=False)
+    quick_secrets: tuple[Sha256Secret, ...] = field(repr=False)
+    """Readable ones, too, hashed: each takes one hash to compare."""
     scrypt_secrets: tuple[ScryptSecret, ...] = field(repr=False)
     scrypt_padding: tuple[ScryptCost, ...]
     """What a failed login computes beyond `scrypt_secrets`, so that all failures cost the same."""
@@ -113,6 +112,14 @@ class Registry:
     """Every `scrypt:` secret of any client."""
     decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
     """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
+    quick_tries: int = 1
+    """How many quick secrets a failure is compared with."""
+    mac_tries: int = 1
+    """How many secrets a failed client_secret_jwt is compared with."""
+    client_failure: SignatureFailure = field(default_factory=SignatureFailure)
+    """What a failed private_key_jwt costs."""
+    grant_failure: SignatureFailure = field(default_factory=SignatureFailure)
+    """What a failed jwt-bearer grant costs."""
 
     def find_authorization(self, client_id: str, audience: str) -> Authorization | None:
         """Return what `client_id` may ask for `audience`, or None for nothing."""
@@ -128,7 +135,7 @@ def compile_registry(settings: Settings) -> Registry:
             settings, which the loader has tried, is not usable.
     """
     authorizations = _compile_authorizations(settings)
-    costs = _failure_costs(settings.clients.values())
+    costs = dearest_scrypt(map(_slow_secrets, settings.clients.values()))
     clients = {
         client.id: _register(client, authorizations.get(client.id, {}), costs)
         for client in settings.clients.values()
@@ -143,6 +150,9 @@ def compile_registry(settings: Settings) -> Registry:
         for client in clients.values()
     }
     identities = tuple(_trusted_identities(settings.clients.values()))
+    sets_by_issuer: dict[str, dict[Keys, None]] = {}
+    for identity in identities:
+        sets_by_issuer.setdefault(identity.settings.issuer, {})[identity.keys] = None
     sources = [client.keys for client in clients.values()] + [identity.keys for identity in identities]
     return Registry(
         identities=file_identities(identities),
@@ -151,6 +161,10 @@ def compile_registry(settings: Settings) -> Registry:
         nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
         grants=MappingProxyType(grants),
         scopes=frozenset().union(*(client.scopes for client in settings.clients.values())),
+        quick_tries=max((len(client.quick_secrets) for client in clients.values()), default=1) or 1,
+        mac_tries=max((len(client.hmac_secrets) for client in clients.values()), default=1) or 1,
+        client_failure=client_failure(c.keys for c in clients.values() if isinstance(c.keys, KeySet)),
+        grant_failure=grant_failure({issuer: tuple(sets) for issuer, sets in sets_by_issuer.items()}),
         scrypt_secrets=frozenset(s for client in clients.values() for s in client.scrypt_secrets),
     )
 
@@ -195,11 +209,9 @@ def _compile_authorization(
 
 
 def _register(
-    client: ClientSettings, authorizations: Mapping[str, Authorization], costs: Counter[ScryptCost]
+    client: ClientSettings, authorizations: Mapping[str, Authorization], costs: ScryptFailure
 ) -> RegisteredClient:
-    quick = tuple(s for s in client.secrets if not isinstance(s, ScryptSecret))
-    slow = tuple(s for s in client.secrets if isinstance(s, ScryptSecret))
-    padding = costs - Counter(map(_cost, slow))
+    slow = _slow_secrets(client)
     hmac_secrets = tuple(
         s.value
         for s in client.secrets
@@ -215,9 +227,9 @@ def _register(
         possible_grants.add(JWT_BEARER)
     return RegisteredClient(
         id=client.id,
-        quick_secrets=quick,
+        quick_secrets=tuple(_hashed(s) for s in client.secrets if not isinstance(s, ScryptSecret)),
         scrypt_secrets=slow,
-        scrypt_padding=tuple(padding.elements()),
+        scrypt_padding=costs.padding(slow),
         hmac_secrets=hmac_secrets,
         keys=_keys_at(client.keys),
         single_use_assertions=client.single_use_assertions,
@@ -249,16 +261,15 @@ def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedId
             yield TrustedIdentity(client.id, entry, sets.setdefault(entry.keys, keys))
 
 
-def _failure_costs(clients: Iterable[ClientSettings]) -> Counter[ScryptCost]:
-    """Return the smallest collection of scrypt computations that contains every client's."""
-    costs: Counter[ScryptCost] = Counter()
-    for client in clients:
-        costs |= Counter(_cost(secret) for secret in client.secrets if isinstance(secret, ScryptSecret))
-    return costs
+def _slow_secrets(client: ClientSettings) -> tuple[ScryptSecret, ...]:
+    return tuple(secret for secret in client.secrets if isinstance(secret, ScryptSecret))
 
 
-def _cost(secret: ScryptSecret) -> ScryptCost:
-    return ScryptCost(secret.n, secret.r, secret.p)
+def _hashed(secret: Sha256Secret | PlainSecret) -> Sha256Secret:
+    if isinstance(secret, Sha256Secret):
+        return secret
+    salt = bytes(16)
+    return Sha256Secret(salt, hashlib.sha256(salt + secret.value).digest())
 
 
 def _plain_json(value: object) -> object:

@@ -32,8 +32,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.clients.failure_costs import ScryptCost
 from gateway.clients.fair_queue import FairQueue
-from gateway.clients.registry import ScryptCost
 from gateway.clients.secret_memo import SecretMemo
 from gateway.clients.secrets import check_scrypt_secrets
 from gateway.settings.model import ScryptSecret

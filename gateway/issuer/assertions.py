@@ -28,11 +28,11 @@ from gateway.clients.assertions import (
     AssertionProblem,
     AssertionReason,
     AssertionRules,
+    Effort,
     check_claims,
     check_mac,
     check_signature,
     read_assertion,
-    spend_verification,
 )
 from gateway.clients.authenticate import (
     NOT_PROVEN,
@@ -42,6 +42,7 @@ from gateway.clients.authenticate import (
     ProvenClient,
     admit_proven,
 )
+from gateway.clients.failure_costs import MAX_KEY_SETS
 from gateway.clients.identities import Keys, TrustedIdentity
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import (
@@ -49,6 +50,7 @@ from gateway.clients.registry import (
     JWT_BEARER,
     PRIVATE_KEY_JWT,
     RegisteredClient,
+    Registry,
 )
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import token_urls
@@ -124,13 +126,16 @@ async def prove_client(
     client = snapshot.registry.clients.get(assertion.issuer, snapshot.registry.nobody)
     rules = _client_rules(client, snapshot)
     claims_problem = check_claims(assertion, rules, now=caller.now)
+    registry, effort = snapshot.registry, Effort()
     try:
         signer = await _check_client_signature(
-            assertion, client, snapshot, context, caller, may_fetch=claims_problem is None
+            assertion, client, registry, context, caller, effort, may_fetch=claims_problem is None
         )
     except KeysUnavailableError:
         return AuthFailure(method, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, client.id)
-    if client is snapshot.registry.nobody:
+    if isinstance(signer, AssertionProblem):
+        registry.client_failure.spend_rest(assertion, effort, context.key_sets.tries(), registry.decoys)
+    if client is registry.nobody:
         return AuthFailure(method, AssertionReason.UNKNOWN_CLIENT, NOT_PROVEN)
     if isinstance(signer, AssertionProblem):
         return AuthFailure(method, signer.reason, NOT_PROVEN, client.id)
@@ -177,18 +182,19 @@ async def prove_identity(
         context: What the issuer works with.
         caller: Who asks, and when.
     """
-    trusting = snapshot.registry.identities.find(
+    registry, effort = snapshot.registry, Effort()
+    trusting = registry.identities.find(
         assertion.issuer, assertion.subject, assertion.values, client_id=client_id
     )
-    if not trusting:
-        spend_verification(assertion, snapshot.registry.decoys)
     failure = AuthFailure(GRANT_METHOD, AssertionReason.UNKNOWN_IDENTITY, _UNTRUSTED)
     proven: list[tuple[TrustedIdentity, str]] = []
     checked: dict[Keys, AuthFailure | str] = {}
     for identity, problem in _choose(assertion, trusting, snapshot, caller.now):
         if identity.keys not in checked:
+            if len(checked) == MAX_KEY_SETS:
+                continue  # whoever is among so many platforms of one name says `client_id`
             checked[identity.keys] = await _check_identity(
-                assertion, identity, problem, snapshot.registry.decoys, context, caller
+                assertion, identity, problem, effort, context, caller
             )
         outcome = checked[identity.keys]
         if isinstance(outcome, AuthFailure):
@@ -196,6 +202,8 @@ async def prove_identity(
         else:
             proven.append((identity, outcome))
     if not proven:
+        if failure.problem is _UNTRUSTED:
+            registry.grant_failure.spend_rest(assertion, effort, context.key_sets.tries(), registry.decoys)
         return failure
     if len({identity.client_id for identity, _ in proven}) > 1:
         several = OAuthProblem(
@@ -226,20 +234,18 @@ async def _check_identity(
     assertion: Assertion,
     identity: TrustedIdentity,
     claims_problem: AssertionProblem | None,
-    decoys: KeySet,
+    effort: Effort,
     context: IssuerContext,
     caller: Caller,
 ) -> AuthFailure | str:
     """Return the key that vouches for it, or the failure."""
     try:
         signer = await _check_public_key(
-            assertion, identity.keys, context, caller, may_fetch=claims_problem is None
+            assertion, identity.keys, context, caller, effort, may_fetch=claims_problem is None
         )
     except KeysUnavailableError:
         return AuthFailure(GRANT_METHOD, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, identity.client_id)
     if isinstance(signer, AssertionProblem):
-        if signer.reason is not AssertionReason.BAD_SIGNATURE:
-            spend_verification(assertion, decoys)
         return AuthFailure(GRANT_METHOD, signer.reason, _UNTRUSTED, identity.client_id)
     if claims_problem is not None:
         return replace(_grant_failure(claims_problem), client_id=identity.client_id)
@@ -277,11 +283,9 @@ async def _admit_identity(
 
 def _client_rules(client: RegisteredClient, snapshot: IssuerSnapshot) -> AssertionRules:
     issuer = snapshot.issuer
-    audiences = {issuer.url}
-    if client.legacy_audience:
-        audiences |= token_urls(issuer)
+    ours = frozenset({issuer.url} | token_urls(issuer))  # made for everybody: the time must not tell for whom
     return AssertionRules(
-        frozenset(audiences),
+        ours if client.legacy_audience else frozenset({issuer.url}),
         issuer.assertion_max_lifetime_s,
         issuer.clock_skew_s,
         require_jti=client.require_jti,
@@ -305,31 +309,33 @@ def _grant_rules(identity: TrustedIdentity, issuer: IssuerSettings, ours: frozen
 async def _check_client_signature(
     assertion: Assertion,
     client: RegisteredClient,
-    snapshot: IssuerSnapshot,
+    registry: Registry,
     context: IssuerContext,
     caller: Caller,
+    effort: Effort,
     *,
     may_fetch: bool,
 ) -> AssertionProblem | str:
     """Return the key that vouches for it, or why none does."""
     if assertion.alg == HS256:
-        problem = check_mac(assertion, client.hmac_secrets or (bytes(32),))
+        problem = check_mac(assertion, client.hmac_secrets, tries=registry.mac_tries)
         return (problem or HS256) if client.hmac_secrets else _NO_KEY
-    decoys = snapshot.registry.decoys
     if client.keys is None:
-        spend_verification(assertion, decoys)
         return _NO_KEY
-    signer = await _check_public_key(assertion, client.keys, context, caller, may_fetch=may_fetch)
-    if isinstance(signer, AssertionProblem) and signer.reason is not AssertionReason.BAD_SIGNATURE:
-        spend_verification(assertion, decoys)
-    return signer
+    return await _check_public_key(assertion, client.keys, context, caller, effort, may_fetch=may_fetch)
 
 
 _NO_KEY = AssertionProblem(AssertionReason.UNKNOWN_KEY, "the client has no key for this")
 
 
 async def _check_public_key(
-    assertion: Assertion, keys: Keys, context: IssuerContext, caller: Caller, *, may_fetch: bool
+    assertion: Assertion,
+    keys: Keys,
+    context: IssuerContext,
+    caller: Caller,
+    effort: Effort,
+    *,
+    may_fetch: bool,
 ) -> AssertionProblem | str:
     """Return the key that vouches for the assertion, or why none does; raises KeysUnavailableError."""
     if not isinstance(keys, KeySet):
@@ -339,7 +345,7 @@ async def _check_public_key(
             assertion.alg,
             may_fetch=may_fetch and context.may_fetch_keys(caller.peer),
         )
-    signer = check_signature(assertion, keys)
+    signer = check_signature(assertion, keys, effort)
     if isinstance(signer, AssertionProblem):
         context.on_bad_assertion(caller.peer)
     return signer

@@ -6,7 +6,7 @@ no metrics library.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from gateway.state.memory import MAX_USED, MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import RemoteKeySets
+from gateway.tokens.keys import VerificationKey
 from gateway.tokens.revocations import Revocations
 from gateway.tokens.shares import Shares
 
@@ -73,6 +74,9 @@ class KeyFinder(Protocol):
         Raises:
             KeysUnavailableError: The source was not reached, so there is no answer.
         """
+
+    def tries(self) -> Mapping[str, tuple[VerificationKey, ...]]:
+        """Return, for each algorithm, the dearest keys that one token is tried with, of all sources."""
 
 
 class SilentObserver:

@@ -22,7 +22,7 @@ What is taken and what is not:
 Sources: RFC 7517 4 and 5; RFC 7638; RFC 8725 3.1, 3.8; SPIFFE JWT-SVID and bundle (`use`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -83,6 +83,8 @@ class KeySet:
     """Why keys were not taken that are not for us, one text per key, for people."""
     left_out: tuple[str, ...] = field(default=())
     """Why keys were not taken that are too many, too large or ambiguous, for people."""
+    tries: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
+    """Algorithm -> the dearest keys that one token of it is tried with."""
     _named: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
     """By `kid` and by thumbprint, each key once."""
     _tried: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
@@ -99,6 +101,14 @@ class KeySet:
             of_algorithm = tried.setdefault(key.alg, {})
             if len(of_algorithm) < MAX_TRIED:
                 of_algorithm.setdefault(key.kid, key)
+        tried_together = [tuple(keys.values()) for keys in tried.values()]
+        tried_together += [tuple(keys.values()) for keys in named.values()]
+        dearest: dict[str, tuple[VerificationKey, ...]] = {}
+        for some in tried_together:
+            for alg in {key.alg for key in some}:
+                fitting = tuple(key for key in some if key.alg == alg)
+                dearest[alg] = max(dearest.get(alg, ()), fitting, key=_work)
+        object.__setattr__(self, "tries", dearest)
         object.__setattr__(self, "_named", {name: tuple(keys.values()) for name, keys in named.items()})
         object.__setattr__(self, "_tried", {alg: tuple(keys.values()) for alg, keys in tried.items()})
 
@@ -116,12 +126,9 @@ class KeySet:
             return KeyMiss.UNKNOWN_KEY
         return tuple(key for key in named if key.alg == alg) or KeyMiss.ALG_NOT_ALLOWED
 
-    def costly(self) -> Iterator[tuple[VerificationKey, ...]]:
-        """Yield the keys that some token would be tried with, where there may be two of an algorithm."""
-        yield from self._tried.values()
-        for keys in self._named.values():
-            for alg in {key.alg for key in keys}:
-                yield tuple(key for key in keys if key.alg == alg)
+
+def _work(keys: Iterable[VerificationKey]) -> int:
+    return sum(key.work for key in keys)
 
 
 def read_key_set(octets: bytes) -> KeySet:

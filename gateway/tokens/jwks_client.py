@@ -54,6 +54,7 @@ from gateway.files import UnusableFileError, read_file
 from gateway.settings.model import RemoteKeySource
 from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.keys import VerificationKey
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
 FETCH_TIMEOUT_S = 5.0
@@ -149,12 +150,14 @@ class RemoteKeySets:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_observer", "_sets", "_wakeup")
+    __slots__ = ("_clock", "_observer", "_sets", "_tries", "_wakeup")
 
     def __init__(self, observer: FetchObserver, clock: Callable[[], float] = time.monotonic) -> None:
         self._observer = observer
         self._clock = clock
         self._sets: dict[RemoteKeySource, _RemoteKeySet] = {}
+        self._tries: dict[str, tuple[VerificationKey, ...]] | None = None
+        """None: to be worked out anew."""
         self._wakeup = asyncio.Event()
 
     def configure(self, sources: Iterable[RemoteKeySource]) -> None:
@@ -164,7 +167,7 @@ class RemoteKeySets:
             self._sets.pop(source).drop()
         for source in wanted:
             self._set_of(source)
-        self._wakeup.set()
+        self._note_change()
 
     async def find(self, source: RemoteKeySource, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
         """Return the keys of `source` that a token with this header is to be checked with.
@@ -176,6 +179,16 @@ class RemoteKeySets:
                 name and the source was not reached.
         """
         return await self._set_of(source).find(kid, alg, may_fetch=may_fetch)
+
+    def tries(self) -> Mapping[str, tuple[VerificationKey, ...]]:
+        """Return, for each algorithm, the dearest keys that one token is tried with, of all sources."""
+        if self._tries is None:
+            self._tries = {}
+            for each in self._sets.values():
+                for alg, keys in each.keys.tries.items() if each.keys is not None else ():
+                    known = self._tries.get(alg, ())
+                    self._tries[alg] = max(known, keys, key=lambda some: sum(key.work for key in some))
+        return self._tries
 
     def ages(self) -> Iterator[tuple[str, float]]:
         """Yield issuer and age of every set that was fetched at least once, the oldest of an issuer last."""
@@ -202,10 +215,14 @@ class RemoteKeySets:
         self._sets.clear()
         await asyncio.gather(*fetches, return_exceptions=True)
 
+    def _note_change(self) -> None:
+        self._tries = None
+        self._wakeup.set()
+
     def _set_of(self, source: RemoteKeySource) -> "_RemoteKeySet":
         known = self._sets.get(source)
         if known is None:
-            known = self._sets[source] = _RemoteKeySet(source, self._observer, self._clock, self._wakeup.set)
+            known = self._sets[source] = _RemoteKeySet(source, self._observer, self._clock, self._note_change)
         return known
 
 

@@ -51,6 +51,8 @@ _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x
 _SHA256 = SHA256()
 _ECDSA = ec.ECDSA(_SHA256)
 _PKCS1 = padding.PKCS1v15()
+_TWO = b"\2"
+"""Below every modulus, and nobody's signature."""
 _PSS = padding.PSS(mgf=padding.MGF1(_SHA256), salt_length=32)
 
 
@@ -72,6 +74,8 @@ class VerificationKey:
     """(signing input, signature) -> whether the signature is valid. Never raises on input."""
     public_jwk: Mapping[str, str] = field(repr=False)
     """As published: `kty kid use alg` and the public members."""
+    work: int = 100
+    """How long a check takes, whatever the signature, beside other keys of its algorithm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +198,16 @@ def make_verification_key(jwk: JWK, alg: str, *, max_rsa_bits: int = MAX_RSA_BIT
     source = jwk if not jwk.has_private else JWK(**published)
     public = cast(_PublicKey, _operation_key(source, "verify"))
     _check_strength(public, max_rsa_bits=max_rsa_bits)
-    return VerificationKey(published["kid"], alg, _verifier(public, alg), published)
+    return VerificationKey(published["kid"], alg, _verifier(public, alg), published, _work(public))
+
+
+def _work(key: _PublicKey) -> int:
+    """Return about the microseconds of a check: RSA's grow with the square of the bits and with e."""
+    if not isinstance(key, rsa.RSAPublicKey):
+        return 100
+    exponent = key.public_numbers().e
+    steps = exponent.bit_length() + exponent.bit_count() - 2  # squarings, multiplications
+    return round(17 + 30 * (key.key_size / MIN_RSA_BITS) ** 2 * steps / 17)
 
 
 def _operation_key(jwk: JWK, operation: str) -> object:
@@ -256,7 +269,10 @@ def _verifier(key: _PublicKey, alg: str) -> Verify:
             return lambda signing_input, signature: _verify_eddsa(key, signing_input, signature)
         case rsa.RSAPublicKey():
             scheme = _PSS if alg == "PS256" else _PKCS1
-            return lambda signing_input, signature: _verify_rsa(key, scheme, signing_input, signature)
+            modulus = key.public_numbers().n
+            return lambda signing_input, signature: _verify_rsa(
+                key, modulus, scheme, signing_input, signature
+            )
         case _:
             assert_never(key)
 
@@ -285,10 +301,18 @@ def _verify_eddsa(key: ed25519.Ed25519PublicKey, signing_input: bytes, signature
 
 
 def _verify_rsa(
-    key: rsa.RSAPublicKey, scheme: padding.AsymmetricPadding, signing_input: bytes, signature: bytes
+    key: rsa.RSAPublicKey,
+    modulus: int,
+    scheme: padding.AsymmetricPadding,
+    signing_input: bytes,
+    signature: bytes,
 ) -> bool:
+    # What is no number below the modulus is refused by the library at a third of the cost, and the
+    # time would tell how large the key is, or whether it is the one that a caller had in mind.
+    size = (key.key_size + 7) // 8
+    is_fitting = len(signature) == size and int.from_bytes(signature, "big") < modulus
     try:
-        key.verify(signature, signing_input, scheme, _SHA256)
+        key.verify(signature if is_fitting else _TWO.rjust(size, b"\0"), signing_input, scheme, _SHA256)
     except InvalidSignature:
         return False
-    return True
+    return is_fitting
