@@ -428,9 +428,12 @@ class Enforcer:
         if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
             self._cache.expire(raw, _holder(token))
             return RefusedToken(Reason.EXPIRED, _holder(token))
-        if self._revocations.refuses(token):
-            return RefusedToken(Reason.REVOKED, _holder(token))
-        lease = self._revocations.lease
+        revocations = self._revocations
+        if entry.cleared != revocations.generation:
+            if revocations.refuses(token):
+                return RefusedToken(Reason.REVOKED, _holder(token))
+            entry.cleared = revocations.generation
+        lease = revocations.lease
         if lease is not None and not lease.holds():
             return RefusedToken(Reason.KEYS_UNAVAILABLE, _holder(token))
         return entry

@@ -61,7 +61,7 @@ class CachedToken:
     so an entry that is dropped is freed at once, also when it was taken out of the collector's sight.
     """
 
-    __slots__ = ("generation", "verdicts", "verified")
+    __slots__ = ("cleared", "generation", "verdicts", "verified")
 
     def __init__(self, token: AccessToken, generation: int) -> None:
         self.verified = VerifiedToken(token)
@@ -69,6 +69,8 @@ class CachedToken:
         """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
         self.verdicts: dict[object, Any] = {}
         """The enforcer's verdicts under that snapshot, by route; bounded by the enforcer."""
+        self.cleared = -1
+        """The generation of the revocations under which it was found not to be revoked."""
 
 
 class TokenCache:

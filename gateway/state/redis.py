@@ -58,6 +58,7 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.settings.model import RedisSettings
 from gateway.state.interface import StateUnavailableError
 from gateway.state.redis_eviction import Eviction, ask_eviction
+from gateway.tokens.expiring_names import ExpiringNames
 from gateway.tokens.revocations import Revocations
 
 TIMEOUT_S = 2.0
@@ -374,14 +375,17 @@ class RedisStore:
         self._read_to = stream["last-generated-id"]
         self._epoch = None
         now = self._clock() - self._margin_s
-        known = set()
+        known = ExpiringNames()
         async for jti, expiry in self._scan(self._feed, "revoked"):
-            known.add(jti)
+            known.put(jti, expiry)
             if expiry > now:
                 revocations.learn([(jti, expiry)])
-        forgotten = [
-            (jti, expiry) for jti, expiry in revocations.entries() if jti not in known and expiry > now
-        ]
+        forgotten = []
+        for number, (jti, expiry) in enumerate(revocations.entries()):
+            if not number % _PAGE:
+                await asyncio.sleep(0)  # there may be half a million, and others have something to do
+            if expiry > now and jti not in known:
+                forgotten.append((jti, expiry))
         lost = {client_id: until async for client_id, until in self._scan(self._feed, "clients")}
         for client_id, until in lost.items():
             revocations.add_client(client_id, until)
