@@ -58,6 +58,7 @@ from gateway.observe.issuer_request import IssuerRequest
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.logs import configure_logging
 from gateway.observe.loop_lag import LoopLag
+from gateway.observe.loop_watch import LoopWatch
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
 from gateway.policy.peers import forwarded_address, peer_group
@@ -183,6 +184,9 @@ async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, Non
         lag = LoopLag(loop, lambda seconds: _note_lag(gate, metrics, seconds))
         lag.start()
         stack.callback(lag.stop)
+        loop_watch = LoopWatch(loop, metrics.loop_held)
+        loop_watch.start()
+        stack.callback(loop_watch.stop)
 
         async def reload() -> ReloadResult:
             recorder.reopen_log()

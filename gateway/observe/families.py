@@ -204,6 +204,7 @@ CONFIG_RELOAD_TIMESTAMP = _gauge(
 )
 CONFIG_INFO = _gauge("sidegate_config_info", "The configuration in effect.", "hash")
 EVENT_LOOP_LAG = _histogram("sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.")
+LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still for 100 ms or more.")
 RATE_LIMITED = _counter(
     "sidegate_rate_limited", "Requests and connections refused because a limit was used up.", "route", "limit"
 )

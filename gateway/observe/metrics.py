@@ -195,6 +195,7 @@ class Metrics:
         self._reload_successful: bool | None = None
         self._config: tuple[str, float] | None = None
         self._loop_lag = Histogram(families.LAG_BOUNDS)
+        self._loop_held = 0
         self._rate_limited: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._access_log_dropped = 0
 
@@ -389,6 +390,10 @@ class Metrics:
         """Count by how much one timer ran late."""
         self._loop_lag.observe(max(seconds, 0.0))
 
+    def loop_held(self, _seconds: float) -> None:
+        """Count one time that the event loop stood still."""
+        self._loop_held += 1
+
     def rate_limited(self, route: str, limit: str, count: int) -> None:
         """Count refusals by a limit; `route` is "" where none was known yet, `limit` a word of our own."""
         self._rate_limited[self._limits["route"].admit(route), limit] += count
@@ -487,6 +492,7 @@ class Metrics:
             yield Collected(families.CONFIG_INFO, [((self._config[0],), 1)])
         if any(self._loop_lag.cells):
             yield Collected(families.EVENT_LOOP_LAG, [((), self._loop_lag)])
+        yield Collected(families.LOOP_HELD, [((), self._loop_held)])
         yield from _tupled(families.RATE_LIMITED, self._rate_limited)
         yield Collected(families.BUILD_INFO, [(self._build, 1)])
         yield Collected(families.ACCESS_LOG_DROPPED, [((), self._access_log_dropped)])
