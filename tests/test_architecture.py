@@ -79,6 +79,7 @@ SHELLS = {
     "clients.scrypt_worker": "runs scrypt on a thread of its own",
     "clients.secrets": "makes new secrets, so it asks the system for random bytes",
     "tokens.jwks_client": "fetches key sets and keeps them fresh",
+    "tokens.key_server": "takes the answers of key servers off the socket",
     "tokens.keyfiles": "reads and writes the key directory",
 }
 """Modules of pure packages that may touch the world, and why."""

@@ -10,7 +10,8 @@ The rules:
    an issuer on loopback can lead. No proxy of the environment; one of the configuration
    is asked for the way (CONNECT) to https outside, sees no content, and TLS is verified
    to its end behind it. A token of ours goes to the origins that the operator listed.
-2. An answer is bounded in time, size and redirects, and is never decompressed.
+2. An answer is bounded in time, size, redirects and what comes before it
+   (`gateway.tokens.key_server`), is read on a thread, and is never decompressed.
 3. One fetch at a time per set: whoever needs it meanwhile waits for the same one.
 4. An unknown `kid` fetches at once, from a bucket of 3 that refills one per 10 s; a
    `kid` that was just fetched for in vain costs nothing for a while. So a key that was
@@ -30,19 +31,17 @@ The rules:
 What is imperfect: names are resolved and the trust store is read anew for every fetch,
 which is rare; a set that is never asked for is refreshed all the same.
 
-Sources: RFC 7517 5; RFC 8414 3 and 3.3; RFC 9111 5.2.2.1 and 5.3; RFC 8725 3.10.
+Sources: RFC 7517 5; RFC 8414 3 and 3.3; RFC 8725 3.10.
 """
 
 import asyncio
 import contextlib
 import logging
-import re
 import ssl
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -53,18 +52,17 @@ import aiohttp
 from gateway.files import UnusableFileError, read_file
 from gateway.settings.model import RemoteKeySource
 from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
+from gateway.tokens.freshness import MAX_FRESH_S, fresh_seconds
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.key_server import KeyServerConnector, TooMuchError
 from gateway.tokens.keys import VerificationKey
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
 FETCH_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 MAX_REDIRECTS = 3
-MIN_FRESH_S = 60.0
-MAX_FRESH_S = 3600.0
 MAX_STALE_S = 72 * 3600.0
 """Since its last good fetch a set is used for so long, and then as if there were none."""
-DEFAULT_FRESH_S = 900.0
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
 BUCKET_SIZE = 3
@@ -74,8 +72,6 @@ MISS_KEPT_S = 10.0
 MAX_TOLD = 8
 """Keys of one set that do not count and are named in the log."""
 
-_MAX_AGE = re.compile(r'(?:^|[,\s])max-age\s*=\s*"?([0-9]{1,9})"?', re.IGNORECASE)
-_NO_CACHE = re.compile(r"(?:^|[,\s])(?:no-cache|no-store)(?:$|[,\s=])", re.IGNORECASE)
 _MAX_TOKEN_BYTES = 64 * 1024
 _MAX_AUTHORITIES_BYTES = 1024 * 1024
 _TO_PROXIES = {"User-Agent": "sidegate"}
@@ -395,13 +391,16 @@ async def _fetch_key_set(source: RemoteKeySource) -> _Fetched:
             if uri is None:
                 uri = await _discover(way, source.issuer)
             body, fresh_s = await way.get(uri, accept="application/jwk-set+json, application/json")
-            return _Fetched(read_key_set(body), fresh_s)
+            # On a thread: judging 256 keys takes as long as serving some hundred requests.
+            return _Fetched(await asyncio.to_thread(read_key_set, body), fresh_s)
     except TimeoutError:
         raise _FetchError(FetchResult.UNREACHABLE, f"no answer within {FETCH_TIMEOUT_S:.0f} s") from None
     except KeySourceFileError as error:
         raise _FetchError(FetchResult.NO_CREDENTIALS, str(error)) from None
     except KeySetError as error:
         raise _FetchError(FetchResult.INVALID, f"the key set {error}") from None
+    except TooMuchError as error:
+        raise _FetchError(FetchResult.TOO_LARGE, str(error)) from None
     except (aiohttp.ClientError, OSError) as error:
         raise _FetchError(FetchResult.UNREACHABLE, _describe(error, source)) from None
 
@@ -422,7 +421,7 @@ async def _open_session(source: RemoteKeySource) -> AsyncIterator[aiohttp.Client
     context = await asyncio.to_thread(_tls_context, source.ca_file)
     timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=context, limit=2),
+        connector=KeyServerConnector(context, limit=2),
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -511,7 +510,7 @@ async def _discover(way: "_Way", issuer: str) -> str:
         if error.result is not FetchResult.BAD_STATUS:
             raise
         body, _ = await way.get(addresses[1], accept="application/json")
-    document = parse_json_object(body)
+    document = await asyncio.to_thread(parse_json_object, body)
     if isinstance(document, JwtProblem) or document.get("issuer") != issuer:
         raise _FetchError(FetchResult.INVALID, "the metadata document is not one of this issuer")
     uri = document.get("jwks_uri")
@@ -550,7 +549,7 @@ class _Way:
                     raise _FetchError(FetchResult.BAD_STATUS, f"the answer is {answer.status}")
                 if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise _FetchError(FetchResult.INVALID, "the answer is encoded although that was refused")
-                return await _read_bounded(answer), _fresh_s(answer.headers, time.time())
+                return await _read_bounded(answer), fresh_seconds(answer.headers, time.time())
         raise _FetchError(FetchResult.BAD_REDIRECT, f"there are more than {MAX_REDIRECTS} redirects")
 
     def _authorization(self, origin: str) -> dict[str, str]:
@@ -586,21 +585,3 @@ def _origin(url: str) -> str:
         return origin_of(url)
     except BadAddressError as reason:
         raise _FetchError(FetchResult.BAD_ADDRESS, str(reason)) from None
-
-
-def _fresh_s(headers: Mapping[str, str], now: float) -> float:
-    """Return for how long an answer may be used, by RFC 9111 5.2.2.1 and 5.3, within our bounds."""
-    control = headers.get("Cache-Control", "")
-    found = _MAX_AGE.search(control)
-    if _NO_CACHE.search(control):
-        wanted = 0.0
-    elif found is not None:
-        wanted = float(found[1])
-    elif "Expires" in headers:
-        try:
-            wanted = parsedate_to_datetime(headers["Expires"]).timestamp() - now
-        except (ValueError, OverflowError):
-            wanted = 0.0  # RFC 9111 5.3: a date that cannot be read has passed
-    else:
-        wanted = DEFAULT_FRESH_S
-    return min(max(wanted, MIN_FRESH_S), MAX_FRESH_S)

@@ -460,4 +460,9 @@ async def test_counting_goes_on_while_a_scrape_pauses() -> None:
 async def test_an_empty_process_shows_only_what_it_knows() -> None:
     _, text, _ = await read_all(make_metrics(), "")
     own = {family.name for family in parse_text(text) if family.name.startswith("sidegate")}
-    assert own == {"sidegate_build_info", "sidegate_access_log_dropped", "sidegate_metrics_label_overflow"}
+    assert own == {
+        "sidegate_build_info",
+        "sidegate_access_log_dropped",
+        "sidegate_loop_held",
+        "sidegate_metrics_label_overflow",
+    }

@@ -340,30 +340,7 @@ async def test_a_source_that_dawdles_is_given_up(
     assert client.results == ["unreachable"]
 
 
-# --- freshness
-
-
-@pytest.mark.parametrize(
-    ("headers", "fresh_s"),
-    [
-        ({}, 900),
-        ({"Cache-Control": "public, max-age=600"}, 600),
-        ({"Cache-Control": 'max-age="600"'}, 600),
-        ({"Cache-Control": "MAX-AGE=86400"}, 3600),
-        ({"Cache-Control": "max-age=1"}, 60),
-        ({"Cache-Control": "no-store"}, 60),
-        ({"Cache-Control": "max-age=600, no-cache"}, 60),
-        ({"Cache-Control": "x-max-age=7"}, 900),
-        ({"Cache-Control": "max-age=99999999999999999999"}, 3600),
-        ({"Expires": "Thu, 01 Jan 1970 00:10:00 GMT"}, 600),
-        ({"Expires": "Thu, 01 Jan 1970 00:00:00 GMT"}, 60),
-        ({"Expires": "0"}, 60),
-        ({"Expires": "Thu, 01 Jan 9999999 00:00:00 GMT"}, 60),
-        ({"Cache-Control": "max-age=300", "Expires": "0"}, 300),
-    ],
-)
-def test_caching_fields_are_honoured_within_bounds(headers: dict[str, str], fresh_s: float) -> None:
-    assert jwks_client._fresh_s(headers, now=0.0) == fresh_s
+# --- refreshing
 
 
 async def test_keys_are_refreshed_in_the_background(client: Client, server: KeyServer) -> None:
