@@ -4,7 +4,7 @@ The theory of it. A probe decides whether a process gets traffic, and it asks ev
 replica. *Not ready* is therefore only what makes this process useless: no key, a
 listener that is not bound, the drain, and a store that is away where tokens are
 refused without it (`consistency: strict`). What the replicas share and each can do
-without for a while (a store that is away, files that do not load) must not take all
+without for a while (a store that is away or may evict, files that do not load) must not take all
 of them out at once: that is *degraded*, told with 200 and with since when.
 
 No probe waits for what may hang. The store is asked again and again in the
@@ -29,6 +29,8 @@ LOOK_INTERVAL_S = 1.0
 STORE_TIMEOUT_S = 2.0
 """A store that takes longer for one answer is away."""
 STORE = "state"
+KEEPING = "state_keeping"
+"""What the store was given may not stay there, as far as it says itself."""
 
 Conditions = Callable[[], Mapping[str, str]]
 """Returns what is amiss now: a short phrase, without secrets, by name; empty when nothing is."""
@@ -71,7 +73,8 @@ class Readiness:
 
     def degraded(self) -> tuple[Degradation, ...]:
         """Return what is amiss, the oldest first."""
-        conditions = {STORE: self._store_fault} if self._store_fault else {}
+        conditions = {STORE: self._store_fault, KEEPING: "; ".join(self._store.doubts)}
+        conditions = {name: phrase for name, phrase in conditions.items() if phrase}
         conditions |= self._amiss()
         now = self._clock()
         self._since = {name: self._since.get(name, now) for name in conditions}

@@ -41,6 +41,12 @@ class Away(MemoryStore):
             raise StateUnavailableError(self.fault)
 
 
+class Forgetful(MemoryStore):
+    """A store that says that it may lose what it was given."""
+
+    doubts = ("it may evict", "it is not saved")
+
+
 class Process:
     """A process with a store, of which tests say what else is amiss."""
 
@@ -137,6 +143,13 @@ async def test_a_removed_database_is_told_by_its_name(tmp_path):
         assert await process.failing() == []
     finally:
         await store.close()
+
+
+async def test_a_store_that_may_lose_what_it_was_given_keeps_nobody_away():
+    process = Process(Forgetful(), strict=True)
+    await process.readiness.look()
+    assert await process.failing() == []
+    assert process.degraded() == [("state_keeping", "it may evict; it is not saved", 1000.0)]
 
 
 async def test_it_goes_on_looking():

@@ -272,6 +272,7 @@ class RedisStore:
         self._revocations = revocations
         with _explained(self._name):
             await self._synchronise(revocations)
+        self._followed_at = boot_time()  # all of it is known now, before the first change is waited for
         self._following = asyncio.get_running_loop().create_task(self._follow(revocations))
 
     @property

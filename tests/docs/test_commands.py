@@ -65,6 +65,7 @@ NEEDS = {
     "sudo": "changes the machine",
     "apt-get": "changes the machine",
     "pip": "changes the machine",
+    "python3": "changes the machine",
     "pipx": "changes the machine",
     "promtool": "is not among the programs that the tests may install",
     "sqlite3": "is not among the programs that the tests may install",
@@ -72,6 +73,7 @@ NEEDS = {
 """Programs that no test may, or can, run, and why."""
 WHOLE_LINES = {
     "make check": "it runs these tests",
+    "make test-system": "it takes root and minutes; CI runs it",
 }
 _PLACEHOLDER = re.compile(
     r"(?<![\w$/{])(?:DIR|FILE|HOST|ID|KID|NAME|PATH|PID|POD|URL|COPY|OLD|NEW)(?!\w|=)|…|<[a-z]"
@@ -97,6 +99,8 @@ def why_not(line: str) -> str | None:
     """Return why a command is not run here, or None when it is."""
     if line in WHOLE_LINES:
         return WHOLE_LINES[line]
+    if line.startswith("/"):
+        return "changes the machine: it is a program that the page installs"
     programs = _WORDS.findall(line)
     for program in programs:
         if program in NEEDS:

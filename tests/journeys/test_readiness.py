@@ -2,6 +2,8 @@
 
 import time
 
+from tests.support.redis_server import RedisServer
+
 
 def names(appliance):
     answer = appliance.admin("GET", "/readyz")
@@ -27,3 +29,18 @@ def test_a_configuration_that_does_not_load_is_told_and_takes_nobody_out(applian
     appliance.policy.write_text(sound)
     assert appliance.reload().status == 200
     assert names(appliance) == []
+
+
+def test_a_store_that_may_evict_is_told_and_takes_nobody_out(make, tmp_path):
+    server = RedisServer(
+        tmp_path, options=("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    ).start()
+    try:
+        appliance = make(state=server.url).start()
+        assert names(appliance) == ["state_keeping"]
+        [entry] = appliance.admin("GET", "/readyz").json["degraded"]
+        assert "allkeys-lru" in entry["detail"]
+        assert appliance.get(bearer=appliance.token()).status == 200
+        assert appliance.stop() == 0
+    finally:
+        server.stop()

@@ -378,8 +378,8 @@ def test_a_directory_for_policies_that_holds_none_is_an_error(
 def test_a_file_that_no_pattern_takes_is_a_warning(problems_of: Problems) -> None:
     assert problems_of("version: 1", {"policies/a.yaml": "{}", "policies/b.yml": "routes: ["}) == [
         (
-            "W gateway.yaml:1:1: policies/b.yml lies beside policy files, and no pattern of `policies` takes it"
-            " (hint: rename it, move it away, or add it to `policies`)"
+            "W gateway.yaml:1:1: policies/b.yml lies beside policy files, and no pattern of `policies` takes "
+            "it (hint: rename it, move it away, or add it to `policies`)"
         )
     ]
 

@@ -65,6 +65,14 @@ async def test_a_revocation_arrives_everywhere(server: RedisServer, join: Open) 
     assert of_three.client_revoked_until("reader") == 100
 
 
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_store_is_in_order_as_soon_as_it_follows(
+    server: RedisServer, join: Open, strict: bool
+) -> None:
+    store, _ = await join(server, strict=strict)
+    await store.check()
+
+
 async def test_issuers_of_one_server_do_not_meet(server: RedisServer, join: Open) -> None:
     one, _ = await join(server)
     other, of_other = await join(server, issuer="https://other.example")
