@@ -1,5 +1,6 @@
 """Show that a refusal says what its caller needs to mend it, and nothing that it does not know."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,10 +8,13 @@ import pytest
 
 from gateway.enforce.challenge import HELD_SCOPES, HELD_SCOPES_CHARACTERS
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
-from tests.support.appliance import AUDIENCE, Appliance
+from tests.support.appliance import AUDIENCE, ISSUER, Appliance
 from tests.support.caller import Answer, assert_own
+from tests.support.jws import make_key
 from tests.wire.conftest import Start
 
+PLATFORM = "https://platform.example"
+PLATFORM_KEY = make_key(kid="2026-06")
 SCOPES = {"country.read": "Read", "country.write": "Write", "country.delete": "Delete"}
 
 
@@ -257,4 +261,33 @@ async def test_an_authorization_that_has_ended_is_named(start: Start) -> None:
             answer = await get(ended, "/read/AUS", bearer(ended.sign()))
             assert_own(answer, 403, "client_not_allowed")
             assert "has ended" in answer.json()["detail"]
+        assert (await get(appliance, "/read/AUS", bearer(appliance.sign()))).status == 200
+
+
+def of_platform(**claims: object) -> bytes:
+    """Return a token that another platform signed with a key of its own."""
+    now = int(time.time())
+    payload = {
+        "iss": PLATFORM,
+        "sub": "system:serviceaccount:shop:web",
+        "aud": "x",
+        "iat": now,
+        "exp": now + 600,
+    }
+    return PLATFORM_KEY.token(payload | claims, typ=None).encode()
+
+
+async def test_a_token_of_another_issuer_is_told_where_to_get_one(start: Start) -> None:
+    limits = {"bad_tokens": {"requests": 2, "per": "1m"}}
+    async with start(**{**CHANGES, "limits": limits}) as appliance:
+        for _ in range(5):  # no signature is checked, so none counts as a bad one
+            answer = await get(appliance, "/read/AUS", bearer(of_platform()))
+            assert_own(answer, 401, "wrong_issuer")
+            assert answer.json()["detail"].endswith(f"This issuer is {ISSUER}.")
+            assert b"platform.example" not in answer.head + answer.body
+            assert_own(
+                await get(appliance, "/read/AUS", bearer(of_platform(iss="reader", sub="reader"))),
+                401,
+                "wrong_type",
+            )
         assert (await get(appliance, "/read/AUS", bearer(appliance.sign()))).status == 200
