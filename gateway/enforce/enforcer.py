@@ -37,6 +37,8 @@ from gateway.tokens.keys import KeyRing
 from gateway.tokens.revocations import Revocations
 
 LOCATION_MEMO_ENTRIES = 2048
+LOCATIONS_BUDGET_BYTES = 2 * 1024 * 1024
+"""Of one generation of them."""
 LONGEST_REMEMBERED_PATH_BYTES = 512
 """Longer paths are looked up anew each time: the memo must not grow with what strangers send."""
 VERDICTS_PER_TOKEN = 64
@@ -79,6 +81,12 @@ class Location:
         object.__setattr__(self, "label", None if self.route is None else self.route.label)
         name = "_issuer_" if self.is_issuer else "" if self.route is None else self.route.name
         object.__setattr__(self, "name", name)
+
+
+def _weigh_location(key: tuple[str, bytes, bytes | None, int], location: Location, _: set[int]) -> int:
+    """Return what a location takes with its key; measured, rounded up."""
+    path, host = key[1], key[2]
+    return 800 + 2 * len(path) + len(host or b"") + 2 * len(location.forward_path) + len(location.logged_path)
 
 
 class Credentials(Protocol):
@@ -233,7 +241,9 @@ class Enforcer:
         self._observe_verification = observe_verification
         self._stopwatch = stopwatch
         self._bad_tokens = bad_tokens
-        self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(LOCATION_MEMO_ENTRIES)
+        self._locations: Memo[tuple[str, bytes, bytes | None, int], Location] = Memo(
+            LOCATION_MEMO_ENTRIES, weigh=_weigh_location, budget=LOCATIONS_BUDGET_BYTES
+        )
         self._hosts: Memo[bytes, str] = Memo(HOST_MEMO_ENTRIES)
 
     def place(self, head: RequestHead, serves: int) -> Place:
@@ -268,7 +278,7 @@ class Enforcer:
         location = self._locations.young.get(key) or self._locations.recall(key)
         if location is None:
             location = self._locate(method, path, host, serves)
-            if len(path) <= LONGEST_REMEMBERED_PATH_BYTES:
+            if location.refusal is None and len(path) <= LONGEST_REMEMBERED_PATH_BYTES:
                 self._locations.remember(key, location)
         return location
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.http1.dropped_fields import group_of, is_kept, spelled_alike
 from gateway.http1.grammar import HOP_BY_HOP
-from gateway.http1.request import FieldBlock, RequestHead
+from gateway.http1.request import FORWARDABLE_BYTES_PER_BLOCK, FieldBlock, RequestHead
 
 RULES_PER_BLOCK = 8
 FORWARDED_FOR = b"X-Forwarded-For: "
@@ -93,10 +93,12 @@ def forwardable_fields(block: FieldBlock, rules: ForwardingRules, *, traced: boo
     key: object = (rules, "new trace") if loses_tracestate else rules
     known = block.forwardable.get(key)
     if known is None:
-        if len(block.forwardable) >= RULES_PER_BLOCK:
-            block.forwardable.clear()  # rules of snapshots that are gone
         dropped = block.connection_options | {b"tracestate"} if loses_tracestate else block.connection_options
-        known = block.forwardable[key] = _forwardable_fields(block, rules, dropped)
+        known = _forwardable_fields(block, rules, dropped)
+        count = len(block.forwardable)
+        if count >= RULES_PER_BLOCK or (count + 1) * len(known) > FORWARDABLE_BYTES_PER_BLOCK:
+            block.forwardable.clear()  # rules of snapshots that are gone, or of many upstreams
+        block.forwardable[key] = known
     return known
 
 

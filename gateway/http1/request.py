@@ -40,6 +40,11 @@ ONCE_ENTRIES = 8192
 """Fingerprints of heads that came once: the second time they are remembered."""
 MEMO_BLOCK_BYTES = 4096
 """Larger field blocks are read anew each time: they are rare, and memory stays bounded."""
+BLOCKS_BUDGET_BYTES = 6 * 1024 * 1024
+HEADS_BUDGET_BYTES = 8 * 1024 * 1024
+"""What is remembered may take twice these: two generations (docs/decisions/0004)."""
+FORWARDABLE_BYTES_PER_BLOCK = 8192
+"""What `FieldBlock.forwardable` may hold; `gateway.http1.forwarding` sees to it."""
 
 Field = tuple[bytes, bytes, bytes]
 """One field line: its name in lower case, its name as sent, its value without outer white space."""
@@ -144,26 +149,47 @@ class RequestReader:
         max_fields: How many field lines are accepted (431 beyond it); 0 = unlimited.
     """
 
-    __slots__ = ("_heads", "_max_fields", "_memo", "_once")
+    __slots__ = ("_fresh", "_heads", "_max_fields", "_memo", "_new_block", "_once")
 
     def __init__(self, *, max_fields: int) -> None:
         self._max_fields = max_fields
-        self._memo: Memo[bytes, FieldBlock] = Memo(MEMO_ENTRIES)
-        self._heads: Memo[bytes, RequestHead] = Memo(MEMO_HEADS)
+        self._memo: Memo[bytes, FieldBlock] = Memo(
+            MEMO_ENTRIES, weigh=_weigh_block, budget=BLOCKS_BUDGET_BYTES
+        )
+        self._heads: Memo[bytes, RequestHead] = Memo(MEMO_HEADS, weigh=_weigh_head, budget=HEADS_BUDGET_BYTES)
         self._once: set[int] = set()
+        self._new_block: tuple[bytes, FieldBlock] | None = None
+        """Field lines that were read just now, and what they are; None when they were remembered."""
+        self._fresh: tuple[bytes, RequestHead, tuple[bytes, FieldBlock] | None] | None = None
+        """The head that was read last, until `keep` was asked for it."""
 
     def read(self, head: bytes) -> RequestHead | BadRequest:
         """Return the head that `head` spells, up to and including its first CRLF CRLF.
 
-        Never raises on any input. The head is shared with others of the same bytes.
+        Never raises on any input. The head is shared with others of the same bytes, if it was kept.
         """
         known = self._heads.young.get(head) or self._heads.recall(head)
         if known is not None:
             return known
         read = self._read_anew(head)
-        if len(head) <= MEMO_HEAD_BYTES and not isinstance(read, BadRequest) and self._came_before(head):
-            self._heads.remember(head, read)
+        self._fresh = None if isinstance(read, BadRequest) else (head, read, self._new_block)
         return read
+
+    def keep(self, head: RequestHead) -> None:
+        """Remember how `head` reads: its request is let through. Of one that is refused nothing is kept.
+
+        Does nothing unless it was read just now. Its fields are remembered at once, the whole head when
+        it comes for the second time.
+        """
+        fresh = self._fresh
+        if fresh is None or fresh[1] is not head:
+            return
+        self._fresh = None
+        octets, _, new_block = fresh
+        if new_block is not None and len(new_block[0]) <= MEMO_BLOCK_BYTES:
+            self._memo.remember(*new_block)
+        if len(octets) <= MEMO_HEAD_BYTES and self._came_before(octets):
+            self._heads.remember(octets, head)
 
     def _came_before(self, head: bytes) -> bool:
         """Return whether `head` came lately: those that come once are not worth their memory."""
@@ -223,11 +249,27 @@ class RequestReader:
             if isinstance(read, BadRequest):
                 return read
             block = read
-            if len(lines) <= MEMO_BLOCK_BYTES:
-                self._memo.remember(lines, block)
+            self._new_block = (lines, block)
+        else:
+            self._new_block = None
         if self._max_fields and len(block.fields) + taken_out > self._max_fields:
             return _too_many_fields(self._max_fields)
         return block
+
+
+def _weigh_block(lines: bytes, block: FieldBlock, _: set[int]) -> int:
+    """Return what a block takes with the most that is ever kept on it; measured, rounded up."""
+    forwardable = min(8 * len(lines), FORWARDABLE_BYTES_PER_BLOCK)
+    return 2000 + 170 * len(block.fields) + 2 * len(lines) + forwardable
+
+
+def _weigh_head(octets: bytes, head: RequestHead, seen: set[int]) -> int:
+    """Return what a head takes with what is kept on it, and its block unless another head has that, too."""
+    weight = 1200 + 4 * len(octets)
+    if id(head.block) not in seen:
+        seen.add(id(head.block))  # it lives as long as this head, and that as long as `seen`
+        weight += _weigh_block(octets, head.block, seen)
+    return weight
 
 
 # Groups of `grammar.PERSONAL_LINES`.

@@ -20,6 +20,7 @@ from gateway.http1.memo import Memo
 
 MEMO_ENTRIES = 512
 MEMO_HEAD_BYTES = 2048
+MEMO_BUDGET_BYTES = 2 * 1024 * 1024
 
 RESET_CONTENT = 205
 """RFC 9110 15.3.6: no content, although framed like other answers: not every reader looks for its end."""
@@ -77,7 +78,9 @@ class ResponseReader:
     __slots__ = ("_memo",)
 
     def __init__(self) -> None:
-        self._memo: Memo[bytes, ResponseHead] = Memo(MEMO_ENTRIES)
+        self._memo: Memo[bytes, ResponseHead] = Memo(
+            MEMO_ENTRIES, weigh=lambda head, _, __: 1000 + 5 * len(head), budget=MEMO_BUDGET_BYTES
+        )
 
     def read(self, head: bytes) -> ResponseHead | BadResponse:
         """Return the head that `head` spells, up to and including its first CRLF CRLF."""

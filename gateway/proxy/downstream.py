@@ -452,6 +452,7 @@ class DownstreamConnection(asyncio.Protocol):
         if limit and (block.content_length or 0) > limit:
             return location, query, None, None, _too_large(limit, location)
         if location.is_issuer:
+            gate.reader.keep(head)  # who is refused there is the issuer's to say
             return location, query, None, snapshot.issuer_plan, None
         if gate.shed_share and gate.admission.shedding.refuses():
             return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.label))
@@ -463,6 +464,7 @@ class DownstreamConnection(asyncio.Protocol):
                 refusal = gate.refuse_verdict(verdict, authorization=head.authorization, query=query)
                 return location, query, verdict, None, refusal
             enforcer.remember(place, verdict)
+            gate.reader.keep(head)
         if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):
             # RFC 9110 7.6.2: the last one who may see it answers it.
             used_up = Refusal(200, Reason.OK, "Max-Forwards is used up: this gateway answers itself.")

@@ -31,3 +31,27 @@ def test_what_is_used_stays() -> None:
     for key in range(1000):
         memo.remember(key, "once")
         assert memo.recall(-1) == "in use"
+
+
+def test_a_generation_weighs_no_more_than_its_budget() -> None:
+    memo: Memo[int, int] = Memo(100, weigh=lambda key, value, _: value, budget=10)
+    for key in range(50):
+        memo.remember(key, 4)
+        assert sum(memo.young.values()) <= 10
+        assert len(memo) <= 4
+    assert memo.recall(49) == 4
+
+
+def test_what_entries_share_is_weighed_once_in_a_generation() -> None:
+    def weigh(key: int, value: int, seen: set[int]) -> int:
+        weight = 1 if value in seen else 6
+        seen.add(value)
+        return weight
+
+    memo: Memo[int, int] = Memo(100, weigh=weigh, budget=10)
+    for key in range(5):
+        memo.remember(key, 7)
+    assert len(memo.young) == 5
+    memo.remember(5, 7)
+    assert len(memo.young) == 1
+    assert len(memo) == 6

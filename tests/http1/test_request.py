@@ -1,12 +1,18 @@
 """Hold the request reader to tables of heads, and to llhttp and its memo."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.http1.forwarding import RULES_PER_BLOCK, ForwardingRules, forwardable_fields
 from gateway.http1.grammar import METHODS
 from gateway.http1.request import (
+    BLOCKS_BUDGET_BYTES,
+    HEADS_BUDGET_BYTES,
     MEMO_BLOCK_BYTES,
     ONCE_ENTRIES,
     BadRequest,
@@ -320,7 +326,7 @@ def test_a_hit_of_the_memo_is_what_a_miss_would_be(lines: bytes, version: bytes)
     head = head[: head.find(b"\r\n\r\n") + 4]
     used = RequestReader(max_fields=100)
     for _ in range(3):  # read, read and remembered, recalled
-        used.read(head)
+        read_and_kept(used, head)
     again, anew = used.read(head), RequestReader(max_fields=100).read(head)
     if isinstance(anew, RequestHead) and isinstance(again, RequestHead):
         assert again.block.fields == anew.block.fields
@@ -337,20 +343,82 @@ def test_a_hit_of_the_memo_is_what_a_miss_would_be(lines: bytes, version: bytes)
         assert again == anew
 
 
+def read_and_kept(reader: RequestReader, head: bytes) -> RequestHead | BadRequest:
+    """Return what is read of the head of a request that is let through."""
+    read = reader.read(head)
+    if isinstance(read, RequestHead):
+        reader.keep(read)
+    return read
+
+
 def test_a_head_that_comes_once_is_not_kept() -> None:
     reader = RequestReader(max_fields=100)
     for number in range(100):
-        reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        read_and_kept(reader, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     assert len(reader._heads) == 0
     head = b"GET /0 HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert reader.read(head) is reader.read(head)
+    assert read_and_kept(reader, head) is reader.read(head)
+
+
+def test_nothing_is_kept_of_a_request_that_is_refused() -> None:
+    reader = RequestReader(max_fields=100)
+    head = b"GET /0 HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n"
+    for _ in range(3):
+        refused = reader.read(head)
+        reader.read(b"GET /1 HTTP/1.1\r\nHost: a\r\nX: 2\r\n\r\n")
+        assert isinstance(refused, RequestHead)
+        reader.keep(refused)  # too late: it is not the one that was read last
+    assert (len(reader._heads), len(reader._memo), len(reader._once)) == (0, 0, 0)
 
 
 def test_strangers_cannot_fill_the_reader_with_fingerprints() -> None:
     reader = RequestReader(max_fields=100)
     for number in range(ONCE_ENTRIES + 10):
-        reader.read(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        read_and_kept(reader, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     assert len(reader._once) <= ONCE_ENTRIES
+
+
+RULES = [
+    ForwardingRules(
+        keep_headers=frozenset(), forward_token=False, host=None, forwarded_x=True, trusted_peer=False
+    )
+    for _ in range(2 * RULES_PER_BLOCK)
+]
+"""Of as many upstreams, all public."""
+WORST: dict[str, Callable[[int], bytes]] = {
+    "many short fields": lambda number: b"".join(b"%x%x:\r\n" % (number + 4096, each) for each in range(98)),
+    "many fields": lambda number: b"".join(
+        b"x%d-%d: %b\r\n" % (number, each, b"v" * 20) for each in range(98)
+    ),
+    "long fields": lambda number: b"".join(
+        b"x%d-%d: %b\r\n" % (number, each, b"v" * 900) for each in range(4)
+    ),
+    "one field": lambda number: b"x%d: %b\r\n" % (number, b"v" * 3900),
+    "heads of two KiB": lambda number: b"x%d: %b\r\n" % (number, b"v" * 1900),
+    "small heads": lambda number: b"x: %d\r\n" % number,
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_the_worst_that_callers_send_takes_no_more_than_is_promised(name: str) -> None:
+    """Of requests that are let through, each twice, to many upstreams (docs/decisions/0004).
+
+    Of the budgets half is used: they count a block for its heads and for itself.
+    """
+    reader = RequestReader(max_fields=100)
+    tracemalloc.start()
+    try:
+        for number in range(700 if name == "many fields" else 400):
+            head = b"GET /%d HTTP/1.1\r\nHost: a\r\n%b\r\n" % (number, WORST[name](number))
+            for _ in range(2):
+                read = read_and_kept(reader, head)
+                assert isinstance(read, RequestHead)
+                for rules in RULES[: 2 + 14 * (number % 8 == 0)]:
+                    forwardable_fields(read.block, rules, traced=True)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < BLOCKS_BUDGET_BYTES + HEADS_BUDGET_BYTES
 
 
 class Oracle:
@@ -388,6 +456,8 @@ def test_a_block_is_shared_by_equal_fields_and_large_ones_are_not_kept() -> None
     small = b"Host: a\r\n\r\n"
     large = b"Host: a\r\nX: " + b"x" * MEMO_BLOCK_BYTES + b"\r\n\r\n"
     for lines, shared in ((small, True), (large, False)):
-        heads = [reader.read(line + lines) for line in (b"GET /a HTTP/1.1\r\n", b"PUT /b HTTP/1.0\r\n")]
+        heads = [
+            read_and_kept(reader, line + lines) for line in (b"GET /a HTTP/1.1\r\n", b"PUT /b HTTP/1.0\r\n")
+        ]
         blocks = [head.block for head in heads if isinstance(head, RequestHead)]
         assert (blocks[0] is blocks[1]) == shared

@@ -151,3 +151,22 @@ async def test_routes_of_two_upstreams_open_requests_by_their_own_rules(
             fields = dict(upstream.requests[-1].fields)
             assert fields["Authorization"] == f"Bearer {token.decode()}"
             assert "X-Auth-Client-Id" not in fields
+
+
+async def test_of_refused_requests_nothing_is_remembered(appliance: Appliance) -> None:
+    """Otherwise strangers push out what callers repeat, and fill memory with what they made up."""
+    reader = appliance.gate.reader
+    enforcer = appliance.gate.snapshot.enforcer
+    async with appliance.connect() as caller:
+        for number in range(20):
+            for target in (b"/read/%d", b"/nowhere/%d", b"/open/%%2e%%2e/%d", b"/get-only?%d"):
+                method = b"POST" if b"only" in target else b"GET"
+                head = b"%b %b HTTP/1.1\r\nHost: a\r\nX-%d: 1\r\n\r\n" % (method, target % number, number)
+                for _ in range(3):
+                    assert (await caller.ask(head)).status in (400, 401, 404, 405)
+        assert (len(reader._memo), len(reader._heads)) == (0, 0)
+        assert len(enforcer._locations) == 20  # of the routes that wanted a token
+        head = b"GET /open/x HTTP/1.1\r\nHost: a\r\nX-0: 1\r\n\r\n"
+        for _ in range(3):
+            assert (await caller.ask(head)).status == 200
+        assert (len(reader._memo), len(reader._heads)) == (1, 1)
