@@ -17,6 +17,8 @@ from gateway.observe.logs import mask_credentials
 from gateway.observe.secret_parameters import mask_parameters
 
 _QUOTED_LENGTH = 80
+_LOOKED_AT_LENGTH = 4096
+"""Of a text that long nothing more is looked at: it is cut to far less in the end."""
 _HIDDEN = "***"
 _HOST = re.compile(r"(?:[A-Za-z0-9_*](?:[A-Za-z0-9._*-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}\Z")
@@ -71,6 +73,7 @@ def _cut(place: str) -> tuple[str, str, str]:
 
 
 def _in_quotes(text: str) -> str:
+    text = text[:_LOOKED_AT_LENGTH]
     before, begins, _ = text.partition(_KEY_MATERIAL)
     text = before + _KEY_MATERIAL + "…" if begins else mask_credentials(text)
     place, mark, query = text.partition("?")

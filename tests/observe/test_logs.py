@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,30 @@ def test_messages_extras_and_exceptions_are_masked(
     assert text.count(MASK) >= 3, "in the message, the extra value and the exception"
     assert "ValueError" in text
     assert "below the level" not in text
+
+
+@pytest.mark.parametrize(
+    "atom", ["eyJaaaa", "eyJ", "eyJ.", "a-", "Bearer eyJ", "password=", "authorization:"]
+)
+def test_the_cost_of_masking_does_not_grow_with_the_square_of_the_text(atom: str) -> None:
+    """At 64 KiB `eyJaaaa` cost 14 s."""
+    text = atom * (65536 // len(atom))
+    begun = time.thread_time()
+    mask_credentials(text)
+    assert time.thread_time() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"b'{JWT}'", "b'[masked]'"),
+        (f"x{JWT} y", "x[masked] y"),
+        (f"a.b.{JWT}", "a.b.[masked]"),
+        (f"eyJ.eyJa.{JWT}", "eyJ.eyJa.[masked]"),
+        ("gateway.eyJ.a", "gateway.eyJ.a"),
+        (f"foo.password={JWT}", "foo.password=[masked]"),
+        ("foo.password=hunter2", "foo.password=[masked]"),
+    ],
+)
+def test_a_token_is_found_wherever_it_begins(text: str, masked: str) -> None:
+    assert mask_credentials(text) == masked

@@ -32,3 +32,8 @@ QUERIES = [
 @pytest.mark.parametrize(("query", "masked"), QUERIES)
 def test_a_query(query: str, masked: str) -> None:
     assert mask_parameters(query) == masked
+
+
+def test_a_query_of_very_many_parameters_is_cut() -> None:
+    assert mask_parameters("&".join(["token=x"] * 100)) == "&".join(["token=[masked]"] * 100)
+    assert mask_parameters("&".join(["token=x"] * 5000)) == "&".join(["token=[masked]"] * 100) + "&…"
