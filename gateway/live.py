@@ -48,7 +48,13 @@ from gateway.proxy.targets import TlsFileError, UpstreamTls, read_upstream_tls
 from gateway.settings.checks import Finding, check_file_limit
 from gateway.settings.load import load
 from gateway.settings.model import ClientCertificate, RemoteKeySource, Settings, TargetSettings
-from gateway.settings.problems import Problem, SettingsError, Severity
+from gateway.settings.problems import (
+    MOST_PROBLEMS,
+    Problem,
+    SettingsError,
+    Severity,
+    leave_out_beyond,
+)
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.jwks_client import find_unusable_authorities, find_unusable_token
 from gateway.tokens.keyfiles import KeyDirectoryError, LoadedKeys, NoKeysError, load_keys
@@ -238,7 +244,7 @@ def policy_test_problems(outcomes: tuple[PolicyTestOutcome, ...], path: Path) ->
                 file, line, column = outcome.origin.file, outcome.origin.line, outcome.origin.column
             message = f"the policy test expected {outcome.expected} and found {outcome.found}"
             problems.append(Problem(file, line, column, f"tests[{outcome.name}]", message))
-    return tuple(problems)
+    return leave_out_beyond(MOST_PROBLEMS, problems, str(path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ from gateway.settings.secret_texts import (
 )
 from gateway.settings.texts import VARIABLE, parse_file_text
 from gateway.tokens.foreign_keys import KeySetError, read_key_set
+from gateway.tokens.jwt import JwtProblem, parse_json_object
 
 UNREAD: Final = object()
 """What a kind gives when the node was not usable; the reason is noted already."""
@@ -356,10 +357,14 @@ class Claims:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the claims; together they must fit into a token that fits into a header."""
         claims = MapOf(self.label, self.parse_key, Json()).read(node, reading)
-        if claims is not UNREAD and len(json.dumps(dict(claims))) > _LONGEST_CLAIMS:
-            reading.error(
-                node, "the claims are too long for a token", f"at most {_LONGEST_CLAIMS} bytes as JSON"
-            )
+        if claims is not UNREAD:
+            written = json.dumps(dict(claims)).encode()
+            if len(written) > _LONGEST_CLAIMS:
+                reading.error(
+                    node, "the claims are too long for a token", f"at most {_LONGEST_CLAIMS} bytes as JSON"
+                )
+            elif isinstance(parse_json_object(written), JwtProblem):
+                reading.error(node, "the claims nest too deep for a token", "fewer lists and mappings")
         return claims
 
 

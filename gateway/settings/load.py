@@ -51,7 +51,14 @@ from gateway.settings.model import (
 from gateway.settings.moved_keys import note_moved_tokens
 from gateway.settings.patterns import PatternError, find_neighbours
 from gateway.settings.private_files import PolicyReach, PrivateFiles, allow_any_place
-from gateway.settings.problems import Problem, SettingsError, Severity, SpellingError
+from gateway.settings.problems import (
+    MOST_PROBLEMS,
+    Problem,
+    SettingsError,
+    Severity,
+    SpellingError,
+    leave_out_beyond,
+)
 from gateway.settings.quoting import quote
 from gateway.settings.texts import parse_file_text
 
@@ -119,6 +126,7 @@ class _Source:
 
     reading: Reading
     document: Document
+    path: Path
     problems: list[Problem] = field(default_factory=list)
     entries: dict[tuple[int, int], tuple[Node, Node]] = field(default_factory=dict)
     """The entries of the policy sections by position; filled when first wanted."""
@@ -259,7 +267,7 @@ class _Load:
             check_public,
             self._entries,
         )
-        source = _Source(reading, Document(whole=False))
+        source = _Source(reading, Document(whole=False), path)
         self._sources.append(source)
         self._by_file[shown] = source
         try:
@@ -298,7 +306,7 @@ class _Load:
                 )
 
     def _shown(self, path: Path) -> str:
-        return str(self._path.parent / os.path.relpath(path, self._directory))
+        return _on_one_line(str(self._path.parent / os.path.relpath(path, self._directory)))
 
     def _find(self, main: _Source, pattern: str) -> list[Path]:
         """Return the files of one pattern of `policies`; note what is wrong with it at its place."""
@@ -415,7 +423,7 @@ class _Load:
         for finding in (*check_exposure(settings), *check_exposed_files(settings, private)):
             self._note(finding)
         for source in self._sources:
-            others = who_else_may_write(Path(source.file)) if source.document.root is not None else ""
+            others = who_else_may_write(source.path) if source.document.root is not None else ""
             if others:
                 source.note(
                     f"{others} may write this file", "chmod 644, and 755 for its directory", Severity.WARNING
@@ -453,7 +461,8 @@ class _Load:
             source.reading.warn(at, message, finding.hint)
 
     def _problems(self) -> tuple[Problem, ...]:
-        return tuple(problem for source in self._sources for problem in source.all_problems())
+        found = [problem for source in self._sources for problem in source.all_problems()]
+        return leave_out_beyond(MOST_PROBLEMS, found, str(self._path))
 
 
 def _place_data(settings: Settings) -> Settings:
@@ -518,6 +527,11 @@ def _descend(node: Node, steps: tuple[Step, ...]) -> Node:
             return key
         node = following
     return node
+
+
+def _on_one_line(name: str) -> str:
+    """Return the name of a file without line breaks and what else would change a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 def _written(node: Node) -> str:

@@ -24,6 +24,8 @@ _POLICY_ENDINGS = (".yaml", ".yml")
 DEEPEST = 32
 """Directories below each other; a loop of links ends there at the latest."""
 
+_Place = tuple[int, int, int]
+
 
 class PatternError(Exception):
     """A directory on the way cannot be listed; the text names it and says why."""
@@ -49,7 +51,7 @@ def find_files(directory: Path, pattern: str, *, watch: Callable[[Path], None]) 
         PatternError: A directory that is there cannot be listed.
     """
     first, parts = _split(directory, pattern)
-    found = set(_expand(first, parts, watch, 0))
+    found = set(_expand(first, parts, watch, 0, set()))
     return sorted(path for path in found if path.suffix in _POLICY_ENDINGS or not _is_directory(path))
 
 
@@ -74,19 +76,28 @@ def _split(directory: Path, pattern: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def _expand(
-    directory: Path, parts: tuple[str, ...], watch: Callable[[Path], None], depth: int
+    directory: Path, parts: tuple[str, ...], watch: Callable[[Path], None], depth: int, done: set[_Place]
 ) -> Iterator[Path]:
+    """Yield what lies below one directory; what is `done` under another name is not walked again.
+
+    Links that lead to one directory from several places, level upon level, would otherwise make
+    more ways than can be walked in a lifetime.
+    """
     segment, rest = parts[0], parts[1:]
+    place = _place(directory, len(parts))
+    if place is not None and place in done:
+        return
     if depth > DEEPEST:
         raise PatternError(
             f"{directory} lies more than {DEEPEST} directories deep: is there a loop of links?"
         )
     if segment == "**":
-        yield from _expand(directory, rest or ("*",), watch, depth)
+        yield from _expand(directory, rest or ("*",), watch, depth, done)
         for name in _names(directory, watch):
             below = directory / name
             if not name.startswith(".") and _is_directory(below):
-                yield from _expand(below, parts, watch, depth + 1)
+                yield from _expand(below, parts, watch, depth + 1, done)
+        done.update(() if place is None else (place,))
         return
     matches = partial(fnmatch.fnmatchcase, pat=segment)
     for name in _names(directory, watch):
@@ -95,7 +106,17 @@ def _expand(
         if not rest:
             yield directory / name
         elif _is_directory(directory / name):
-            yield from _expand(directory / name, rest, watch, depth + 1)
+            yield from _expand(directory / name, rest, watch, depth + 1, done)
+    done.update(() if place is None else (place,))
+
+
+def _place(directory: Path, parts_left: int) -> _Place | None:
+    """Return what a directory is, by whatever name, and how much of the pattern is compared below it."""
+    try:
+        status = directory.stat()
+    except OSError:  # whoever lists it says why
+        return None
+    return (status.st_dev, status.st_ino, parts_left)
 
 
 def _names(directory: Path, watch: Callable[[Path], None]) -> tuple[str, ...]:

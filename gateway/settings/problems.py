@@ -9,7 +9,7 @@ Sources: CONTRACT section 1 (`check`: file:line:column, dotted path, message, hi
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +51,21 @@ class Problem:
             "hint": self.hint,
             "severity": str(self.severity),
         }
+
+
+MOST_PROBLEMS = 5000
+"""Beyond it nobody reads on, and answers, logs and the status would grow with what an editor writes."""
+
+
+def leave_out_beyond(most: int, problems: Sequence[Problem], file: str) -> tuple[Problem, ...]:
+    """Return the problems, or the first of them, errors before warnings, and how many are left out."""
+    if len(problems) <= most:
+        return tuple(problems)
+    by_weight = sorted(range(len(problems)), key=lambda i: (problems[i].severity is not Severity.ERROR, i))
+    kept = tuple(problems[i] for i in sorted(by_weight[:most]))
+    left_out = problems[by_weight[most]].severity
+    rest = Problem(file, 1, 1, "", f"{len(problems) - most} more are not listed", severity=left_out)
+    return (*kept, rest)
 
 
 class SettingsError(Exception):

@@ -27,7 +27,7 @@ from gateway.settings.model import (
     UnixTargetSettings,
     UpstreamTlsSettings,
 )
-from gateway.settings.problems import SettingsError
+from gateway.settings.problems import MOST_PROBLEMS, SettingsError
 
 Load = Callable[..., Loaded]
 Problems = Callable[..., list[str]]
@@ -601,6 +601,40 @@ def test_a_nested_default_is_an_error_with_its_place(text: str, problems_of: Pro
     (found,) = problems_of(f"clients: {{a: {{description: '{text}'}}}}", environ={"A": "hunter2"})
     assert found.startswith("E gateway.yaml:1:28: clients.a.description: the default of A holds {")
     assert "hunter2" not in found
+
+
+def test_links_upon_links_are_walked_once_each(load_text: Load, tmp_path: Path) -> None:
+    """Thirty levels of two links each are a thousand million ways to one file."""
+    at = tmp_path / "policies"
+    at.mkdir()
+    for level in range(29):
+        (tmp_path / f"d{level + 1}").mkdir()
+        (at / "a").symlink_to(tmp_path / f"d{level + 1}")
+        (at / "b").symlink_to(tmp_path / f"d{level + 1}")
+        at = tmp_path / f"d{level + 1}"
+    (at / "p.yaml").write_text("clients: {a: {}}\n")
+    assert "a" in load_text("policies: ['policies/**/*.yaml']").settings.clients
+
+
+def test_the_name_of_a_file_stays_on_its_line(problems_of: Problems) -> None:
+    (found,) = problems_of("version: 1", {"policies/a\x1b[2J\nb.yaml": "cliens: {}"})
+    assert found.startswith(r"E policies/a\x1b[2J\nb.yaml:1:1: cliens: ")
+
+
+def test_more_mistakes_than_anybody_reads_are_counted(problems_of: Problems) -> None:
+    warned = "".join(f"  c{index}: {{disabled: true}}\n" for index in range(10))
+    wrong = "".join(f"  w{index}: {{secretz: 1}}\n" for index in range(MOST_PROBLEMS + 7))
+    found = problems_of(f"clients:\n{warned}{wrong}")
+    assert len(found) == MOST_PROBLEMS + 1
+    assert all(line.startswith("E ") for line in found)  # the warnings are left out first
+    assert found[-1] == "E gateway.yaml:1:1: 17 more are not listed"
+
+
+def test_claims_that_no_token_can_hold_are_refused(problems_of: Problems) -> None:
+    deep = "[" * 20 + "]" * 20
+    (found,) = problems_of(f"clients: {{a: {{claims: {{x: {deep}}}}}}}")
+    assert "clients.a.claims: the claims nest too deep for a token" in found
+    assert problems_of("clients: {a: {claims: {x: [[[[[[1]]]]]]}}}") == []
 
 
 def test_the_content_hash_follows_every_file(load_text: Load) -> None:
