@@ -19,6 +19,7 @@ from gateway.settings.model import (
     ListenAddress,
     Origin,
     Rate,
+    RemoteKeySource,
     Settings,
     TargetSettings,
     TcpAddress,
@@ -37,8 +38,9 @@ _MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def check_exposure(settings: Settings) -> Iterator[Finding]:
-    """Yield a warning for each setting that gives everything away."""
+    """Yield a warning for each setting that gives everything away, and an error for keys from ourselves."""
     yield from _check_trust(settings)
+    yield from _check_key_sources(settings)
     yield from _check_limits(settings)
     for name, upstream in settings.upstreams.items():
         yield from _check_forwarding(name, upstream)
@@ -175,6 +177,24 @@ def _meets(
     if asked.is_unspecified:  # who connects there reaches loopback
         asked = ipaddress.ip_address("127.0.0.1" if asked.version == 4 else "::1")
     return asked == listening or (listening.is_unspecified and asked.is_loopback)
+
+
+def _check_key_sources(settings: Settings) -> Iterator[Finding]:
+    """Yield key sets that would be fetched from the admin listener, which may trust this machine."""
+    for client in settings.clients.values():
+        named: list[tuple[tuple[Step, ...], object]] = [(("jwks_uri",), client.keys)]
+        named += [
+            (("assertions", i, ("jwks_uri", "issuer")), a.keys) for i, a in enumerate(client.assertions)
+        ]
+        for steps, source in named:
+            if not isinstance(source, RemoteKeySource) or not (source.uri or source.issuer).startswith(
+                "http:"
+            ):
+                continue  # nothing else than http:// on loopback is plain, and the admin listener is
+            place = urlsplit(source.uri or source.issuer)
+            target = TargetSettings(place.hostname or "", place.port or 80)
+            if _leads_to(target, settings.admin.address, set()):
+                yield Finding(client.origin, steps, "is the admin listener, which has no keys of clients")
 
 
 def _check_lifetimes(settings: Settings) -> Iterator[Finding]:

@@ -67,6 +67,8 @@ FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
 BUCKET_SIZE = 3
 REFILL_S = 10.0
+MOST_FETCHES = 64
+"""At a time, of those that nobody waits for: each holds a descriptor that callers may need."""
 MISSES_KEPT = 1024
 MISS_KEPT_S = 10.0
 MAX_TOLD = 8
@@ -197,9 +199,10 @@ class RemoteKeySets:
         while True:
             self._wakeup.clear()
             now = self._clock()
-            for each in list(self._sets.values()):
-                if each.due_at <= now:
-                    each.begin_fetch()
+            free = MOST_FETCHES - sum(each.is_fetching for each in self._sets.values())
+            due = sorted((each for each in self._sets.values() if each.due_at <= now), key=_due_at)
+            for each in due[: max(free, 0)]:  # the others when one of these is over, which wakes us
+                each.begin_fetch()
             soonest = min((each.due_at for each in self._sets.values()), default=now + MAX_FRESH_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(soonest - now, 1.0)):
@@ -310,6 +313,11 @@ class _RemoteKeySet:
         self._bucket -= 1.0
         return True
 
+    @property
+    def is_fetching(self) -> bool:
+        """Whether a fetch is under way."""
+        return self._fetch is not None
+
     def begin_fetch(self) -> "asyncio.Task[None]":
         """Return the fetch that is under way, started now if there is none. It never fails."""
         if self._fetch is None:
@@ -373,6 +381,10 @@ class _RemoteKeySet:
                 else f"the former ones are {age_h:.0f} h old and no longer used"
             )
         _log.warning("the keys of %s were not fetched: %s; %s", self.source.issuer, detail, consequence)
+
+
+def _due_at(each: _RemoteKeySet) -> float:
+    return each.due_at
 
 
 def _lacks(keys: KeySet, kid: str) -> bool:

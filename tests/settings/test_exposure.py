@@ -231,3 +231,20 @@ def test_an_admin_token_that_others_may_write(content: str, problems_of: Problem
     (found,) = problems_of("admin: {address: '0.0.0.0:9090', token_file: t}")
     assert "everybody on this machine may write the file" in found
     assert ("fewer than 16 characters" in found) is (content == "1")
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9090/metrics", "http://localhost:9090/api/v1/status"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "clients: {{a: {{jwks_uri: '{}'}}}}",
+        "clients: {{a: {{assertions: [{{issuer: x, subject: s, jwks_uri: '{}'}}]}}}}",
+        "clients: {{a: {{assertions: [{{issuer: '{}', subject: s}}]}}}}",
+    ],
+)
+def test_no_policy_has_the_admin_listener_asked(policy: str, uri: str, problems_of: Problems) -> None:
+    (found,) = problems_of("version: 1", {"policies/p.yaml": policy.format(uri)})
+    assert found.startswith("E policies/p.yaml:1:")
+    assert "is the admin listener, which has no keys of clients" in found
+    other = policy.format(uri.replace("9090", "9091"))
+    assert problems_of("version: 1", {"policies/p.yaml": other}) == []

@@ -534,3 +534,32 @@ async def test_keys_that_do_not_count_are_named_in_the_log_once(
     server.keys = [*twins, OLD]
     assert not await client.find(source, "unknown")
     assert sum(record.levelno == logging.WARNING for record in caplog.records) == 2
+
+
+async def test_many_sources_are_fetched_some_at_a_time(
+    client: Client, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks_client, "MOST_FETCHES", 3)
+    sources = [at(server, uri=f"{server.uri}?{number}") for number in range(8)]
+    server.hold = asyncio.Event()
+    client.sets.configure(sources)
+    refreshing = asyncio.create_task(client.sets.refresh())
+    try:
+        await until(lambda: len(server.asked) == jwks_client.MOST_FETCHES)
+        assert await asyncio.wait_for(_asked_and_answered(client, server), 10)
+        await until(lambda: client.results.count("ok") == len(sources))
+        assert len(server.asked) == len(sources)
+    finally:
+        refreshing.cancel()
+        await asyncio.gather(refreshing, return_exceptions=True)
+
+
+async def _asked_and_answered(client: Client, server: KeyServer) -> bool:
+    """Return whether somebody who needs keys now has them, although all others wait; then let all go on."""
+    asked = asyncio.create_task(client.find(at(server, uri=f"{server.uri}?now")))
+    await until(lambda: len(server.asked) == jwks_client.MOST_FETCHES + 1)
+    assert server.hold is not None
+    server.hold.set()
+    found = await asked
+    client.sets.configure(source for source in client.sets._sets if source.uri != f"{server.uri}?now")
+    return found
