@@ -10,6 +10,7 @@ import pytest
 
 from gateway.settings.load import Loaded
 from gateway.settings.model import PlainSecret
+from tests.settings.test_nothing_secret_is_shown import PLACES
 from tests.support.jws import make_key
 
 Load = Callable[..., Loaded]
@@ -132,3 +133,39 @@ def test_the_main_file_may_name_any_file(load_text: Load, tmp_path: Path) -> Non
     (tmp_path / "keys/public.jwks").write_text(key)
     loaded = load_text("clients: {a: {jwks_file: keys/public.jwks}}").settings
     assert loaded.clients["a"].keys is not None
+
+
+@pytest.mark.parametrize("by", ["key", "variable"])
+def test_what_lies_in_the_data_directory_is_private_too(
+    by: str, problems_of: Problems, tmp_path: Path
+) -> None:
+    for name in ("secrets/keys/signing.jwk", "secrets/state/sidegate.db-wal"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(MARKER)
+        main, environ = (
+            ("data_directory: secrets", {})
+            if by == "key"
+            else ("version: 1", {"SIDEGATE_DATA": str(tmp_path / "secrets")})
+        )
+        policy = {"policies/p.yaml": f"clients: {{a: {{secrets: ['file:../{name}']}}}}"}
+        found = [line for line in problems_of(main, policy, environ) if line.startswith("E")]
+        assert len(found) == 1
+        assert "names what the process itself keeps secret" in found[0]
+
+
+PUBLIC_PATHS = {
+    "listeners[].tls.certificate_file", "listeners[].tls.client_ca_file", "upstreams.*.tls.ca_file", "state.ca_file",
+    "data_directory", "secrets_directory", "clients.*.jwks_file",
+    "clients.*.assertions[].jwks_file", "clients.*.assertions[].ca_file", "clients.*.assertions[].bearer_token_file",
+}  # fmt: skip
+PRIVATE_PATHS = {
+    "listeners[].tls.key_file", "admin.token_file", "keys.directory", "bearer_token_files.*.file",
+    "upstreams.*.tls.key_file", "upstreams.*.tls.certificate_file",
+}  # fmt: skip
+
+
+def test_each_key_that_names_a_file_is_known_to_be_private_or_not() -> None:
+    """A new key with a path is added here, and what is private to `gateway.settings.private_files`."""
+    of_urls = {"upstreams.*.health_check.path", "routes[].path"}
+    paths = {path for path, (kind, _) in PLACES.items() if kind.label == "path"}
+    assert paths - of_urls == PUBLIC_PATHS | PRIVATE_PATHS
