@@ -213,7 +213,8 @@ class _Load:
         values.pop("version", None)
         for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
             parts.append(self._read_policy(path, shown, environment, reach))
-        note_moved_tokens([source.reading for source in self._sources], self._path.name, self._directory)
+        readings = [source.reading for source in self._sources]
+        note_moved_tokens(readings, self._path.name, self._directory, private.holds_own)
         settings = self._assemble(values, parts)
         readable = replace(settings, routes=self._routes_read_whole(settings.routes))
         self._check(settings)

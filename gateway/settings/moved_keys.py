@@ -5,26 +5,37 @@ known, what is in them is not looked at.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
 from gateway.settings.kinds import MovedToken, Reading
+from gateway.settings.problems import SpellingError
 from gateway.settings.quoting import quote
 
+_PRIVATE = "names what the process itself keeps secret, and is sent nowhere"
+_OWN_FILE = "a token for key servers has a file of its own, which bearer_token_files of the main file names"
 
-def note_moved_tokens(readings: Sequence[Reading], main_file: str, directory: Path) -> None:
+
+def note_moved_tokens(
+    readings: Sequence[Reading], main_file: str, directory: Path, is_private: Callable[[Path], bool]
+) -> None:
     """Note each `bearer_token_file` of an identity as a mistake, with the lines that replace all of them.
 
     Args:
         readings: Of all files, the main file's first.
         main_file: The name of the main file, for people.
         directory: Where the main file lies; paths that it names are relative to that.
+        is_private: Whether a file is what the process itself keeps secret: no line is written for that.
     """
-    moved = [(reading, token) for reading in readings for token in reading.moved]
-    if not moved:
-        return
+    moved: list[tuple[Reading, MovedToken]] = []
+    for reading in readings:
+        for token in reading.moved:
+            if is_private(token.path):
+                reading.refuse(token.node, SpellingError(_PRIVATE, _OWN_FILE))
+            else:
+                moved.append((reading, token))
     taken = set(readings[0].entries.get("bearer_token_files", {}))
     names: dict[str, str] = {}
     entries: dict[str, dict[str, object]] = {}
@@ -44,7 +55,8 @@ def note_moved_tokens(readings: Sequence[Reading], main_file: str, directory: Pa
         reading.error(
             token.node,
             "bearer_token_file is replaced by bearer_token: which token goes where is said in the main file",
-            f"in {main_file} write: {lines} -- and here, in place of this: bearer_token: {name}",
+            f"if it may go there, in {main_file} write: {lines} -- and here, in place of this: "
+            f"bearer_token: {name}",
         )
 
 

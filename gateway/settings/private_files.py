@@ -47,17 +47,25 @@ class PrivateFiles:
         keys: KeySettings = values.get("keys", KeySettings())
         tokens = values.get("bearer_token_files", {}).values()
         self._key_directory = _real(values["data_directory"] / keys.directory)
-        self._files = {path for _, path in self.by_key} | {_real(token.file) for token in tokens}
-        self._identities = set(_identities(self._files)) | set(_identities(_entries(self._key_directory)))
+        self._own = {path for _, path in self.by_key}
+        self._own_identities = {*_identities(self._own), *_identities(_entries(self._key_directory))}
+        self._tokens = {_real(token.file) for token in tokens}
+        self._token_identities = set(_identities(self._tokens))
 
     def holds(self, path: Path) -> bool:
         """Return whether a path leads, by whatever links, to one of these files, or into the process."""
         real = _real(path)
-        if real in self._files or any(
+        is_token = real in self._tokens or not self._token_identities.isdisjoint(_identities([real]))
+        return is_token or self.holds_own(path)
+
+    def holds_own(self, path: Path) -> bool:
+        """Return the same, but for the tokens that `bearer_token_files` lists."""
+        real = _real(path)
+        if real in self._own or any(
             real.is_relative_to(directory) for directory in (self._key_directory, _OF_PROCESSES)
         ):
             return True
-        return not self._identities.isdisjoint(_identities([real]))
+        return not self._own_identities.isdisjoint(_identities([real]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,11 @@ def test_what_replaces_the_token_files_of_former_versions_can_be_pasted(
     lines, names = set(), []
     for index, problem in enumerate(found):
         assert f"clients.a.assertions[{index}].bearer_token_file: bearer_token_file is replaced by" in problem
-        main, here = problem.partition("(hint: in gateway.yaml write: ")[2].removesuffix(")").split(" -- ")
+        main, here = (
+            problem.partition("(hint: if it may go there, in gateway.yaml write: ")[2]
+            .removesuffix(")")
+            .split(" -- ")
+        )
         lines.add(main)
         names.append(here.partition("and here, in place of this: ")[2])
     (entries,) = lines

@@ -98,6 +98,19 @@ def test_other_secrets_of_policies_are_read(secrets_directory: str, load_text: L
     assert loaded.clients["a"].secrets == (PlainSecret(b"the secret of a client", "file"),)
 
 
+@pytest.mark.parametrize("private", PRIVATE[:-1])
+def test_no_line_is_written_that_sends_what_is_private(
+    private: str, problems_of: Problems, tmp_path: Path
+) -> None:
+    """The operator pastes what `check` prints."""
+    prepare(tmp_path)
+    identity = f"{{issuer: 'https://evil.example', subject: s, bearer_token_file: ../{private}}}"
+    policy = {"policies/p.yaml": f"clients: {{a: {{assertions: [{identity}]}}}}"}
+    (found,) = (line for line in problems_of(main("."), policy) if line.startswith("E"))
+    assert "names what the process itself keeps secret, and is sent nowhere" in found
+    assert "write: bearer_token_files" not in found
+
+
 @pytest.mark.parametrize("key", ["jwks_file", "ca_file"])
 @pytest.mark.parametrize("named", ["../private/keys/signing.jwk", "../secrets/link", "/proc/self/environ", "/proc/self/root/proc/1/environ"])  # fmt: skip
 def test_keys_and_authorities_of_policies_are_not_private_either(
