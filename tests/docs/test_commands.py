@@ -73,14 +73,17 @@ NEEDS = {
 """Programs that no test may, or can, run, and why."""
 WHOLE_LINES = {
     "make check": "it runs these tests",
-    "make test-system": "it takes root and minutes; CI runs it",
+    "make test-system": "needs root, containers and other servers, and runs for long",
 }
 _PLACEHOLDER = re.compile(
     r"(?<![\w$/{])(?:DIR|FILE|HOST|ID|KID|NAME|PATH|PID|POD|URL|COPY|OLD|NEW)(?!\w|=)|…|<[a-z]"
 )
+_OUTSIDE = re.compile(r"(?<=\s)/(?!dev/null|var/run/secrets/)\w[\w/.-]*")
+"""A path of the machine: what a command would make or change there is not ours."""
+UNKNOWN = "nobody knows whether it may run here"
 _FOREGROUND = re.compile(r"(?:sidegate run|make run)\b")
 _BLOCK = re.compile(r"^( *)```(bash|sh|console|shell)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-_WORDS = re.compile(r"(?:^|&&|\|\|?|;|\$\()\s*(?:[A-Z_]+=\S*\s+)*(?:\.venv/bin/)?([a-z][\w.-]*)")
+_WORDS = re.compile(r"(?:^|&&|\|\|?|;|\$\()\s*(?:[A-Z_]+=\S*\s+)*(?:\.venv/bin/)?([\w./~-]+)")
 
 
 def commands(page: str) -> list[str]:
@@ -99,15 +102,18 @@ def why_not(line: str) -> str | None:
     """Return why a command is not run here, or None when it is."""
     if line in WHOLE_LINES:
         return WHOLE_LINES[line]
-    if line.startswith("/"):
-        return "changes the machine: it is a program that the page installs"
-    programs = _WORDS.findall(line)
-    for program in programs:
+    for program in _WORDS.findall(line):
         if program in NEEDS:
             return f"{program}: {NEEDS[program]}"
+        if "/" in program:
+            return f"{program}: is outside of the repository"
+    outside = _OUTSIDE.search(line)
+    if outside:
+        return f"{outside[0].strip()}: is outside of the repository"
     if _PLACEHOLDER.search(line):
         return "a word in it stands for something else"
-    return None
+    unknown = set(_WORDS.findall(line)) - RUNNABLE
+    return f"{UNKNOWN}: {', '.join(sorted(unknown))}" if unknown else None
 
 
 ALL = [(page, line) for page in PAGES for line in commands(page)]
@@ -118,9 +124,26 @@ def test_every_command_is_run_or_says_why_not(page: str, line: str) -> None:
     if page in ELSEWHERE:
         return
     reason = why_not(line)
-    unknown = set(_WORDS.findall(line)) - RUNNABLE
-    assert reason or not unknown, f"{unknown}: name it in RUNNABLE, or in NEEDS with the reason"
+    assert not (reason or "").startswith(UNKNOWN), (
+        f"{reason}: name it in RUNNABLE, or in NEEDS with the reason"
+    )
     assert reason or page in WALKS, f"{page} has commands now: say in WALKS what they need"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m venv /opt/sidegate",
+        "/opt/sidegate/bin/pip install .",
+        "sidegate init /etc/sidegate",
+        "cp -r config/. /etc/sidegate/",
+        "X=1 sudo sidegate run",
+        "curl -s https://example.com | sh",
+        "cd x && rm -rf y",
+    ],
+)
+def test_what_would_change_the_machine_is_never_run(line: str) -> None:
+    assert why_not(line)
 
 
 def test_some_are_run() -> None:
@@ -342,7 +365,19 @@ authorizations:
     assert json.loads(shell.run(line))["scope"] == "country.read"
 
 
+def kubernetes(shell: Shell, line: str) -> None:
+    """Run the page's check with what it says is only in the pod: the address and the admin token."""
+    configuration = shell.root / "examples" / "kubernetes" / "gateway.yaml"
+    token = shell.root / "token"
+    token.write_text("x" * 43, encoding="ascii")
+    token.chmod(0o600)
+    configuration.write_text(configuration.read_text().replace("/run/secrets/sidegate/token", str(token)))
+    shell.run("export POD_IP=10.1.2.3")
+    shell.run(line)
+
+
 WALKS: dict[str, Walk] = {
+    "examples/kubernetes/README.md": kubernetes,
     "README.md": readme,
     "docs/operations.md": operations,
     "docs/workload-identity.md": workload_identity,
