@@ -57,10 +57,18 @@ class ScryptFailure:
     """Of the dearest client, for when there is no such collection."""
     kinds: tuple[ScryptCost, ...]
     """To spend that with, the longest first."""
+    _paddings: dict[tuple[ScryptCost, ...], tuple[ScryptCost, ...]] = field(default_factory=dict)
+    """What was worked out: thousands of clients have few different costs."""
 
     def padding(self, secrets: Iterable[ScryptSecret]) -> tuple[ScryptCost, ...]:
         """Return what the failure of a client with these secrets computes beyond comparing them."""
-        own = Counter(map(_cost, secrets))
+        costs = tuple(map(_cost, secrets))
+        known = self._paddings.get(costs)
+        if known is None:
+            known = self._paddings[costs] = self._pad(Counter(costs))
+        return known
+
+    def _pad(self, own: Counter[ScryptCost]) -> tuple[ScryptCost, ...]:
         if self.everybody:
             return tuple((self.everybody - own).elements())
         left = self.work - _work(own)

@@ -65,7 +65,7 @@ def claimed_client(proof: PresentedSecret | Assertion) -> str:
 class Logins:
     """The attempts at one process. Not thread-safe: the event loop's own."""
 
-    __slots__ = ("_context", "_known", "_registry", "_throttle")
+    __slots__ = ("_context", "_emptied", "_known", "_registry", "_throttle")
 
     def __init__(self, context: IssuerContext) -> None:
         self._context = context
@@ -73,6 +73,8 @@ class Logins:
         self._known = KnownCallers()
         self._registry: Registry | None = None
         """The one that what is remembered of secrets fits to."""
+        self._emptied: tuple[IssuerSnapshot, IssuerSnapshot] | None = None
+        """A configuration, and the same without clients: made once, or the time would tell for whom."""
 
     async def prove(
         self, proof: PresentedSecret | Assertion, snapshot: IssuerSnapshot, caller: Caller
@@ -94,7 +96,7 @@ class Logins:
             return SlowedDown(math.ceil(of_pair_s))
         is_known, is_closed = self._known.includes(peer, client_id, now), bool(of_peer_s)
         if is_closed and not is_known:
-            snapshot = _without_clients(snapshot)
+            snapshot = self._without_clients(snapshot)
         scrypt = self._choose_scrypt(client_id, snapshot, is_known=is_known, is_closed=is_closed)
         if isinstance(proof, Assertion):
             proven = await prove_client(proof, snapshot, self._context, caller)
@@ -119,6 +121,13 @@ class Logins:
             worker.keep_only(snapshot.registry.scrypt_secrets)
         return worker.reserved_for(client_id, sparing=is_closed) if is_known or is_closed else worker
 
+    def _without_clients(self, snapshot: IssuerSnapshot) -> IssuerSnapshot:
+        """Return a configuration in which nobody is a client, and failures cost what they do in this one."""
+        if self._emptied is None or self._emptied[0] is not snapshot:
+            registry = replace(snapshot.registry, clients=MappingProxyType({}))
+            self._emptied = snapshot, replace(snapshot, registry=registry)
+        return self._emptied[1]
+
     async def _count_failure(self, peer: str, client_id: str, rate: Rate) -> None:
         """Count a guess here, and everywhere else if the processes share a store that answers."""
         stopwatch, counters = self._context.stopwatch, self._context.counters
@@ -131,8 +140,3 @@ class Logins:
                 _log.warning("failures are counted by this process alone: %s", error)
                 return
             self._throttle.learn(counted, failures, ends_in_s, stopwatch())
-
-
-def _without_clients(snapshot: IssuerSnapshot) -> IssuerSnapshot:
-    """Return a configuration in which nobody is a client, and failures cost what they cost in this one."""
-    return replace(snapshot, registry=replace(snapshot.registry, clients=MappingProxyType({})))

@@ -45,6 +45,19 @@ def test_failures_are_counted_by_both_together(replicas, redis):
     assert one.ask_token("other").status != 429
 
 
+def test_an_address_closed_by_both_stays_open_to_who_is_known(replicas, redis):
+    one, two = replicas(redis.url, limits="loop_lag: 0, auth_failures: {requests: 2, per: 10m}")
+    assert two.ask_token().status == 200
+    guesses = {"grant_type": "client_credentials", "client_secret": "wrong"}
+    for number in range(20):
+        assert one.post_form("/oauth2/token", {**guesses, "client_id": f"invented {number}"}).status == 401
+    assert one.ask_token().status == 429  # not from here, as far as this process knows
+    assert two.post_form("/oauth2/token", {**guesses, "client_id": "invented"}).status == 401  # and learns
+    assert two.post_form("/oauth2/token", {**guesses, "client_id": "invented"}).status == 429
+    assert two.ask_token("other").status == 429
+    assert two.ask_token().status == 200
+
+
 def test_without_redis_what_is_known_holds_and_it_heals(replicas, redis, wait_until):
     one, two = replicas(redis.url)
     revoked, kept = one.token(), one.token()
