@@ -52,8 +52,13 @@ WRITE_HIGH_WATER_BYTES = 320 * 1024
 WRITE_LOW_WATER_BYTES = 64 * 1024
 DISCARD_LIMIT_BYTES = 64 * 1024
 """A refused request's announced body up to this size is read over to keep the connection."""
-LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
 LEAVE_LIMIT_S = 2.0
+"""A caller that sends nothing more for this long has what we said to it last."""
+LEAVE_UPLOAD_S = 30.0
+"""One that sends on what it had begun gets this long: it may read the answer only after that."""
+LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
+LEAVE_UPLOAD_BYTES = 256 * 1024 * 1024
+"""So much is read over of bytes that are no request, and of a body that nobody wants any more."""
 DRAIN_GRACE_S = 1.0
 """When we drain, a connection that was accepted last gets this long to say what it came for."""
 
@@ -93,7 +98,8 @@ class DownstreamConnection(asyncio.Protocol):
         "_begun_head",
         "_believes",
         "_body",
-        "_dropped_bytes",
+        "_droppable_bytes",
+        "_drops_until",
         "_half_closed",
         "_held",
         "_hold",
@@ -157,7 +163,10 @@ class DownstreamConnection(asyncio.Protocol):
         self._half_closed = False
         self._issuer_reference = b""
         self._written_backlog = 0
-        self._dropped_bytes = 0
+        self._droppable_bytes = 0
+        """While it is leaving: how much more is read over."""
+        self._drops_until = 0.0
+        """While it is leaving: its last deadline."""
         self.deadline = inf
         """Monotonic seconds; `expire` is called when it has passed."""
         self.requests = 0
@@ -523,9 +532,11 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _drop(self, data: bytes) -> None:
         """Read over what comes after the last answer, within bounds."""
-        self._dropped_bytes += len(data)
-        if self._dropped_bytes > LEAVE_LIMIT_BYTES:
+        self._droppable_bytes -= len(data)
+        if self._droppable_bytes < 0:
             self.abort()
+        elif not self._written_backlog:
+            self.deadline = min(perf_counter() + LEAVE_LIMIT_S, self._drops_until)
 
     # --- called by the relay
 
@@ -662,6 +673,9 @@ class DownstreamConnection(asyncio.Protocol):
             if 0 < backlog < self._written_backlog:
                 self._written_backlog = backlog  # slow, but it takes something
                 self.deadline = monotonic_now + limits.body_idle_timeout_s
+            elif self._leaving and not backlog and not self._transport.is_closing():
+                self.deadline = monotonic_now + LEAVE_LIMIT_S
+                self._transport.close()  # over TLS with a word for the end
             else:
                 self.cut(ends_the_body=backlog > 0)
         elif relay is None:
@@ -750,20 +764,26 @@ class DownstreamConnection(asyncio.Protocol):
     def _leave(self, *, unread: bool = False) -> None:
         """Close after what was written; read over what still comes, for a while (RFC 9112 9.6)."""
         self._leaving = True
+        now = perf_counter()
+        is_upload = self._body is not None
+        self._droppable_bytes = LEAVE_UPLOAD_BYTES if is_upload else LEAVE_LIMIT_BYTES
+        self._drops_until = now + (LEAVE_UPLOAD_S if is_upload else LEAVE_LIMIT_S)
         self._written_backlog = self._transport.get_write_buffer_size()
         if self._written_backlog:  # a slow reader has the time it needs, here as everywhere
             self.deadline = _after(self.gate.limits.body_idle_timeout_s)
         else:
-            self.deadline = perf_counter() + LEAVE_LIMIT_S
-        unread = unread or self._body is not None or bool(self._held)
+            self.deadline = now + LEAVE_LIMIT_S
+        unread = unread or is_upload or bool(self._held)
         self._held = b""
-        if unread and not self._half_closed and self._transport.can_write_eof():
-            self._body = None
-            self._transport.write_eof()
-            self._hold = 0
-            self._transport.resume_reading()  # whatever the reason was why it is paused
-        else:
+        ends_one_way = self._transport.can_write_eof()
+        if self._half_closed or not (unread and (ends_one_way or is_upload)):
             self._transport.close()
+            return
+        self._body = None
+        if ends_one_way:
+            self._transport.write_eof()
+        self._hold = 0
+        self._transport.resume_reading()  # whatever the reason was why it is paused
 
     def _yield_turn(self) -> None:
         """Do no more for this caller until the event loop has looked after the others."""

@@ -26,8 +26,10 @@ Sources: RFC 9112 6.3, 9.3; RFC 9110 15.2 (1xx).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import select
+import socket
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
@@ -35,6 +37,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.http1.chunked import ChunkedReader, ChunkError
 from gateway.http1.response import RESET_CONTENT, BadResponse, ResponseHead, body_length
 from gateway.policy.model import Reason
+from gateway.proxy.last_words import read_last_words
 from gateway.proxy.tunnel import reset_at_close
 
 if TYPE_CHECKING:
@@ -73,6 +76,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_remaining",
         "_reusable",
         "_saw_end",
+        "_second_hold",
+        "_sent_body",
         "_transport",
         "deadline",
         "had_no_content",
@@ -117,6 +122,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._saw_end = False
         """The other side said that it is done; over TLS, by TLS's own word for it."""
         self._interim_count = 0
+        self._sent_body = False
+        """More was sent than the first bytes of the request in flight, so they have left."""
+        self._second_hold: socket.socket | None = None
+        """The same socket once more, where the transport lets go of it before we hear of its end."""
         self._leaving: set[UpstreamConnection] | None = None
         """Where the gate keeps it while it is leaving."""
         self._backlog = 0
@@ -141,15 +150,45 @@ class UpstreamConnection(asyncio.Protocol):
         if self._leaving is not None:
             self._leaving.discard(self)
         relay = self._relay
-        self._relay = None
+        clean = exc is None
         try:
+            if relay is not None and not clean and (self._sent_body or self.requests == 1):
+                clean = self._take_last_words(exc)
+                relay = self._relay
+            self._let_go()
+            self._relay = None
             if relay is not None:
                 self.pool.discard(self)
             self.pool.lost(self)
             if relay is not None:
-                self._end_by_close(relay, clean=exc is None)
+                self._end_by_close(relay, clean=clean)
         except Exception:
             self._struck(relay)
+
+    def _take_last_words(self, exc: Exception | None) -> bool:
+        """Take what the upstream said before a write to it failed; return whether it had said all.
+
+        An upstream that does not want an upload answers, and closes with the rest unread: the write
+        that fails then is no word about the answer, which lies in the socket. Not on a kept
+        connection that failed at once: what lies there came before the request, and is no answer.
+        """
+        sock = self._second_hold or self._transport.get_extra_info("socket")
+        if sock is None:
+            return False
+        for data in read_last_words(sock, self._transport):
+            if not data:
+                # A broken pipe: an end came, and only what we sent behind it was answered by a reset.
+                self._saw_end = isinstance(exc, BrokenPipeError)
+                return self._saw_end
+            self.data_received(data)
+            if self._relay is None:
+                break
+        return False
+
+    def _let_go(self) -> None:
+        if self._second_hold is not None:
+            self._second_hold.close()
+            self._second_hold = None
 
     def eof_received(self) -> bool:
         """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
@@ -239,12 +278,25 @@ class UpstreamConnection(asyncio.Protocol):
         self._mode = _AWAIT_HEAD
         self._reusable = True
         self._interim_count = 0
+        self._sent_body = False
         self.requests += 1
         self._transport.write(data)
 
     def send_body(self, data: bytes) -> None:
-        """Send more of the request's body."""
+        """Send more of the request's body, or of a tunnel."""
+        if not self._sent_body:
+            self._sent_body = True
+            if self._mode != _TUNNEL and not self._transport.can_write_eof():
+                self._hold_twice()
         self._transport.write(data)
+
+    def _hold_twice(self) -> None:
+        """Keep the socket of an upload over TLS: its transport closes it before it tells us of the end."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            with contextlib.suppress(OSError):  # no descriptor left: then without
+                self._second_hold = socket.fromfd(sock.fileno(), sock.family, sock.type)
+                self._second_hold.setblocking(False)
 
     def end_writing(self) -> bool:
         """Tell the upstream that nothing more will come; return False where that closes both ways (TLS)."""
@@ -480,6 +532,7 @@ class UpstreamConnection(asyncio.Protocol):
         relay.finished()
 
     def _leave(self, *, clean: bool) -> None:
+        self._let_go()
         if clean and not self.is_closed:
             if self.is_paused:
                 self.resume_reading()  # the caller's slowness is not the next one's
