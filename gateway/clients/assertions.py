@@ -168,11 +168,13 @@ def check_claims(assertion: Assertion, rules: AssertionRules, *, now: float) -> 
 
 
 def _check_audience(payload: Mapping[str, object], accepted: frozenset[str]) -> AssertionProblem | None:
+    """Return nothing when each value of `aud` is one of ours: then nobody else can be meant.
+
+    An assertion that names us among others could be taken to the others, too.
+    """
     audience = payload.get("aud")
-    if isinstance(audience, list) and len(audience) == 1:
-        audience = audience[0]
-    # An assertion that names us among others could be taken to the others, too.
-    if isinstance(audience, str) and audience in accepted:
+    values = audience if isinstance(audience, list) else [audience]
+    if 0 < len(values) <= len(accepted) and all(isinstance(v, str) and v in accepted for v in values):
         return None
     expected = " or ".join(sorted(accepted))
     return AssertionProblem(AssertionReason.WRONG_AUDIENCE, f"aud must be {expected} and nothing else")

@@ -950,7 +950,8 @@ CLIENT = Section(
         Field(
             "legacy_audience",
             _FLAG,
-            "Whether such an assertion may be for the token endpoint, too, not only for the issuer.",
+            "Whether each value of `aud` in such an assertion may be the address of the token endpoint, too, "
+            "not only the issuer.",
             "false",
         ),
         Field(

@@ -5,6 +5,7 @@ when it is read; fetching it is `gateway.tokens.jwks_client`. Pure: no I/O, no c
 
 What is taken and what is not:
 
+0. Odd spellings that mean one thing only are taken (`gateway.tokens.key_members`).
 1. Keys that are not for us are passed over, as RFC 7517 5 wants: unknown types and
    curves, keys for encryption, keys too weak, symmetric keys (a published secret is
    none, and an RSA key must never become an HMAC secret), keys that give away their
@@ -29,7 +30,8 @@ from enum import StrEnum
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
-from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.jwt import JwtProblem, parse_key_set_object
+from gateway.tokens.key_members import BYTE_ORDER_MARK, PUBLIC_MEMBERS, present_members, public_members
 from gateway.tokens.keys import (
     TooLargeKeyError,
     UnusableKeyError,
@@ -48,7 +50,6 @@ MAX_RSA_BITS = 4096
 MAX_KID = 512
 """Characters; a key with a longer name is not taken."""
 
-_PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SIGNATURE_USES = ("sig", "jwt-svid")
 _WITHOUT_ALG = "RS256"
@@ -139,7 +140,7 @@ def read_key_set(octets: bytes) -> KeySet:
     """
     if len(octets) > MAX_SET_BYTES:
         raise KeySetError(f"is larger than {MAX_SET_BYTES // 1024} KiB")
-    document = parse_json_object(octets)
+    document = parse_key_set_object(octets.removeprefix(BYTE_ORDER_MARK))
     if isinstance(document, JwtProblem):
         raise KeySetError("is not a JSON object without repeated members")
     members = document.get("keys", [document] if "kty" in document else None)
@@ -205,11 +206,12 @@ def _remove_nameless(keys: dict[int, ForeignKey]) -> Iterable[str]:
 def _read_key(member: object) -> ForeignKey:
     """Return one key of a set, made of its public members alone."""
     if not isinstance(member, Mapping):
-        raise UnusableKeyError("it is not a JSON object")
+        raise UnusableKeyError("it is not a JSON object without repeated members")
+    member = present_members(member)
     kid, kty = member.get("kid"), member.get("kty")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise UnusableKeyError(f"its kid is not a text of 1 to {MAX_KID} characters")
-    if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS:
+    if not isinstance(kty, str) or kty not in PUBLIC_MEMBERS:
         raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519")
     if not _PRIVATE_MEMBERS.isdisjoint(member):
         raise UnusableKeyError("it gives away its private half, so anybody could sign with it")
@@ -218,9 +220,7 @@ def _read_key(member: object) -> ForeignKey:
     operations = member.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise UnusableKeyError("its key_ops member says that it is not for verifying")
-    public = {name: member.get(name) for name in _PUBLIC_MEMBERS[kty]}
-    if not all(isinstance(value, str) for value in public.values()):
-        raise UnusableKeyError(f"its members {', '.join(public)} are not all there as text")
+    public = public_members(kty, member)
     alg = member.get("alg")
     if alg is not None:
         public["alg"] = alg if isinstance(alg, str) else ""

@@ -116,6 +116,24 @@ _DECODER = json.JSONDecoder(
 )
 
 
+def _none_when_repeated(pairs: list[tuple[str, object]]) -> dict[str, object] | None:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else None
+
+
+def _any_number(text: str) -> int:
+    """Return a number in the place of one that nobody looks at, however long it is."""
+    return 0
+
+
+_KEY_SET_DECODER = json.JSONDecoder(
+    object_pairs_hook=_none_when_repeated,
+    parse_int=_any_number,
+    parse_float=_any_number,
+    parse_constant=_refuse_constant,
+)
+
+
 def _find_excess(octets: bytes) -> JwtProblem | None:
     """Return the bound that a JSON text breaks, if it breaks one; its grammar is not looked at.
 
@@ -144,12 +162,25 @@ def _find_excess(octets: bytes) -> JwtProblem | None:
 
 def parse_json_object(octets: bytes) -> dict[str, object] | JwtProblem:
     """Return the JSON object that `octets` hold, by rule 2 above. Never raises on input."""
+    return _parse_object(octets, _DECODER)
+
+
+def parse_key_set_object(octets: bytes) -> dict[str, object] | JwtProblem:
+    """Return the JSON object that `octets` hold, lenient about what is within. Never raises on input.
+
+    An object within that repeats a member is None in its place: it makes none of its neighbours
+    useless. Each number is 0.
+    """
+    return _parse_object(octets, _KEY_SET_DECODER)
+
+
+def _parse_object(octets: bytes, decoder: json.JSONDecoder) -> dict[str, object] | JwtProblem:
     excess = _find_excess(octets)
     if excess is not None:
         return excess
     try:
         text = octets.decode("utf-8")
-        value = _DECODER.decode(text)
+        value = decoder.decode(text)
         if _ESCAPED_SURROGATE.search(text):
             # Pairs have become one character; what still does not encode is a lone half.
             json.dumps(value, ensure_ascii=False).encode("utf-8")

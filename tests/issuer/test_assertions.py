@@ -241,12 +241,34 @@ async def test_a_client_that_is_not_proven(
 
 
 async def test_legacy_audiences_are_the_addresses_of_the_token_endpoint(served: ServedIssuer) -> None:
-    for audience in (ISSUER, [ISSUER], ISSUER + "/oauth2/token", ISSUER + "/v1/token"):
+    token_url, other_name = ISSUER + "/oauth2/token", ISSUER + "/v1/token"
+    both = [
+        [ISSUER, token_url],
+        [token_url, ISSUER],
+        [token_url, other_name],
+        [ISSUER, token_url, other_name],
+    ]
+    for audience in (ISSUER, [ISSUER], token_url, other_name, *both):
         assert (await ask_as_client(served, KEYS["ES256"].token(claims("legacy", aud=audience))))[0] == 200
-    for audience in (ISSUER + "/oauth2/introspect", [ISSUER, ISSUER + "/oauth2/token"], ISSUER + "/"):
-        assert (await ask_as_client(served, KEYS["ES256"].token(claims("legacy", aud=audience))))[0] == 401
     # Counted is only what a client without the setting would be refused for.
-    assert served.observer.legacy == ["legacy", "legacy"]
+    assert served.observer.legacy == ["legacy"] * (2 + len(both))
+    foreign = "https://other.example"
+    for audience in (
+        ISSUER + "/oauth2/introspect", ISSUER + "/", [ISSUER, foreign], [token_url, ISSUER, foreign],
+        [[ISSUER]], [ISSUER, None], [], [ISSUER] * 20,
+    ):  # fmt: skip
+        assert (await ask_as_client(served, KEYS["ES256"].token(claims("legacy", aud=audience))))[0] == 401
+    for audience in (*both, [ISSUER, ISSUER]):
+        assert (await ask_as_client(served, KEYS["ES256"].token(claims("asymmetric", aud=audience))))[
+            0
+        ] == 401
+
+
+async def test_a_workload_may_name_issuer_and_token_endpoint_together(served: ServedIssuer) -> None:
+    both = [ISSUER, ISSUER + "/oauth2/token"]
+    assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims(aud=both))))[0] == 200
+    for audience in ([*both, "https://other.example"], [ISSUER, "https://other.example"]):
+        assert (await ask_by_grant(served, KEYS["ES256"].token(grant_claims(aud=audience))))[0] == 400
 
 
 @pytest.mark.parametrize(
