@@ -23,7 +23,7 @@ MAP = ROOT / "docs" / "architecture.md"
 # --- the rules --------------------------------------------------------------------------
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"version", "settings.model", "files"}),  # frozen data that everything may read
+    frozenset({"version", "settings.model", "files", "names"}),  # what everything may use
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
@@ -50,6 +50,7 @@ WITHIN_A_LAYER = {
 """(importer, imported): the few pairs of one layer where one builds on the other, and why."""
 
 THIRD_PARTY: dict[str, frozenset[str]] = {
+    "names": frozenset({"aiohappyeyeballs"}),
     "http1": frozenset({"httptools"}),
     "tokens": frozenset({"aiohttp", "cryptography", "jwcrypto", "msgspec"}),
     "enforce": frozenset(),

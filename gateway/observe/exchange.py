@@ -50,7 +50,7 @@ class Exchange(msgspec.Struct, gc=False, omit_defaults=True, rename={"at": "time
     """The upstream's name, "" when none was asked."""
     target: str = ""
     attempts: int = 0
-    """How often the request was sent to the upstream; 0 when it never was."""
+    """How often the request was brought to a target; 0 when it never was."""
     request_bytes: int = 0
     """Of the body."""
     response_bytes: int = 0
@@ -69,3 +69,5 @@ class Exchange(msgspec.Struct, gc=False, omit_defaults=True, rename={"at": "time
     """As in the request line, e.g. HTTP/1.1."""
     error_detail: str = ""
     """A few words of our own about what broke; never text from a message."""
+    unconnected: int = 0
+    """Of `attempts`, those at which the target gave no connection: nothing was sent."""

@@ -511,7 +511,7 @@ def _absorb_upstream(
 ) -> None:
     """Count what one request did at its upstream."""
     ttfb = exchange.ttfb_s
-    attempts = exchange.attempts
+    attempts = exchange.attempts - exchange.unconnected
     if attempts == 1:
         counter = outcome.answered if ttfb >= 0.0 else upstream.unanswered
         counter[0] += 1

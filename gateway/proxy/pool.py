@@ -94,6 +94,9 @@ class Waiter(Protocol):
     def connect_took(self, seconds: float) -> None:
         """Note how long opening a connection for it took."""
 
+    def not_connected(self, target: str) -> None:
+        """Note that the target of this key gave it no connection."""
+
     def struck(self) -> None:
         """End: a mistake of ours struck it. Never raises."""
 
@@ -384,7 +387,7 @@ class UpstreamPool:
             async with asyncio.timeout(self._connect_timeout_s or None):
                 await opener.open(factory)
         except OSError as error:  # TimeoutError is one
-            detail = describe_failure(error)
+            detail = describe_failure(error, opener.place)
             kind = kind_of_failure(error)
             is_ours = is_own_shortage(error)
         except Exception:
@@ -420,6 +423,7 @@ class UpstreamPool:
 
     def _try_elsewhere(self, waiter: Waiter, target: TargetState, detail: str, ticket: int) -> None:
         waiter.tried |= {target.key}
+        waiter.not_connected(target.key)
         if not self._untried(waiter):
             self._tell(waiter, Reason.UPSTREAM_CONNECT, detail)
         elif not self._serve(waiter, ticket):

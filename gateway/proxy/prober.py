@@ -96,7 +96,11 @@ class Prober:
         except (OSError, _NotHttpError) as error:
             if is_own_shortage(error):
                 return  # what was known of it stands
-            reason = str(error) if isinstance(error, _NotHttpError) else describe_failure(error)
+            reason = (
+                str(error)
+                if isinstance(error, _NotHttpError)
+                else describe_failure(error, target.opener.place)
+            )
             self._report(target, False, f"the health check failed: {reason}")
         else:
             self._report(target, 200 <= status < 400, f"the health check was answered {status}")

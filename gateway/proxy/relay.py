@@ -74,6 +74,7 @@ class Relay:
     """
 
     attempts = 0
+    _unconnected = 0
     tried: frozenset[str] = frozenset()
     wait_deadline = 0.0
     avoided = ""
@@ -541,6 +542,12 @@ class Relay:
         """Note how long opening a connection for this request took."""
         self._connect_s = seconds
 
+    def not_connected(self, target: str) -> None:
+        """Note the target that was tried last, for the record."""
+        self._target = target
+        self.attempts += 1
+        self._unconnected += 1
+
     def must_wait(self) -> None:
         """Let no deadline of ours run: the pool bounds the time until there is a connection."""
         if self._downstream.relay is self:
@@ -712,5 +719,6 @@ class Relay:
                 upstream_s,
                 "HTTP/1.1" if head.minor_version else "HTTP/1.0",
                 self._error_detail,
+                self._unconnected,
             )
         )

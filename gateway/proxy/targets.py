@@ -4,7 +4,7 @@ An opener is a target's address together with everything that decides who will b
 the other end of a connection: two openers that compare equal by `identity` lead to the
 same peer under the same checks, so that a reload keeps what the old one opened.
 
-Names are resolved by the system (`getaddrinfo`, which uvloop runs on its threads), for
+Names are resolved as `gateway.names` says (by `getaddrinfo`, which uvloop runs on its threads), for
 each new connection anew unless the answer is younger than `NAME_TTL_S`; the resolver of
 the system tells no TTL of its own. While the name service does not answer, the last
 answer is used. Of several addresses the first that accepts is taken (RFC 8305), and
@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,11 +29,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from gateway.files import UnusableFileError
+from gateway.names import NEXT_ADDRESS_AFTER_S, addresses_of, is_localhost
 from gateway.proxy.pem import load_pair, read_pem
 from gateway.settings.model import TargetSettings, UnixTargetSettings, UpstreamTlsSettings
 
@@ -42,8 +44,6 @@ ASK_AGAIN_AFTER_S = 1.0
 """When the name service did not answer and the last answer stands in."""
 STALE_AFTER_S = 0.25
 """How long a new connection waits for a fresh answer when there is an old one."""
-NEXT_ADDRESS_AFTER_S = 0.25
-"""RFC 8305 5: the Connection Attempt Delay."""
 
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """Errors that say what this machine lacks: descriptors, memory, local ports."""
@@ -61,6 +61,15 @@ class AttemptFailure(StrEnum):
     DNS = "dns"
     TIMEOUT = "timeout"
     RESET = "reset"
+
+
+class NotConnectedError(OSError):
+    """None of the addresses behind a name accepted; `errno` is what all of them said, if they agree."""
+
+    def __init__(self, errno_: int | None, failures: Sequence[tuple[str, OSError]]) -> None:
+        super().__init__(errno_, "no address accepted")
+        self.failures = failures
+        """By address, as `spell_place` spells it."""
 
 
 class TlsFileError(Exception):
@@ -95,6 +104,10 @@ class Opener(Protocol):
         """The Host value of a request of our own."""
 
     @property
+    def place(self) -> str:
+        """Where it leads, for people: host and port, or a path."""
+
+    @property
     def names(self) -> Names | None:
         """The addresses behind the target's name, or None when it has no name."""
 
@@ -116,6 +129,7 @@ class Names:
         "_host",
         "_port",
         "_stopwatch",
+        "_takes_turns",
         "_turn",
         "_version",
         "found",
@@ -130,6 +144,8 @@ class Names:
         self._fresh_until = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._turn = 0
+        self._takes_turns = not is_localhost(host)
+        """Behind one name for this machine there may be two services, one for each family."""
         self._version = 0
 
     @property
@@ -148,7 +164,7 @@ class Names:
             self._start_asking()
 
     async def addresses(self) -> Sequence[AddrInfoType]:
-        """Return the addresses, in turn another one first.
+        """Return the addresses, in turn another one first; those of this machine always in one order.
 
         Raises:
             OSError: The name is not known, and never was.
@@ -159,7 +175,7 @@ class Names:
             if not self.found:
                 asking.result()
         found = self.found
-        self._turn += 1
+        self._turn += self._takes_turns
         start = self._turn % len(found)
         return [*found[start:], *found[:start]]
 
@@ -192,15 +208,25 @@ class Names:
             self._version += 1
 
 
-async def _ask_system(host: str, port: int) -> Sequence[AddrInfoType]:
-    loop = asyncio.get_running_loop()
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+class _Attempts:
+    """Connects sockets for `start_connection`, and remembers whom it could not reach."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.failures: list[tuple[str, OSError]] = []
+
+    async def sock_connect(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        try:
+            await self._loop.sock_connect(sock, address)
+        except OSError as error:
+            self.failures.append((spell_place(address[0], address[1]), error))
+            raise
 
 
 class TcpOpener:
     """The way to a target with an address or a name, plain or over TLS."""
 
-    __slots__ = ("_arguments", "_host", "_port", "authority", "identity", "names")
+    __slots__ = ("_arguments", "_host", "_port", "authority", "identity", "names", "place")
 
     def __init__(
         self,
@@ -208,10 +234,11 @@ class TcpOpener:
         tls: UpstreamTls | None,
         *,
         stopwatch: Callable[[], float],
-        ask: AskNames = _ask_system,
+        ask: AskNames = addresses_of,
     ) -> None:
         self._host = target.host
         self._port = target.port
+        self.place = spell_place(target.host, target.port)
         self.authority = target.authority
         self._arguments: dict[str, Any] = {}
         self.identity: object = target
@@ -233,7 +260,15 @@ class TcpOpener:
             transport, _ = await loop.create_connection(factory, self._host, self._port, **self._arguments)
         else:
             addresses = await self.names.addresses()
-            sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S, loop=loop)
+            attempts = _Attempts(loop)
+            try:
+                sock = await start_connection(
+                    addresses,
+                    happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S,
+                    loop=cast(asyncio.AbstractEventLoop, attempts),
+                )
+            except OSError as error:
+                raise NotConnectedError(error.errno, attempts.failures) from error
             transport, _ = await loop.create_connection(factory, sock=sock, **self._arguments)
         transport.set_write_buffer_limits(high=UPSTREAM_HIGH_WATER_BYTES)
 
@@ -241,12 +276,13 @@ class TcpOpener:
 class UnixOpener:
     """The way to a target behind a socket in the file system."""
 
-    __slots__ = ("_path", "authority", "identity")
+    __slots__ = ("_path", "authority", "identity", "place")
 
     names = None
 
     def __init__(self, target: UnixTargetSettings) -> None:
         self._path = target.path
+        self.place = str(target.path)
         self.authority = target.authority
         self.identity: object = target
 
@@ -264,6 +300,7 @@ class SocketpairOpener:
 
     names = None
     authority = "localhost"
+    place = "this process"
 
     def __init__(self, serve: Callable[[], asyncio.Protocol]) -> None:
         self._serve = serve
@@ -346,21 +383,57 @@ def kind_of_failure(error: Exception) -> AttemptFailure:
             return AttemptFailure.CONNECT
 
 
-def describe_failure(error: Exception) -> str:
-    """Return why a connection could not be opened, for logs: no bytes of the other end."""
+_WORDS = {
+    errno.ECONNREFUSED: "connection refused by",
+    errno.ECONNRESET: "connection reset by",
+    errno.EHOSTUNREACH: "no route to",
+    errno.ENETUNREACH: "no network leads to",
+    errno.ETIMEDOUT: "no answer from",
+    errno.ENOENT: "there is no socket at",
+    errno.EACCES: "not permitted to connect to",
+    errno.EPERM: "not permitted to connect to",
+}
+
+
+def describe_failure(error: Exception, place: str) -> str:
+    """Return why a connection could not be opened, for logs: what the system said, nothing of the other end.
+
+    Args:
+        error: What `Opener.open` raised.
+        place: The opener's.
+    """
     match error:
-        case TimeoutError():
-            return "connecting timed out"
+        case TimeoutError() if error.errno is None:
+            return f"connecting to {place} timed out"
         case ssl.SSLCertVerificationError():
             return f"the certificate was refused: {error.verify_message}"
         case ssl.SSLError():
             return "the TLS handshake failed"
         case socket.gaierror():
-            return "the name was not resolved"
+            return f"the name was not resolved: {place}"
         case _ if is_own_shortage(error):
             return "the gateway itself is short of descriptors, memory or ports"
+        case NotConnectedError() if error.failures:
+            by_words: dict[str, list[str]] = {}
+            for where, failure in error.failures:
+                by_words.setdefault(_what_the_system_said(failure), []).append(where)
+            return ", ".join(f"{words} {' and '.join(places)}" for words, places in by_words.items())
+        case OSError():
+            return f"{_what_the_system_said(error)} {place}"
         case _:
-            return "connecting failed"
+            return f"connecting to {place} failed"
+
+
+def _what_the_system_said(error: OSError) -> str:
+    known = None if error.errno is None else _WORDS.get(error.errno)
+    if known is not None:
+        return known
+    return f"connecting failed ({os.strerror(error.errno)}) to" if error.errno else "connecting failed to"
+
+
+def spell_place(host: str, port: int) -> str:
+    """Return host and port as one text, IPv6 addresses in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _read(key: str, path: Path) -> bytes:

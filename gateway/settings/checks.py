@@ -255,18 +255,28 @@ def _check_listeners(settings: Settings) -> Iterator[Finding]:
 
 
 def _collide(one: ListenAddress, other: ListenAddress) -> bool:
+    """Return whether only one of two sockets can listen: an IPv6 wildcard takes no IPv4 address here."""
     if not isinstance(one, TcpAddress) or not isinstance(other, TcpAddress):
         return one == other
     if one.port != other.port or one.port == 0 or not one.host or not other.host:
         return False
-    return one.host == other.host or _is_wildcard(one.host) or _is_wildcard(other.host)
-
-
-def _is_wildcard(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
+    if one.host == other.host:
+        return True
+    addresses = _address_of(one.host), _address_of(other.host)
+    if addresses[0] is None or addresses[1] is None:
+        # A name leads to one family or both; to which address is not known before the start.
+        return any(address is not None and address.is_unspecified for address in addresses)
+    if addresses[0].version != addresses[1].version:
         return False
+    return addresses[0] == addresses[1] or any(address.is_unspecified for address in addresses if address)
+
+
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:

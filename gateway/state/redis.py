@@ -43,6 +43,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from gateway.names import connect_to
 from gateway.settings.model import RedisSettings
 from gateway.state.interface import StateUnavailableError
 from gateway.state.redis_eviction import Eviction, ask_eviction
@@ -473,11 +475,36 @@ class RedisStore:
         return self._prefix + name
 
 
+class _Connection(client.Connection):
+    """A connection to the first address of its server, of whatever family, that answers.
+
+    The client by itself tries one after the other, and one that is silent takes all the time.
+    """
+
+    _socket: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(self.socket_connect_timeout):
+            self._socket = await connect_to(self.host, self.port)
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments = dict(super()._connection_arguments())
+        if arguments.get("ssl"):
+            arguments["server_hostname"] = self.host
+        del arguments["host"], arguments["port"]
+        return {**arguments, "sock": self._socket}
+
+
+class _TlsConnection(_Connection, client.SSLConnection):
+    """The same over TLS."""
+
+
 def _connect(settings: RedisSettings, *, timeout_s: float, connections: int) -> client.Redis:
     more: dict[str, Any] = {}
-    kind: type[client.Connection] = client.Connection
+    kind: type[client.Connection] = _Connection
     if settings.tls:
-        kind = client.SSLConnection
+        kind = _TlsConnection
         more = {
             "ssl_ca_certs": None if settings.ca_file is None else str(settings.ca_file),
             "ssl_check_hostname": True,

@@ -10,14 +10,17 @@ What an answer may be is `gateway.tokens.jwks_client`.
 Sources: RFC 9110 15.2 (interim answers); RFC 9112 7.1 (chunks).
 """
 
+import socket
 import ssl
 from functools import partial
 from typing import Any, cast
 
 import aiohttp
 from aiohttp import StreamReader
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.names import addresses_of
 from gateway.tokens.foreign_keys import MAX_SET_BYTES
 
 MAX_INTERIM = 8
@@ -34,6 +37,24 @@ class TooMuchError(aiohttp.ClientError):
     """A key server sent more than any honest one."""
 
 
+class _Resolver(AbstractResolver):
+    """Finds the addresses of a name in every family; aiohttp connects to the first that answers."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of `host`, whatever `family` asks for."""
+        return [
+            ResolveResult(
+                hostname=host, host=place[0], port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, place in await addresses_of(host, port)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
 class KeyServerConnector(aiohttp.TCPConnector):
     """Makes such connections.
 
@@ -43,7 +64,7 @@ class KeyServerConnector(aiohttp.TCPConnector):
     """
 
     def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(ssl=context, **options)
+        super().__init__(ssl=context, resolver=_Resolver(), **options)
         self._factory = cast(Any, partial(_Answers, loop=self._loop))
 
 

@@ -48,6 +48,7 @@ class DoorOpener:
 
     names: Names | None = None
     authority = "localhost"
+    place = "localhost:1"
 
     def __init__(self, identity: object = "door") -> None:
         self.identity = identity
@@ -92,6 +93,9 @@ class Request:
 
     def connect_took(self, seconds: float) -> None:
         assert seconds >= 0
+
+    def not_connected(self, target: str) -> None:
+        assert target
 
     def struck(self) -> None:
         self.refused = Reason.INTERNAL

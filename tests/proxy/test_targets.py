@@ -1,6 +1,8 @@
 """Show how names become addresses, over time and when the name service fails."""
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from gateway.proxy.targets import (
     ASK_AGAIN_AFTER_S,
     NAME_TTL_S,
     Names,
+    NotConnectedError,
     TcpOpener,
     TlsFileError,
     UpstreamTls,
@@ -237,12 +240,28 @@ def test_files_that_cannot_be_used_are_named(
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (TimeoutError(), "connecting timed out"),
-        (ConnectionRefusedError(), "connecting failed"),
-        (socket.gaierror(), "the name was not resolved"),
+        (TimeoutError(), "connecting to a:1 timed out"),
+        (OSError(errno.ECONNREFUSED, "secret"), "connection refused by a:1"),
+        (OSError(errno.ETIMEDOUT, "secret"), "no answer from a:1"),
+        (OSError(errno.EHOSTUNREACH, "secret"), "no route to a:1"),
+        (OSError(errno.ENETUNREACH, "secret"), "no network leads to a:1"),
+        (OSError(errno.ENOTSOCK, "secret"), f"connecting failed ({os.strerror(errno.ENOTSOCK)}) to a:1"),
+        (ConnectionRefusedError(), "connecting failed to a:1"),
+        (socket.gaierror(), "the name was not resolved: a:1"),
         (ssl.SSLError(), "the TLS handshake failed"),
-        (ValueError("secret"), "connecting failed"),
+        (ValueError("secret"), "connecting to a:1 failed"),
+        (
+            NotConnectedError(
+                None,
+                [
+                    ("[::1]:1", OSError(errno.ECONNREFUSED, "secret")),
+                    ("10.0.0.1:1", OSError(errno.EHOSTUNREACH, "secret")),
+                    ("127.0.0.1:1", OSError(errno.ECONNREFUSED, "secret")),
+                ],
+            ),
+            "connection refused by [::1]:1 and 127.0.0.1:1, no route to 10.0.0.1:1",
+        ),
     ],
 )
-def test_failures_are_told_in_our_own_words(error: Exception, text: str) -> None:
-    assert describe_failure(error) == text
+def test_failures_are_told_as_the_system_told_them(error: Exception, text: str) -> None:
+    assert describe_failure(error, "a:1") == text

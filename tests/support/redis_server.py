@@ -21,6 +21,7 @@ class RedisServer:
     directory: Path
     port: int = field(default_factory=free_port)
     options: Sequence[str] = ()
+    address: str = "127.0.0.1"
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -34,7 +35,7 @@ class RedisServer:
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(found, "--port", str(self.port), "--bind", "127.0.0.1"),
+                    *(found, "--port", str(self.port), "--bind", self.address),
                     *("--dir", str(self.directory), "--save", "", "--daemonize", "no"),
                     *self.options,
                 ],
@@ -46,7 +47,7 @@ class RedisServer:
         while True:
             assert self.process.poll() is None, (self.directory / "redis.log").read_text()
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.address, self.port), 1).close()
             except OSError:
                 assert time.monotonic() < deadline, "the redis-server does not listen"
                 time.sleep(0.01)

@@ -60,7 +60,7 @@ async def test_nobody_listens(tmp_path, upstream: Upstream) -> None:
             for request in (GET, POST):
                 assert_own(await caller.ask(request), 502, "upstream_connect")
         assert [(e.upstream, e.reason, e.attempts, e.status) for e in appliance.exchanges] == [
-            ("country", "upstream_connect", 0, 502)
+            ("country", "upstream_connect", 1, 502)
         ] * 2
 
 
