@@ -308,10 +308,12 @@ class Gate:
         self.stopping = True
 
     def drain(self) -> None:
-        """Close idle connections; those in use close after their answer."""
+        """Close idle connections; those in use close after their answer, WebSockets after a word."""
         self.stopping = self.draining = True
         for connection in list(self.connections):
             connection.drain()
+        for tunnel in list(self.tunnels):
+            tunnel.go_away()
 
     def close(self) -> None:
         """Cut what is still open."""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = ("", "", "", "ok")
 
+WEBSOCKET = b"websocket"
 REPLAY_LIMIT_BYTES = 64 * 1024
 """Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
 
@@ -488,7 +489,13 @@ class Relay:
         self.status = head.status
         self.response_started = True
         self.keep_alive = False
-        self.tunnel = tunnel = Tunnel(self, downstream, connection, self.idle_timeout_s)
+        self.tunnel = tunnel = Tunnel(
+            self,
+            downstream,
+            connection,
+            self.idle_timeout_s,
+            is_websocket=self._protocol.lower() == WEBSOCKET,
+        )
         downstream.write(
             b"".join(
                 (
@@ -510,6 +517,8 @@ class Relay:
             tunnel.from_caller(held)
         if downstream.has_ended:
             tunnel.caller_ended()
+        if self.gate.draining and self.tunnel is not None:
+            tunnel.go_away()
 
     def judge_again(self, now: float) -> Decision | None:
         """Return the decision that ends the tunnel, or None while the request would still be let through."""

@@ -13,20 +13,26 @@ reset itself, or over TLS without the alert), is silent for too long or may not 
 Where a side broke off, what came from it before is still sent first, except over TLS;
 what the kernel still holds then may be lost with the reset, as with nobody in between.
 
+A WebSocket is told when this process goes away: `gateway.http1.websocket_frames` follows where
+frames end, so that a close frame with 1001 can stand between two of them, masked towards the
+upstream. What follows it from either side is not passed on; the tunnel ends when both have closed.
+
 Imperfect: a unix socket knows no reset; its other end sees an end like any other. TLS as
 it is done here cannot end one way only: the end of one side is then the end of both.
 
 Sources: RFC 9110 7.8 (Upgrade), 9.3.6 (what the closed side sent is still delivered); RFC 9113 8.5
-(a reset becomes a reset); RFC 8446 6.1.
+(a reset becomes a reset); RFC 8446 6.1; RFC 6455 5.5.1, 7.1.2, 7.4.1.
 """
 
 from __future__ import annotations
 
+import secrets
 import socket
 import struct
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.http1.websocket_frames import GOING_AWAY, FrameReader, masked_going_away
 from gateway.policy.model import Reason
 
 if TYPE_CHECKING:
@@ -49,7 +55,19 @@ def reset_at_close(transport: asyncio.Transport) -> None:
 class Tunnel:
     """One switched connection pair."""
 
-    __slots__ = ("_caller_ended", "_downstream", "_idle_timeout_s", "_relay", "_upstream", "_upstream_ended")
+    __slots__ = (
+        "_caller_ended",
+        "_caller_told",
+        "_downstream",
+        "_from_caller",
+        "_from_upstream",
+        "_goes_away",
+        "_idle_timeout_s",
+        "_relay",
+        "_upstream",
+        "_upstream_ended",
+        "_upstream_told",
+    )
 
     def __init__(
         self,
@@ -57,6 +75,8 @@ class Tunnel:
         downstream: DownstreamConnection,
         upstream: UpstreamConnection,
         idle_timeout_s: float,
+        *,
+        is_websocket: bool,
     ) -> None:
         self._relay = relay
         self._downstream = downstream
@@ -64,20 +84,86 @@ class Tunnel:
         self._idle_timeout_s = idle_timeout_s
         self._caller_ended = False
         self._upstream_ended = False
+        self._from_caller = FrameReader() if is_websocket else None
+        self._from_upstream = FrameReader() if is_websocket else None
+        self._goes_away = False
+        self._caller_told = False
+        """It has had a close frame: nothing follows."""
+        self._upstream_told = False
         downstream.gate.tunnels.add(self)
         downstream.answering(idle_timeout_s)  # also when it is unlimited: the time for the 101 is over
 
     def from_caller(self, data: bytes) -> None:
         """Send on what the caller sent."""
         self._relay.request_bytes += len(data)
-        self._upstream.send_body(data)
         self._renew_deadline()
+        frames = self._from_caller
+        if self._goes_away and frames is not None:
+            data, self._upstream_told = self._last_of(
+                frames, data, self._upstream_told, masked_going_away(secrets.token_bytes(4))
+            )
+        elif frames is not None:
+            frames.feed(data)
+        if data:
+            self._upstream.send_body(data)
+        if self._goes_away:
+            self._end_when_closed()
 
     def from_upstream(self, data: bytes) -> None:
         """Send on what the upstream sent."""
         self._relay.response_bytes += len(data)
-        self._downstream.write(data)
         self._renew_deadline()
+        frames = self._from_upstream
+        if self._goes_away and frames is not None:
+            data, self._caller_told = self._last_of(frames, data, self._caller_told, GOING_AWAY)
+        elif frames is not None:
+            frames.feed(data)
+        if data:
+            self._downstream.write(data)
+        if self._goes_away:
+            self._end_when_closed()
+
+    # --- when this process goes away
+
+    def go_away(self) -> None:
+        """Say to both sides of a WebSocket that it ends (1001), between two frames; then await their word.
+
+        Neither is sent anything behind a close frame. Other tunnels have no word for it, and go on.
+        """
+        down, up = self._from_upstream, self._from_caller
+        if down is None or up is None or self._goes_away:
+            return
+        self._goes_away = True
+        if down.is_between and not self._upstream_ended:
+            if not down.closes:
+                self._downstream.write(GOING_AWAY)
+            self._caller_told = True
+        if up.is_between and not self._caller_ended:
+            if not up.closes:
+                self._upstream.send_body(masked_going_away(secrets.token_bytes(4)))
+            self._upstream_told = True
+        self._end_when_closed()
+
+    @staticmethod
+    def _last_of(frames: FrameReader, data: bytes, told: bool, close: bytes) -> tuple[bytes, bool]:
+        """Return what of `data` the other side is still sent, and whether it is told by now."""
+        if told:
+            frames.feed(data)
+            return b"", True
+        end = frames.next_end(data)
+        if end < 0:
+            return data, False
+        last = data[:end] if frames.closes else data[:end] + close
+        frames.feed(data[end:])
+        return last, True
+
+    def _end_when_closed(self) -> None:
+        """End once both sides have answered the close frame, or ended without."""
+        down, up = self._from_upstream, self._from_caller
+        assert down is not None
+        assert up is not None
+        if (down.closes or self._upstream_ended) and (up.closes or self._caller_ended):
+            self.end(Reason.DRAINING.value, "")
 
     def caller_ended(self) -> None:
         """The caller sends no more: let the upstream know, and end when it is done as well."""
@@ -122,17 +208,19 @@ class Tunnel:
         Not to an upstream when the permission is gone, or when it was silent or broke off.
 
         Args:
-            reason: A word of the closed list, or nothing when it ended by itself.
+            reason: A word of the closed list, or nothing when it ended by itself; `draining` when both
+                sides took leave because this process goes away.
             detail: For the log.
         """
         gate = self._downstream.gate
         gate.tunnels.discard(self)
-        if not reason or reason == Reason.CLIENT_CLOSED:
-            self._upstream.close_after_write(gate.leaving, in_order=not reason)
+        in_order = not reason or reason == Reason.DRAINING
+        if in_order or reason == Reason.CLIENT_CLOSED:
+            self._upstream.close_after_write(gate.leaving, in_order=in_order)
         else:
             self._upstream.cut()
         self._relay.tunnel_ended(reason, detail)
-        self._downstream.close_after_write(in_order=not reason or self._upstream_ended)
+        self._downstream.close_after_write(in_order=in_order or self._upstream_ended)
 
     def _renew_deadline(self) -> None:
         if self._idle_timeout_s:
