@@ -361,13 +361,10 @@ class _RemoteKeySet:
 
     def _tell_unused(self, fetched: KeySet) -> None:
         """Log which keys do not count, once: not again before that changes."""
-        known = (self.keys.left_out, self.keys.passed_over) if self.keys is not None else ((), ())
-        if fetched.left_out != known[0]:
-            for reason in fetched.left_out[:MAX_TOLD]:
+        unused = (*fetched.left_out, *fetched.passed_over)
+        if self.keys is None or unused != (*self.keys.left_out, *self.keys.passed_over):
+            for reason in unused[:MAX_TOLD]:
                 _log.warning("a key of %s is not used: %s", self.source.issuer, reason)
-        if fetched.passed_over != known[1]:
-            for reason in fetched.passed_over[:MAX_TOLD]:
-                _log.info("a key of %s is not used: %s", self.source.issuer, reason)
 
     def _note_failure(self, detail: str) -> None:
         self.due_at = self._clock() + min(FIRST_RETRY_S * 2**self._failures, LAST_RETRY_S)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -563,3 +564,16 @@ async def _asked_and_answered(client: Client, server: KeyServer) -> bool:
     found = await asked
     client.sets.configure(source for source in client.sets._sets if source.uri != f"{server.uri}?now")
     return found
+
+
+async def test_keys_that_are_not_for_us_are_named_in_a_warning_and_the_others_count(
+    client: Client, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = [{**NEW.public, "kid": 7}, {**NEW.public, "use": "enc"}, {"kty": "AKP", "kid": "pq"}, "key"]
+    body = b"\xef\xbb\xbf" + json.dumps({"keys": [*odd, OLD.public]}).encode()
+    headers = {"Content-Type": "text/plain; charset=iso-8859-1"}
+    server.answer = lambda request: web.Response(body=body, headers=headers)
+    assert await client.find(RemoteKeySource("p", server.uri))
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert [text.partition("keys[")[2][0] for text in warnings] == ["0", "1", "2", "3"]
+    assert all(text.startswith("a key of p is not used: ") for text in warnings)
