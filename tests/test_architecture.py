@@ -248,6 +248,35 @@ def test_no_pattern_has_a_possessive_quantifier(module: Module) -> None:
             assert "POSSESSIVE" not in parsed, f"gateway.{module.name}:{node.lineno}: {pattern!r}"
 
 
+FIELD_READERS = frozenset(
+    {
+        "charset", "content_disposition", "content_type", "cookies", "forwarded", "get_encoding",
+        "http_range", "if_match", "if_modified_since", "if_none_match", "if_range", "if_unmodified_since",
+        "json", "links", "multipart", "post", "query", "text",
+    }
+)  # fmt: skip
+"""What aiohttp's requests and answers read for us, some of it by `email`'s parsers."""
+
+OWN_ATTRIBUTES = frozenset({"rendering.content_type", "settings.query", "web.post", "msgspec.json"})
+"""Of things that are neither, by the name they have there."""
+
+
+@EACH_MODULE
+def test_aiohttp_reads_no_field_of_a_stranger(module: Module) -> None:
+    """Its parsers of fields take more than linear time: one request stopped the process for 14 seconds.
+
+    Take `headers.getall` and a pattern of our own. `tests/wire/test_linear_time.py` is the other
+    half; ruff bans the modules.
+    """
+    if not any(name.partition(".")[0] == "aiohttp" for name, _ in imports_of(module)):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr in FIELD_READERS:
+            assert ast.unparse(node) in OWN_ATTRIBUTES, (
+                f"gateway.{module.name}:{node.lineno} has aiohttp read a field: .{node.attr}"
+            )
+
+
 # --- the map ---------------------------------------------------------------------------------
 
 START, END = "<!-- files: written by tests/test_architecture.py -->", "<!-- end of files -->"

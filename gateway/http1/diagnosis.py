@@ -80,6 +80,9 @@ _SYMPTOMS = (
 )
 """What a field line begins with when something is wrong with it, the first that fits."""
 
+LINES_LOOKED_AT = 256
+"""To say what is wrong with one of them; each takes some microseconds."""
+
 
 def what_is_wrong_with_fields(lines: bytes) -> str:
     """Return why `lines`, which `grammar.FIELD_LINES` does not match, are no field lines.
@@ -87,7 +90,7 @@ def what_is_wrong_with_fields(lines: bytes) -> str:
     Args:
         lines: Everything behind the request line.
     """
-    for number, line in enumerate(lines.split(b"\n"), 1):
+    for number, line in enumerate(lines.split(b"\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT], 1):
         if line in (b"", b"\r"):
             break
         if not line.endswith(b"\r"):

@@ -19,6 +19,8 @@ _PARAMETER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _NEVER_IN_QUERY = frozenset(
     {"client_id", "client_secret", "client_assertion", "assertion", "token", "access_token", "subject_token"}
 )
+_LONGEST_RAW_NAME = 3 * max(map(len, _NEVER_IN_QUERY))
+"""Each character escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def check_query(raw: str) -> OAuthProblem | None:
     if raw.count("&") >= MAX_PARAMETERS:
         return _invalid(f"the query has more than {MAX_PARAMETERS} parameters")
     for pair in raw.split("&"):
-        name = unquote_plus(pair.partition("=")[0])
+        raw_name = pair.partition("=")[0]
+        name = unquote_plus(raw_name) if len(raw_name) <= _LONGEST_RAW_NAME else ""
         if name in _NEVER_IN_QUERY:
             return _invalid(f"{name}: must be sent in the form body, never in the URL")
     return None

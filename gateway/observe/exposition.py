@@ -29,6 +29,9 @@ SLICE_S = 0.001
 EXEMPLAR_LIMIT = 120
 """OpenMetrics allows 128 characters for an exemplar's label names and values together."""
 
+LONGEST_ACCEPT = 1024
+"""Characters; Prometheus sends about 300."""
+
 _OPENMETRICS_EOF = b"# EOF\n"
 
 
@@ -52,7 +55,7 @@ class Exposition:
 
     def render(self, accept: str) -> Rendering:
         """Return the metrics in the format that an `Accept` value asks for (text when it names neither)."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _choose_encoder(accept)
         openmetrics = content_type.startswith("application/openmetrics-text")
         return Rendering(content_type, self._chunks(encode, openmetrics=openmetrics))
 
@@ -152,3 +155,11 @@ def _escape_help(text: str) -> str:
 def _number(value: float) -> str:
     text: str = str(value) if isinstance(value, int) else floatToGoString(value)  # type: ignore[no-untyped-call]
     return text
+
+
+def _choose_encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return prometheus_client's choice; the text format for what it cannot read or no scraper sends."""
+    try:
+        return choose_encoder(accept if len(accept) <= LONGEST_ACCEPT else "")
+    except (TypeError, ValueError):  # a version that is none
+        return choose_encoder("")

@@ -26,6 +26,7 @@ Sources: RFC 3986 2.3, 3.3, 6.2.2 (unreserved, path, normalisation); RFC 3629 3 
 """
 
 import re
+from string import hexdigits
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -57,9 +58,17 @@ _PLAIN = re.compile(
 ).fullmatch
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_CANONICAL_ESCAPES = {
+    (high + low).encode("ascii"): bytes.fromhex(high + low)
+    if bytes.fromhex(high + low)[0] in _UNRESERVED
+    else f"%{high}{low}".upper().encode("ascii")
+    for high in hexdigits
+    for low in hexdigits
+}
+"""The two digits of an escape as sent -> what stands in its place. A path may hold ten thousand."""
 _NOT_IN_A_PATH = re.compile(rb'[^!-~]|["#<>?\\]').search
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
+_NON_ASCII_ESCAPE = re.compile(rb"%[89A-Fa-f]").search
 _ESCAPED_CONTROL = re.compile(r"%(?:[01][0-9A-F]|7F)").search
 _DOT_SEGMENT = re.compile(r"(?:/|%2F)\.\.?(?:/|%2F|;|%3B|\Z)").search
 _NAMELESS_SEGMENT = re.compile(r"/(?:;|%3B)").search
@@ -86,11 +95,14 @@ def _read_thoroughly(target_path: bytes) -> CanonicalPath | BadPath:
         return BadPath("the path holds a character that must be percent-encoded, or a backslash or #")
     if _BROKEN_ESCAPE(target_path):
         return BadPath("a % in the path is not followed by two hexadecimal digits")
-    try:
-        unquote_to_bytes(target_path).decode("utf-8")
-    except UnicodeDecodeError:
-        return BadPath("the decoded path is not UTF-8")
-    text = _ESCAPE.sub(_canonical_escape, target_path).decode("ascii")
+    if _NON_ASCII_ESCAPE(target_path):
+        try:
+            unquote_to_bytes(target_path).decode("utf-8")
+        except UnicodeDecodeError:
+            return BadPath("the decoded path is not UTF-8")
+    before, *escaped = target_path.split(b"%")
+    pieces = [_CANONICAL_ESCAPES[piece[:2]] + piece[2:] for piece in escaped]
+    text = (before + b"".join(pieces)).decode("ascii")
     if _ESCAPED_CONTROL(text):
         return BadPath("the path holds an encoded control character")
     if "%5C" in text:
@@ -105,11 +117,6 @@ def _read_thoroughly(target_path: bytes) -> CanonicalPath | BadPath:
     bare = _PARAMETERS.sub("", text) if has_parameters else text
     match_text = _DECODED_FOR_MATCHING.sub(_decode_run, bare) if "%" in bare else bare
     return CanonicalPath(text, match_text, "%2F" in text, has_parameters)
-
-
-def _canonical_escape(escape: re.Match[bytes]) -> bytes:
-    byte = bytes.fromhex(escape[1].decode("ascii"))
-    return byte if byte[0] in _UNRESERVED else escape[0].upper()
 
 
 def _decode_run(escapes: re.Match[str]) -> str:

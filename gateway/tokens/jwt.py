@@ -38,7 +38,7 @@ from gateway.tokens.keys import AT_JWT, NO_HEADERS, SigningKey, protected_header
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_DEPTH = 16
-MAX_VALUES = 16 * 1024
+MAX_VALUES = 8 * 1024
 """Commas and opening brackets, those inside strings included."""
 MAX_QUOTATION_MARKS = 4 * (MAX_VALUES + 1)
 """Two for each value and for each name of a member."""

@@ -408,6 +408,15 @@ async def test_the_text_format_parses() -> None:
     assert found["sidegate_build_info"].samples[0].labels["version"] == "1.2.3"
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["text/plain;version=a", "text/plain;version=" + "9" * 5000, "application/openmetrics-text," * 100],
+)
+async def test_an_accept_that_no_scraper_sends_gets_text(accept: str) -> None:
+    content_type, _, _ = await read_all(make_metrics(), accept)
+    assert content_type.startswith("text/plain")
+
+
 async def test_openmetrics_parses_and_carries_exemplars() -> None:
     metrics = make_metrics()
     fill(metrics, 3)
