@@ -5,6 +5,7 @@
     forged     5 000 distinct forged ES256 tokens per second from one address
     slowloris  2 000 connections that drip a byte of their head per 100 ms
     rate       ten times a route's rate limit, offered for ten seconds
+    texts      100 texts per second that take long to read, from one and from 50 addresses
     idle       10 000 idle keep-alive connections: resident memory for each
 
 How it is measured is in `benchmarks.felt`. `tests/` runs the same under `make soak`.
@@ -25,6 +26,8 @@ from benchmarks.tokens import make_key
 ATTACKER = "127.0.0.2"
 FORGED_RATE = 5000
 DRIPPERS = 2000
+TEXT_RATE = 100
+CROWD = 50
 HEADER_TIMEOUT_S = 10.0
 LIMIT_RATE = 200
 LIMIT_BURST = 400
@@ -52,8 +55,8 @@ routes:
 """
 
 
-def _attacked() -> AbstractContextManager[Gate]:
-    return gate(make_key("ES256"), _configuration)
+def _attacked(more: str = "") -> AbstractContextManager[Gate]:
+    return gate(make_key("ES256"), lambda *ports: _configuration(*ports) + more)
 
 
 def _configuration(port: int, admin_port: int, upstream_port: int) -> str:
@@ -82,6 +85,16 @@ def slowloris(*, rounds: int = 5, connections: int = DRIPPERS) -> Felt:
     with _attacked() as target:
         drip = ("drip", target.port, HEADER_TIMEOUT_S + 3, connections, ATTACKER)
         return measure(target, drip, rounds=rounds, seconds=6)
+
+
+def texts(*, addresses: int, rounds: int = 5, seconds: float = 8.0) -> Felt:
+    """Return what honest callers felt while the worst texts arrive from so many addresses.
+
+    All of them are proxies that are trusted, so that X-Forwarded-For is read as well.
+    """
+    with _attacked("trusted_proxies: [127.0.0.0/8]\n") as target:
+        send = ("texts", target.port, seconds + 2 * LEAD_S, TEXT_RATE, addresses)
+        return measure(target, send, rounds=rounds, seconds=seconds)
 
 
 def rate_limit() -> dict[str, int]:
@@ -125,13 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", default=["forged", "slowloris", "rate", "idle"])
+    parser.add_argument("what", nargs="*", default=["forged", "slowloris", "texts", "rate", "idle"])
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
     for what, scenario in (("forged", forged_tokens), ("slowloris", slowloris)):
         if what in chosen.what:
             print(*scenario(rounds=chosen.rounds).lines(what), sep="\n")
+    for addresses in (1, CROWD) if "texts" in chosen.what else ():
+        found_texts = texts(addresses=addresses, rounds=chosen.rounds)
+        print(*found_texts.lines(f"texts from {addresses}"), sep="\n")
     if "rate" in chosen.what:
         found = rate_limit()
         expected = LIMIT_BURST + LIMIT_RATE * LIMIT_SECONDS

@@ -211,6 +211,71 @@ async def log_in(port: int, seconds: float, rate: float, secret: str) -> None:
     )
 
 
+async def send_texts(port: int, seconds: float, rate: float, addresses: int) -> None:
+    """Send texts that take long to read, by turns and from so many addresses; print what they got."""
+    loop = asyncio.get_running_loop()
+    texts = worst_texts()
+    statuses: Counter[int] = Counter()
+
+    def answered(asker: Asker, status: int) -> None:
+        statuses[status] += 1
+        asker.transport.close()
+
+    first = perf_counter()
+    for number in range(int(seconds * rate)):
+        await asyncio.sleep(max(0.0, first + number / rate - perf_counter()))
+        address = (f"127.0.2.{number % addresses + 1}", 0)
+        _, asker = await loop.create_connection(
+            lambda: Asker(answered), "127.0.0.1", port, local_addr=address
+        )
+        asker.transport.write(texts[number % len(texts)])
+    sent_per_s = int(seconds * rate) / (perf_counter() - first)
+    await asyncio.sleep(1)
+    print(json.dumps({"texts": len(texts), "sent_per_s": round(sent_per_s, 1), "statuses": statuses}))
+
+
+def worst_texts() -> list[bytes]:
+    """Return requests of the sizes that are let in, each the worst of its kind that was ever found."""
+    deep = b"[" * 17 + b'"' + b'\\"' * 5900
+    empty = b'{"iss":"a","aud":[' + b"[]," * 2700
+    tokens = [b"eyJhbGciOiJFUzI1NiJ9." + _base64url(text) + b".AA" for text in (deep, empty)]
+    form = b"application/x-www-form-urlencoded"
+    chain = b"X-Forwarded-For: " + b"::1," * 7900 + b"::1\r\n"
+    bodies = (
+        b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=" + tokens[0],
+        b"client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+        b"&grant_type=client_credentials&client_assertion=" + tokens[1],
+        b"grant_type=client_credentials&scope=" + b"%41" * 21_000,
+    )
+    return [
+        *(_get(b"/read", b"Authorization: Bearer " + token + b"\r\n") for token in tokens),
+        *(_post(form + more, b"") for more in (b";" * 31_000, b';"' + b"(" * 30_000)),
+        *(_post(form, b"", fields) for fields in (chain, b"If-None-Match: " + b"," * 31_000 + b"\r\n")),
+        *(_post(form, body) for body in bodies),
+        _get(b"/read", chain),
+        _get(b"/" + b"%C3%A9" * 5_000),
+        _get(b"/" + b"%2F" * 10_000),
+        _get(b"/read?" + b"%" * 31_000),
+        _get(b"/read", b"Connection: te\r\nTE: " + b"a," * 15_000 + b"\r\n"),
+        _get(b"/read", b"Connection: " + b"a," * 15_000 + b"\r\n"),
+        _get(b"/read", b"a: b\r\n" * 5_000),
+        _get(b"/read", b"Content-Length: \r\n" + b"a: b\r\n" * 5_000),
+    ]
+
+
+def _get(target: bytes, fields: bytes = b"") -> bytes:
+    return b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+
+
+def _post(content_type: bytes, body: bytes, fields: bytes = b"") -> bytes:
+    head = b"POST /oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Type: " + content_type + b"\r\n" + fields
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def _base64url(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
+
+
 def _token_request(client: str, secret: str) -> bytes:
     basic = base64.b64encode(f"{client}:{secret}".encode()).decode()
     body = "grant_type=client_credentials&scope=read"
@@ -283,6 +348,8 @@ def main(role: str, *arguments: str) -> None:
             uvloop.run(offer(int(port), float(seconds), float(rate), path, token, address))
         case "log-in", (port, seconds, rate, secret):
             uvloop.run(log_in(int(port), float(seconds), float(rate), secret))
+        case "texts", (port, seconds, rate, addresses):
+            uvloop.run(send_texts(int(port), float(seconds), float(rate), int(addresses)))
         case "drip", (port, seconds, connections, address):
             uvloop.run(drip(int(port), float(seconds), int(connections), address))
         case _:

@@ -356,8 +356,9 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
     upgrade = _list_members(by_name.get(b"upgrade", [])) if b"upgrade" in options else ()
     forwards = by_name.get(b"max-forwards", [])
     max_forwards = forwards[0] if len(forwards) == 1 and grammar.MAX_FORWARDS.fullmatch(forwards[0]) else None
-    transfer_options = [member.partition(b";")[0].lower() for member in _list_members(by_name.get(b"te", []))]
-    takes_trailers = b"trailers" in transfer_options and b"te" in options
+    takes_trailers = b"te" in options and any(
+        member.partition(b";")[0].lower() == b"trailers" for member in _list_members(by_name.get(b"te", []))
+    )
     return FieldBlock(
         fields=fields,
         host=hosts[0] if hosts else None,
@@ -411,8 +412,7 @@ def _without_expectations(block: FieldBlock) -> FieldBlock:
 
 def _list_members(values: list[bytes]) -> tuple[bytes, ...]:
     """Return the members of a comma-separated list field, empty ones left out (RFC 9110 5.6.1)."""
-    members = (member.strip(b" \t") for value in values for member in value.split(b","))
-    return tuple(member for member in members if member)
+    return tuple([member for value in values for each in value.split(b",") if (member := each.strip(b" \t"))])
 
 
 def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] | BadRequest:

@@ -34,6 +34,17 @@ def test_slowloris_leaves_honest_callers_alone_and_is_closed_in_time() -> None:
     assert felt.beside_p99_ms <= felt.bound_ms
 
 
+@pytest.mark.parametrize("addresses", [1, attacks.CROWD])
+def test_texts_that_take_long_to_read_leave_honest_callers_alone(addresses: int) -> None:
+    felt = attacks.texts(addresses=addresses, rounds=5)
+    for each in felt.rounds:
+        assert set(each["beside"]["statuses"]) == {"200"}
+        assert each["beside"]["unanswered"] == 0
+        assert set(each["others"]["statuses"]) <= {"400", "401", "404", "415", "431"}
+        assert each["others"]["sent_per_s"] >= 0.95 * attacks.TEXT_RATE
+    assert felt.beside_p99_ms <= felt.bound_ms
+
+
 @pytest.mark.parametrize(("wrong", "status"), [(False, "200"), (True, "401")], ids=["right", "wrong"])
 def test_scrypt_logins_leave_honest_callers_alone(wrong: bool, status: str) -> None:
     felt = logins.scrypt_logins(wrong=wrong, rounds=5)
