@@ -51,21 +51,24 @@ class Contender:
     """False for a proxy that only forwards."""
 
 
-def contenders(*, rs256: bool, before: Path | None = None) -> list[Contender]:
+def contenders(*, rs256: bool, before: Path | None = None, control: Path | None = None) -> list[Contender]:
     """Return who takes part, the reference first.
 
     Args:
         rs256: Take part with RS256 tokens as well.
         before: Another checkout of this project, whose gateway takes part too.
+        control: Takes part behind this checkout: the other one once more.
     """
     algorithms = ["ES256", "RS256"] if rs256 else ["ES256"]
     earlier = [] if before is None else [Contender("before ES256", _sidegate("ES256", before))]
+    again = [] if control is None else [Contender("control ES256", _sidegate("ES256", control))]
     return [
         Contender("nginx", _nginx("off"), verifies=False),
         Contender("nginx + access log", _nginx("access.log"), verifies=False),
         *(Contender(f"haproxy {algorithm}", _haproxy(algorithm), algorithm) for algorithm in algorithms),
         *earlier,
         *(Contender(f"sidegate {algorithm}", _sidegate(algorithm), algorithm) for algorithm in algorithms),
+        *again,
     ]
 
 

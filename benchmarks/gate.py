@@ -12,7 +12,9 @@ faster does so for everyone. A round counts only if every answer was 2xx and the
 upstream counted as many requests as the client (wrk abandons what is in flight
 when the time is up, so up to one request per connection more).
 
-Run it with `make bench`; `make bench BENCH=--quick` is a smoke run.
+Run it with `make bench`; `make bench BENCH=--quick` is a smoke run. With `--before TREE --control`
+nothing but this checkout and an earlier one take part, the earlier one twice: how a
+difference of speed is decided (`benchmarks.control`).
 """
 
 import argparse
@@ -42,14 +44,20 @@ from benchmarks.contenders import (
     contenders,
     prepare_upstream,
 )
+from benchmarks.control import BEFORE, CONTROL, FEWEST_ROUNDS, NOW, SHORTEST_ROUND_S
 from benchmarks.processes import cpu_s, free_ports, resident_bytes, running
 from benchmarks.report import render
 from benchmarks.tokens import make_key, mint, write_tokens
+from benchmarks.trees import NoSuchTreeError, find_tree
 
 CONNECTIONS = 32
 WARM_TOKENS = 64
 CONTENDER_CORE = 0
 CLIENT_CORE = 1
+LOADS = frozenset({"warm", "cold", "64k", "1m"})
+COLD_SLICES = 6
+REMEMBERED_TOKENS = 8192
+"""The most that a gateway knows at once: the other slices must hold more before one comes again."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -65,6 +73,8 @@ class Load:
     round_s: float
     slice_tokens: int
     """Tokens for one round; a cold round must not need more."""
+    slices: int
+    """Of tokens; with fewer than rounds they come round again, when they are long forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,7 @@ class Arena:
 
 def main() -> int:
     """Measure, print the tables, write them below `benchmarks/results`; returns the exit status."""
-    arguments = _parse_arguments()
+    arguments = parse_arguments()
     missing = [name for name in ("nginx", "haproxy", "wrk", "taskset") if shutil.which(name) is None]
     if missing:
         print(
@@ -109,13 +119,18 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    everyone = contenders(rs256=arguments.rs256, before=arguments.before)
-    chosen = [each for each in everyone if _is_chosen(each, arguments.only)]
     loads = _loads(arguments)
     with tempfile.TemporaryDirectory(prefix="sidegate-bench-") as name, ExitStack() as stack:
         # Workers of a server that was started as root run as another user and read from here.
         directory = Path(name)
         directory.chmod(0o755)
+        try:
+            before, control = _find_trees(arguments, directory)
+        except NoSuchTreeError as error:
+            print(error, file=sys.stderr)
+            return 2
+        everyone = contenders(rs256=arguments.rs256, before=before, control=control)
+        chosen = [each for each in everyone if _is_chosen(each, arguments.only)]
         rounds, resident = _measure(directory, stack, chosen, loads)
     facts = {
         "machine": f"{os.cpu_count()} cores, {_processor()}",
@@ -123,6 +138,7 @@ def main() -> int:
         "connections": CONNECTIONS,
         "warm_tokens": WARM_TOKENS,
         "routes": len(PATHS) + 1,
+        "seconds_per_round": arguments.seconds,
         "resident_mib_after": {contender: round(size / 2**20, 1) for contender, size in resident.items()},
     }
     table = render(facts, [asdict(each) for each in rounds])
@@ -136,28 +152,66 @@ def main() -> int:
     return 0
 
 
-def _parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the arguments, with every default filled in."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--quick", action="store_true", help="one round of one second each: a smoke run, no figures"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a round (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, help=f"interleaved rounds (default: 5, with --control {FEWEST_ROUNDS})"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"length of a round (default: 5, with --control {SHORTEST_ROUND_S:g})",
+    )
     parser.add_argument("--rs256", action="store_true", help="measure RS256 beside ES256")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="contenders whose name starts so"
     )
     parser.add_argument(
-        "--before",
-        type=lambda text: Path(text).resolve(strict=True),
-        metavar="DIRECTORY",
-        help="another checkout, whose gateway takes part as `before`",
+        "--before", metavar="TREE", help="another checkout, or a Git revision, that takes part as `before`"
     )
-    parser.add_argument("--loads", default="warm,cold,64k,1m", help="which loads (default: %(default)s)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--control",
+        nargs="?",
+        const="",
+        metavar="TREE",
+        help="a third tree, by default the one of --before once more: does the difference count?",
+    )
+    parser.add_argument(
+        "--loads", help="which loads (default: warm,cold,64k,1m, with --control warm)", metavar="NAMES"
+    )
+    arguments = parser.parse_args(argv)
+    controlled = arguments.control is not None
+    if controlled and arguments.before is None:
+        parser.error("--control needs --before")
+    if controlled and not arguments.only:
+        arguments.only = [BEFORE, NOW, CONTROL]
+    arguments.loads = arguments.loads or ("warm" if controlled else "warm,cold,64k,1m")
+    unknown = set(arguments.loads.split(",")) - LOADS
+    if unknown:
+        parser.error(f"--loads knows {', '.join(sorted(LOADS))}, not {', '.join(sorted(unknown))}")
     if arguments.quick:
         arguments.rounds, arguments.seconds = 1, 1.0
+    arguments.rounds = arguments.rounds or (FEWEST_ROUNDS if controlled else 5)
+    arguments.seconds = arguments.seconds or (SHORTEST_ROUND_S if controlled else 5.0)
     return arguments
+
+
+def _find_trees(arguments: argparse.Namespace, directory: Path) -> tuple[Path | None, Path | None]:
+    """Return the trees of `before` and `control`, as far as they take part.
+
+    Raises:
+        NoSuchTreeError: One cannot be found.
+    """
+    if arguments.before is None:
+        return None, None
+    before = find_tree(arguments.before, directory / "tree-before")
+    if arguments.control is None:
+        return before, None
+    return before, find_tree(arguments.control, directory / "tree-control") if arguments.control else before
 
 
 def _is_chosen(contender: Contender, prefixes: Sequence[str]) -> bool:
@@ -166,11 +220,15 @@ def _is_chosen(contender: Contender, prefixes: Sequence[str]) -> bool:
 
 def _loads(arguments: argparse.Namespace) -> list[Load]:
     rounds, seconds = arguments.rounds, arguments.seconds
+    if arguments.control is None:
+        fewer, cold_tokens = min(rounds, 3), int(25_000 * seconds)
+    else:
+        fewer, cold_tokens = rounds, int(12_000 * seconds)
     known = [
-        Load("warm", "warm", tuple(PATHS), rounds, seconds, WARM_TOKENS),
-        Load("cold", "cold", tuple(PATHS), min(rounds, 3), seconds, int(25_000 * seconds)),
-        Load("64k", "warm", ("/files/64k",), min(rounds, 3), seconds, WARM_TOKENS),
-        Load("1m", "warm", ("/files/1m",), min(rounds, 3), seconds, WARM_TOKENS),
+        Load("warm", "warm", tuple(PATHS), rounds, seconds, WARM_TOKENS, 1),
+        Load("cold", "cold", tuple(PATHS), fewer, seconds, cold_tokens, min(fewer, COLD_SLICES)),
+        Load("64k", "warm", ("/files/64k",), fewer, seconds, WARM_TOKENS, 1),
+        Load("1m", "warm", ("/files/1m",), fewer, seconds, WARM_TOKENS, 1),
     ]
     wanted = arguments.loads.split(",")
     return [load for load in known if load.name in wanted]
@@ -222,9 +280,7 @@ def _measure(
 
 def _write_tokens(directory: Path, setting: Setting, loads: Sequence[Load]) -> None:
     for mode in {load.mode for load in loads}:
-        count = max(
-            load.slice_tokens * (load.rounds if mode == "cold" else 1) for load in loads if load.mode == mode
-        )
+        count = max(load.slice_tokens * load.slices for load in loads if load.mode == mode)
         for algorithm, key in setting.keys.items():
             print(f"Minting {count} {algorithm} tokens ({mode})", file=sys.stderr)
             tokens = mint(key, issuer=ISSUER, audience=AUDIENCE, clients=CLIENTS, scope=SCOPE, count=count)
@@ -233,7 +289,7 @@ def _write_tokens(directory: Path, setting: Setting, loads: Sequence[Load]) -> N
 
 def _run_round(arena: Arena, contender: Contender, load: Load, number: int, seconds: float) -> Round:
     """Send one round of load; raise RuntimeError when it does not count."""
-    first = 1 if load.mode == "warm" else number * load.slice_tokens + 1
+    first = number % load.slices * load.slice_tokens + 1
     pid = arena.pids[contender.name]
     forwarded_before, cpu_before = _requests_forwarded(arena.status_port), cpu_s(pid)
     result = _run_wrk(arena, contender, load, first, seconds)
@@ -252,6 +308,10 @@ def _run_round(arena: Arena, contender: Contender, load: Load, number: int, seco
     if load.mode == "cold" and requests > load.slice_tokens:
         raise RuntimeError(
             f"{what}: {requests} requests but only {load.slice_tokens} tokens: they were not all cold"
+        )
+    if load.slices < load.rounds and requests * (load.slices - 1) < REMEMBERED_TOKENS:
+        raise RuntimeError(
+            f"{what}: {requests} requests are too few: tokens came again that were still known"
         )
     return Round(
         load=load.name,

@@ -7,6 +7,8 @@ median of the rounds is shown with the lowest and highest.
 import statistics
 from collections.abc import Mapping, Sequence
 
+from benchmarks.control import render_comparison
+
 TITLES = {
     "warm": "Warm tokens, small answer",
     "cold": "Cold tokens: each request another one",
@@ -22,6 +24,7 @@ def render(facts: Mapping[str, object], rounds: Sequence[Mapping[str, object]]) 
     for load in dict.fromkeys(str(each["load"]) for each in rounds):
         lines += ["", f"## {TITLES[load]}", "", *_figures(_of(rounds, load=load))]
         lines += ["", *_ratios(_of(rounds, load=load))]
+        lines += ["", *render_comparison(_of(rounds, load=load))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -48,7 +51,7 @@ def _ratios(rounds: Sequence[Mapping[str, object]]) -> list[str]:
     names = list(dict.fromkeys(str(each["contender"]) for each in rounds))
     lines = []
     for ours in (name for name in names if name.startswith(("sidegate", "before"))):
-        for other in (name for name in names if not name.startswith(("sidegate", ours))):
+        for other in (name for name in names if not name.startswith(("sidegate", "control", ours))):
             pairs = zip(
                 _values(_of(rounds, contender=ours), "cpu_us"),
                 _values(_of(rounds, contender=other), "cpu_us"),

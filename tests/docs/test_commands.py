@@ -74,6 +74,9 @@ NEEDS = {
 WHOLE_LINES = {
     "make check": "it runs these tests",
     "make test-system": "needs root, containers and other servers, and runs for long",
+    'make bench BENCH="--before HEAD~1 --control"': "it takes minutes and a quiet machine",
+    'make bench BENCH="--before HEAD~1 --control --loads cold"': "it takes minutes and a quiet machine",
+    'make bench BENCH="--before HEAD~1 --control --loads 64k"': "it takes minutes and a quiet machine",
 }
 _PLACEHOLDER = re.compile(
     r"(?<![\w$/{])(?:DIR|FILE|HOST|ID|KID|NAME|PATH|PID|POD|URL|COPY|OLD|NEW)(?!\w|=)|…|<[a-z]"
