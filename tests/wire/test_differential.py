@@ -149,7 +149,7 @@ FAULTS: dict[str, list[Change]] = {
         ("proxy/downstream.py", "keep_alive = not block.close and (", "keep_alive = (")
     ],
     "an identity field in another spelling passes": [
-        ("http1/forwarding.py", 'return _SEPARATORS.sub(b"-", name.lower())', "return name.lower()")
+        ("http1/dropped_fields.py", 'return _SEPARATORS.sub(b"-", name.lower())', "return name.lower()")
     ],
 }
 
