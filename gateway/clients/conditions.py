@@ -13,14 +13,12 @@ Types count: JSON's `true`, `1`, `1.0` and `"1"` are four values, which Python w
 
 from collections.abc import KeysView, Mapping
 
+from gateway.policy.demands import SCALARS, TypedValue, typed_values
+
 MAX_VALUES = 256
 
-TypedValue = tuple[type, object]
-"""A value with its type, so that only what is equal in JSON is equal here."""
 Conditions = Mapping[str, frozenset[TypedValue]]
 """Claim -> the values of which one must be among its own."""
-
-_SCALARS = (str, int, float, bool, type(None))
 
 
 class ClaimValues:
@@ -52,9 +50,9 @@ def _collect(claim: object) -> KeysView[TypedValue]:
     values = claim if isinstance(claim, list) else [claim]
     if len(values) > MAX_VALUES:
         values = []
-    return dict.fromkeys((type(value), value) for value in values if isinstance(value, _SCALARS)).keys()
+    return dict.fromkeys((type(value), value) for value in values if isinstance(value, SCALARS)).keys()
 
 
 def read_conditions(claims: Mapping[str, tuple[object, ...]]) -> Conditions:
     """Return what the settings of an identity demand, ready to be compared."""
-    return {name: frozenset((type(value), value) for value in values) for name, values in claims.items()}
+    return {name: typed_values(values) for name, values in claims.items()}

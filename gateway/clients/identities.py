@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from gateway.clients.conditions import ClaimValues, Conditions, TypedValue, read_conditions
+from gateway.clients.conditions import ClaimValues, Conditions, read_conditions
+from gateway.policy.demands import TypedValue
 from gateway.settings.model import AssertionSettings, RemoteKeySource
 from gateway.tokens.foreign_keys import KeySet
 

@@ -82,9 +82,9 @@ _RETRY_SOON = frozenset(
 
 _NEEDS_NO_QUOTING = re.compile(r"[ !#-\[\]-~]*").fullmatch
 
-HELD_SCOPES = 64
-HELD_SCOPES_CHARACTERS = 2048
-"""A token of 16 KiB must not make answers of 16 KiB."""
+NAMES_IN_ANSWER = 64
+NAMES_CHARACTERS = 2048
+"""Neither a token of 16 KiB nor a long list of a policy may make answers of 16 KiB and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +132,15 @@ def _needed_and_held(decision: Decision) -> tuple[tuple[str, object], ...]:
     """Return the members that say what would do and what was there, for tokens that were verified."""
     match decision.reason:
         case Reason.MISSING_SCOPE:
-            shown, omitted = _within_bounds(decision.held_scopes)
-            members: tuple[tuple[str, object], ...] = (
-                ("required_scopes", decision.needed_scopes),
-                ("token_scopes", shown),
+            return (
+                *_bounded("required_scopes", decision.needed_scopes),
+                *_bounded("token_scopes", decision.held_scopes),
             )
-            return (*members, ("token_scopes_omitted", omitted)) if omitted else members
         case Reason.WRONG_AUDIENCE:
             needed = decision.needed_audiences
+            required = _bounded("required_audience", needed)
             return (
-                ("required_audience", needed[0] if len(needed) == 1 else needed),
+                *((("required_audience", needed[0]),) if len(needed) == 1 else required),
                 ("token_audience", decision.held_audience),
             )
         case Reason.CLAIM_MISMATCH:
@@ -150,14 +149,20 @@ def _needed_and_held(decision: Decision) -> tuple[tuple[str, object], ...]:
             return ()
 
 
-def _within_bounds(scopes: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """Return the first scopes that fit, and how many are left out."""
+def _bounded(member: str, names: tuple[str, ...]) -> tuple[tuple[str, object], ...]:
+    """Return the member that lists names, and one that says how many are left out, if any."""
+    shown, omitted = _within_bounds(names)
+    return ((member, shown), (f"{member}_omitted", omitted)) if omitted else ((member, shown),)
+
+
+def _within_bounds(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """Return the first names that fit, and how many are left out."""
     size = 0
-    for index, scope in enumerate(scopes):
-        size += len(scope)
-        if index == HELD_SCOPES or size > HELD_SCOPES_CHARACTERS:
-            return scopes[:index], len(scopes) - index
-    return scopes, 0
+    for index, name in enumerate(names):
+        size += len(name)
+        if index == NAMES_IN_ANSWER or size > NAMES_CHARACTERS:
+            return names[:index], len(names) - index
+    return names, 0
 
 
 def _explain_limit(exceeded: Exceeded) -> tuple[str, tuple[tuple[bytes, bytes], ...]]:
@@ -187,10 +192,11 @@ def bearer_challenge(decision: Decision, detail: str) -> bytes:
         case Reason.DUPLICATE_AUTHORIZATION:
             return f'{start}, error="invalid_request", error_description="{_quoted(detail)}"'.encode("ascii")
         case Reason.MISSING_SCOPE:
-            needed = _quoted(" ".join(decision.needed_scopes))
+            needed, omitted = _within_bounds(decision.needed_scopes)
+            # A part of them would be a wrong answer to what is needed; the attribute is optional.
+            scope = "" if omitted else f', scope="{_quoted(" ".join(needed))}"'
             return (
-                f'{start}, error="insufficient_scope", error_description="{_quoted(detail)}", '
-                f'scope="{needed}"'
+                f'{start}, error="insufficient_scope", error_description="{_quoted(detail)}"{scope}'
             ).encode("ascii")
         case reason if reason in _INVALID_TOKEN:
             return f'{start}, error="invalid_token", error_description="{_quoted(detail)}"'.encode("ascii")

@@ -24,6 +24,8 @@ from gateway.settings.model import Origin, RouteSettings
 
 MAX_SEGMENTS = 100
 """Of one template. Real ones have fewer than twenty."""
+MAX_METHODS = 64
+"""Of one host and path pattern: every refused method is told them all. 40 are registered at IANA."""
 MAX_STEPS = 1000
 """Of one lookup: about 0.2 ms, reached only by thousands of routes made to overlap."""
 
@@ -106,7 +108,10 @@ def compile_routes(routes: Sequence[RouteSettings], *, reserved_paths: Collectio
                 leaf_node = _grow(hosts.setdefault(host, PathNode()), template)
                 leaf = leaves.setdefault(id(leaf_node), _Leaf(leaf_node))
                 tied = _tie(settings, leaf)
-                if tied is not None:
+                crowded = _crowd(settings, leaf)
+                if crowded is not None:
+                    flaws.append(("methods", crowded))
+                elif tied is not None:
                     flaws.append(("path", tied))
                 elif not flaws:
                     route = _route(settings)
@@ -301,6 +306,17 @@ def _tie(settings: RouteSettings, leaf: _Leaf) -> _Flaw | None:
             "give the two routes different methods, hosts or paths, or merge them",
         )
     return None
+
+
+def _crowd(settings: RouteSettings, leaf: _Leaf) -> _Flaw | None:
+    """Return the flaw when a route and the earlier ones of the same patterns take too many methods."""
+    taken = sum(len(other.methods or ()) for other, _ in leaf.routes) + len(settings.methods or ())
+    if taken <= MAX_METHODS:
+        return None
+    return _Flaw(
+        f"the routes of this host and path take more than {MAX_METHODS} methods",
+        "leave methods out for all, or name fewer",
+    )
 
 
 def _place(origin: Origin | None) -> str:

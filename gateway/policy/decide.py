@@ -14,14 +14,17 @@ Sources: RFC 7519 4.1.3 (aud), RFC 6750 3 and 3.1 (insufficient_scope, scope att
 RFC 9068 4 (audience and scopes of access tokens).
 """
 
-from collections.abc import Collection, Mapping
+from bisect import bisect
+from collections.abc import Iterable
+from itertools import islice
 
+from gateway.policy.demands import NAMES_IN_TEXT, TEXT_CHARACTERS, claim_matches
 from gateway.policy.model import AudienceGrant, Decision, Grants, Reason, Route
-from gateway.settings.model import Access
+from gateway.settings.model import Access, RequireSettings
 from gateway.tokens.claims import AccessToken
 
-NAMES_IN_HINT = 8
-HINT_CHARACTERS = 256
+LOOKED_AT = 1000
+"""Scopes of a route that a refusal looks at one by one; no token of usual size holds more."""
 
 
 def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: float) -> Decision:
@@ -63,22 +66,21 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
         and (not require.any_scopes or require.any_scopes & token.scopes & grant.scopes)
     ):
         return _missing_scope(route, token, grant)
-    if require.claims:
-        for name, accepted in require.claims.items():
-            if not claim_matches(token.claims, name, accepted):
-                return Decision(
-                    Reason.CLAIM_MISMATCH,
-                    route.label,
-                    expected=f"{name}: " + " or ".join(map(repr, accepted)),
-                    found="another value" if name in token.claims else "the claim is absent",
-                    valid_until=grant.until,
-                    claim=name,
-                )
+    for demand in route.demands.claims:
+        if not claim_matches(token.claims, demand.name, demand.accepted):
+            return Decision(
+                Reason.CLAIM_MISMATCH,
+                route.label,
+                expected=demand.expected,
+                found="another value" if demand.name in token.claims else "the claim is absent",
+                valid_until=grant.until,
+                claim=demand.name,
+            )
     if require.clients and token.client_id not in require.clients:
         return Decision(
             Reason.CLIENT_NOT_ALLOWED,
             route.label,
-            expected="one of the clients " + ", ".join(sorted(require.clients)),
+            expected=route.demands.expected_clients,
             found=token.client_id,
             valid_until=grant.until,
         )
@@ -86,13 +88,12 @@ def decide(route: Route, token: AccessToken | None, *, grants: Grants, now: floa
 
 
 def _other_audience(reason: Reason, route: Route, token: AccessToken) -> Decision:
-    needed = tuple(sorted(route.require.audiences))
     return Decision(
         reason,
         route.label,
-        expected=" or ".join(needed) or "nobody: the route names no audience",
+        expected=route.demands.expected_audiences,
         found=token.audience,
-        needed_audiences=needed,
+        needed_audiences=route.demands.audiences,
         held_audience=token.audience,
     )
 
@@ -112,25 +113,26 @@ def _not_authorized(route: Route, token: AccessToken, *, found: str, hint: str =
 
 def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> Decision:
     """Return the refusal. RFC 6750 3: `scope` names what is needed, so of alternatives it names one."""
-    require = route.require
+    require, demands = route.require, route.demands
     usable = token.scopes & grant.scopes
-    needed = set(require.scopes)
-    expected = " ".join(sorted(require.scopes))
-    if require.any_scopes:
-        if not require.any_scopes & usable:
-            # One that the client could get, if there is one: asking for all might be refused.
-            needed.add(min(require.any_scopes & grant.scopes or require.any_scopes))
-        either = "one of " + " ".join(sorted(require.any_scopes))
-        expected = f"{expected} and {either}" if expected else either
-    withdrawn = (require.scopes | require.any_scopes) & (token.scopes - grant.scopes)
-    found = " ".join(sorted(usable & (require.scopes | require.any_scopes))) or "none of them"
+    needed = demands.scopes
+    if require.any_scopes and not require.any_scopes & usable:
+        # One that the client could get, if there is one: asking for all might be refused.
+        offered = islice(demands.any_scopes, LOOKED_AT)
+        one = next((scope for scope in offered if scope in grant.scopes), demands.any_scopes[0])
+        if one not in require.scopes:
+            at = bisect(needed, one)
+            needed = (*needed[:at], one, *needed[at:])
+    # What the token holds is the small side, so each comparison is made with that.
+    withdrawn = _named(token.scopes - grant.scopes, require)
+    found = " ".join(sorted(_named(usable, require))) or "none of them"
     if withdrawn:
         found += f" (no longer granted: {' '.join(sorted(withdrawn))})"
     return Decision(
         Reason.MISSING_SCOPE,
         route.label,
-        needed_scopes=tuple(sorted(needed)),
-        expected=expected,
+        needed_scopes=needed,
+        expected=demands.expected_scopes,
         found=found,
         valid_until=grant.until,
         held_scopes=tuple(sorted(token.scopes)),
@@ -138,36 +140,34 @@ def _missing_scope(route: Route, token: AccessToken, grant: AudienceGrant) -> De
     )
 
 
-def _mend_scopes(needed: Collection[str], token: AccessToken, grant: AudienceGrant) -> str:
-    """Return what its holder can do about each scope that does not count.
+def _named(scopes: frozenset[str], require: RequireSettings) -> frozenset[str]:
+    """Return those of `scopes` that the route names."""
+    return (scopes & require.scopes) | (scopes & require.any_scopes)
+
+
+def _mend_scopes(needed: Iterable[str], token: AccessToken, grant: AudienceGrant) -> str:
+    """Return what its holder can do about each scope that does not count, of the first `LOOKED_AT`.
 
     Whoever holds the token can learn all of it at the token endpoint, by asking for the scope.
     """
-    causes = {
-        "Not asked for": [scope for scope in needed if scope in grant.scopes and scope not in token.scopes],
-        "Not granted to the client": [
-            scope for scope in needed if scope not in grant.scopes and scope not in token.scopes
-        ],
-        "No longer granted": [
-            scope for scope in needed if scope not in grant.scopes and scope in token.scopes
-        ],
+    causes: dict[str, list[str]] = {
+        "Not asked for": [],
+        "Not granted to the client": [],
+        "No longer granted": [],
     }
+    for scope in islice(needed, LOOKED_AT):
+        if scope in grant.scopes:
+            if scope not in token.scopes:
+                causes["Not asked for"].append(scope)
+        else:
+            cause = "No longer granted" if scope in token.scopes else "Not granted to the client"
+            causes[cause].append(scope)
     return " ".join(f"{cause}: {_few(scopes)}." for cause, scopes in causes.items() if scopes)
 
 
 def _few(names: list[str]) -> str:
-    """Return the first of `names` within bounds, and how many more there are."""
-    shown = " ".join(sorted(names)[:NAMES_IN_HINT])
-    if len(shown) > HINT_CHARACTERS:
+    """Return the first of `names`, which are sorted, within bounds, and how many more there are."""
+    shown = " ".join(names[:NAMES_IN_TEXT])
+    if len(shown) > TEXT_CHARACTERS:
         return f"{len(names)} scopes"
-    return shown if len(names) <= NAMES_IN_HINT else f"{shown} and {len(names) - NAMES_IN_HINT} more"
-
-
-def claim_matches(claims: Mapping[str, object], name: str, accepted: tuple[object, ...]) -> bool:
-    """Return whether the claim equals, or as an array contains, one of the accepted values."""
-    if name not in claims:
-        return False
-    claim = claims[name]
-    values = claim if isinstance(claim, list | tuple) else (claim,)
-    # Types must agree: in Python True == 1, in a policy it is not.
-    return any(type(value) is type(wanted) and value == wanted for value in values for wanted in accepted)
+    return shown if len(names) <= NAMES_IN_TEXT else f"{shown} and {len(names) - NAMES_IN_TEXT} more"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.policy.demands import Demands, prepare_demands
 from gateway.settings.model import Access, Mode, RateLimitSettings, RequireSettings, RewriteSettings
 
 
@@ -104,6 +105,8 @@ class Route:
     rate_limit: RateLimitSettings | None = None
     allow_opaque_slash: bool = False
     """The service behind never decodes `%2F`."""
+    demands: Demands = field(init=False, repr=False)
+    """What `require` says, ready to be compared and explained."""
     label: RouteLabel = field(init=False, repr=False)
     ok: "Decision" = field(init=False, repr=False)
     public: "Decision" = field(init=False, repr=False)
@@ -111,7 +114,8 @@ class Route:
     no_token: "Decision" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make the decisions that never vary, so that permitting a request allocates nothing."""
+        """Prepare what is required, and the decisions that never vary: permitting allocates nothing."""
+        object.__setattr__(self, "demands", prepare_demands(self.require))
         label = RouteLabel(self.name, self.realm)
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "ok", Decision(Reason.OK, label))

@@ -4,6 +4,7 @@ Compared is what the two say, not who could meet it: a yes is certain, a no may 
 want of a proof. Limits, time-outs and upstreams are no demands.
 """
 
+from gateway.policy.demands import Demands
 from gateway.policy.model import Route
 from gateway.settings.model import Access, Mode, RequireSettings
 
@@ -18,7 +19,7 @@ def demands_as_much(route: Route, other: Route) -> bool:
         return False
     if route.mode is Mode.SHADOW and other.mode is not Mode.SHADOW:
         return False
-    return _requires_as_much(route.require, other.require)
+    return _requires_as_much(route.require, other.require) and _claims_as_much(route.demands, other.demands)
 
 
 def _requires_as_much(require: RequireSettings, other: RequireSettings) -> bool:
@@ -26,10 +27,6 @@ def _requires_as_much(require: RequireSettings, other: RequireSettings) -> bool:
         require.audiences <= other.audiences
         and require.scopes >= other.scopes
         and _meets_any(require, other.any_scopes)
-        and all(
-            name in require.claims and _all_among(require.claims[name], accepted)
-            for name, accepted in other.claims.items()
-        )
         and (not other.clients or (bool(require.clients) and require.clients <= other.clients))
     )
 
@@ -41,6 +38,6 @@ def _meets_any(require: RequireSettings, any_scopes: frozenset[str]) -> bool:
     return bool(require.any_scopes) and require.any_scopes <= any_scopes
 
 
-def _all_among(values: tuple[object, ...], accepted: tuple[object, ...]) -> bool:
-    # Types must agree, as where claims are compared: in Python True == 1.
-    return all(any(type(v) is type(a) and v == a for a in accepted) for v in values)
+def _claims_as_much(demands: Demands, other: Demands) -> bool:
+    demanded = {claim.name: claim.accepted for claim in demands.claims}
+    return all(claim.name in demanded and demanded[claim.name] <= claim.accepted for claim in other.claims)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.clients.conditions import MAX_VALUES, ClaimValues, read_conditions
 from gateway.clients.identities import MAX_CANDIDATES, Identities, TrustedIdentity, file_identities
-from gateway.policy.decide import claim_matches
+from gateway.policy.demands import claim_matches, typed_values
 from gateway.settings.model import AssertionSettings, RemoteKeySource
 
 PLATFORM = "https://platform.example"
@@ -126,6 +126,10 @@ def test_what_nobody_has_signed_costs_little_to_look_up(
     assert min(look_up() for _ in range(5)) < 0.005
 
 
+def matches(claims: dict[str, Any], name: str, accepted: Sequence[object]) -> bool:
+    return claim_matches(claims, name, typed_values(accepted))
+
+
 VALUES = st.sampled_from(["red", "blue", 1, 0, True, False, 1.0, None, "1"])
 CONDITIONS = st.dictionaries(
     st.sampled_from(["team", "owner"]), st.lists(VALUES, min_size=1, max_size=3).map(tuple)
@@ -140,7 +144,7 @@ def test_nobody_that_fits_is_missed(conditions: Sequence[dict[str, Any]], claims
     fitting = {
         entry.client_id
         for entry in entries
-        if all(claim_matches(claims, *condition) for condition in entry.settings.claims.items())
+        if all(matches(claims, *condition) for condition in entry.settings.claims.items())
     }
     assert fitting <= found
     for number in range(len(entries)):
@@ -152,7 +156,7 @@ def test_nobody_that_fits_is_missed(conditions: Sequence[dict[str, Any]], claims
 def test_conditions_are_compared_as_routes_compare_claims(
     conditions: dict[str, Any], claims: dict[str, Any]
 ) -> None:
-    expected = all(claim_matches(claims, *condition) for condition in conditions.items())
+    expected = all(matches(claims, *condition) for condition in conditions.items())
     assert ClaimValues(claims).fulfil(read_conditions(conditions)) is expected
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.compile import compile_routes
+from gateway.policy.compile import MAX_METHODS, compile_routes
 from gateway.settings.model import Origin, RequireSettings, RewriteSettings, RouteSettings
 
 ENDPOINTS = ("/oauth2/token", "/v1/token", "/.well-known/jwks.json")
@@ -210,3 +210,17 @@ def test_all_problems_are_found_at_once_and_sound_routes_stay() -> None:
 def test_the_realm_is_the_first_audience_by_name(audiences: list[str], realm: str) -> None:
     settings = route("/a", require=RequireSettings(audiences=frozenset(audiences)))
     assert compile_routes([settings], reserved_paths=()).table.routes[0].realm == realm
+
+
+def test_one_path_takes_a_bounded_number_of_methods() -> None:
+    """All of them are told to whoever sends another: an `Allow` of a policy's making must stay short."""
+    names = [f"M{number}" for number in range(MAX_METHODS + 1)]
+    whole = compile_routes([route("/a", methods=" ".join(names[:-1]))], reserved_paths=())
+    assert whole.problems == ()
+    for routes in (
+        [route("/a", methods=" ".join(names))],
+        [route("/{x}", name=name, methods=name) for name in names],
+    ):
+        (problem,) = compile_routes(routes, reserved_paths=()).problems
+        assert problem.keys == ("methods",)
+        assert f"more than {MAX_METHODS} methods" in problem.message

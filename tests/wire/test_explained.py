@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.enforce.challenge import HELD_SCOPES, HELD_SCOPES_CHARACTERS
+from gateway.enforce.challenge import NAMES_CHARACTERS, NAMES_IN_ANSWER
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
 from tests.support.appliance import AUDIENCE, ISSUER, Appliance
 from tests.support.caller import Answer, assert_own
@@ -173,8 +173,8 @@ async def test_a_large_token_makes_no_large_answer(scopes: list[str], start: Sta
         problem = answer.json()
         assert problem["token_scopes"] == scopes[: len(problem["token_scopes"])]
         assert len(problem["token_scopes"]) + problem["token_scopes_omitted"] == len(scopes)
-        assert len(problem["token_scopes"]) <= HELD_SCOPES
-        assert len(answer.head) + len(answer.body) < HELD_SCOPES_CHARACTERS + 2048
+        assert len(problem["token_scopes"]) <= NAMES_IN_ANSWER
+        assert len(answer.head) + len(answer.body) < NAMES_CHARACTERS + 2048
 
 
 SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWU"
