@@ -54,25 +54,25 @@ def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -
 
 @dataclass(frozen=True, slots=True)
 class StatedToken:
-    """What a text says that has the form of a token of ours."""
+    """What a text says that has the form of an access token of ours."""
 
     token: AccessToken
     is_verified: bool
     """Whether a key that is here vouches for it. Without that anybody may have written it."""
 
 
-def read_stated_token(raw: bytes, *, keys: KeyRing, issuer: str) -> StatedToken | None:
-    """Return what `raw` says, whatever the time and whoever signed it; None for no token of ours.
+def read_stated_token(raw: bytes, *, keys: KeyRing) -> StatedToken | None:
+    """Return what `raw` says, whatever the time and whoever signed it; None for no access token.
 
-    For revocation alone: what is not valid yet may be revoked, and what cannot be verified now, too.
+    For revocation alone: what is not valid yet may be revoked, what cannot be verified now, and what
+    bears another `iss`. That follows from a setting, which may be what it was again tomorrow.
 
     Args:
         raw: The token as it was presented.
         keys: The issuer's keys that are here.
-        issuer: The `iss` that must be equal, byte for byte.
     """
     parsed = parse_compact(raw, headers=keys.headers)
-    if isinstance(parsed, JwtProblem) or parsed.payload.get("iss") != issuer:
+    if isinstance(parsed, JwtProblem):
         return None
     key = _find_key(parsed.header, keys)
     claims = read_access_token(parsed.payload, "" if isinstance(key, Reason) else key.kid)
@@ -83,8 +83,8 @@ def read_stated_token(raw: bytes, *, keys: KeyRing, issuer: str) -> StatedToken 
 
 
 def _find_key(header: Mapping[str, object], keys: KeyRing) -> VerificationKey | Reason:
-    alg, kid = header["alg"], header.get("kid")
-    if alg not in ALGORITHMS:  # `none`, HMAC and every other spelling, whatever the kid
+    alg, kid = header.get("alg"), header.get("kid")
+    if alg not in ALGORITHMS:  # none at all, `none`, HMAC and every other spelling, whatever the kid
         return Reason.ALG_NOT_ALLOWED
     key = keys.verification.get(kid) if isinstance(kid, str) else None
     if key is None:

@@ -1,8 +1,9 @@
 """Decide what a revocation request revokes. Pure; making it durable is `gateway.issuer.web`.
 
 An answer of 200 promises that the token is refused from then on. So a token counts
-that is not valid yet, or whose key is not here now: its `nbf` will have come, its key
-may come back, and another replica may see both otherwise already.
+that is not valid yet, whose key is not here now, or whose `iss` is not the one of now:
+its `nbf` will have come, its key or `issuer.url` may come back, and another replica may
+see each of them otherwise already.
 
 Sources: RFC 7009 2.1 and 2.2.
 """
@@ -37,14 +38,14 @@ def find_revocable(
 ) -> Revocation | OAuthProblem | None:
     """Return what to revoke, a refusal, or None when there is nothing to do.
 
-    A text that is no token of ours, or one whose time is over on every replica, needs no
+    A text that is no access token, or one whose time is over on every replica, needs no
     revocation and is no error (2.2): the caller's wish is already fulfilled.
     `token_type_hint` changes nothing, there is one type.
 
     What names another client is refused also when it cannot be verified: nothing is done
     about it, so nothing is promised. The refusal tells no more than the text itself.
     """
-    stated = read_stated_token(raw, keys=snapshot.keys, issuer=snapshot.issuer.url)
+    stated = read_stated_token(raw, keys=snapshot.keys)
     if stated is None or now >= stated.token.expires_at + CLOCKS_APART_S:
         return None
     token = stated.token

@@ -73,6 +73,7 @@ _PEER = web.RequestKey("peer", PeerInfo)
 """Under which a request keeps who sends it."""
 _LONGEST_LIST = 1024
 """Octets of a list in a field that are looked at: there is no need for more, and each costs time."""
+_BYTE_ORDER_MARK = "\ufeff"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 RESULT_OK = "ok"
 _NONE = "_none_"
@@ -372,8 +373,8 @@ class Issuer:
         limited = self._count_request(proven.client.id, snapshot)
         if limited is not None:
             return limited
-        token = form.get("token")
-        if token is None:
+        token = _strip(form.get("token") or "")
+        if not token:
             return answer_problem(missing("token", "send the token that the request is about"))
         return _TokenRequest(proven, token.encode())
 
@@ -491,6 +492,15 @@ class _TokenRequest:
 
     caller: ProvenClient
     raw: bytes = field(repr=False)
+
+
+def _strip(token: str) -> str:
+    """Return a token without what a file or a form put around it: no token of ours holds white space.
+
+    A revocation is answered 200 also where there is nothing to do; the line break at the end of a
+    file must not make it nothing.
+    """
+    return token.strip().strip(_BYTE_ORDER_MARK).strip()
 
 
 def _read_proof(request: web.BaseRequest, form: Form) -> PresentedSecret | Assertion | AuthFailure:

@@ -129,11 +129,36 @@ async def test_what_names_another_client_is_refused_and_nothing_is_recorded(
     assert len(issuer.revocations) == 0
 
 
+async def test_a_token_of_a_former_url_stays_revoked_when_the_url_is_back(issuer: ServedIssuer) -> None:
+    for url, ring in (("https://new.example", EC_RING), ("https://newer.example", OTHER_RING)):
+        token, kept = sign(jti=f"one {url}"), sign(jti=f"two {url}")
+        issuer.configure(make_settings(url=url), ring)
+        assert await revoke(issuer, token) == (200, None)
+        issuer.configure(make_settings(), EC_RING)
+        assert not is_accepted(issuer, token)
+        assert is_accepted(issuer, kept)
+
+
+@pytest.mark.parametrize("iss", ["https://other.example", "", None, 7, ["https://issuer.example"]])
+async def test_whatever_the_iss_a_token_is_recorded_and_reaches_nobody_else(
+    issuer: ServedIssuer, iss: object
+) -> None:
+    theirs = sign(client_id="writer", sub="writer")
+    assert await revoke(issuer, unsigned(iss=iss)) == (200, None)
+    assert len(issuer.revocations) == 1
+    assert not is_accepted(issuer, sign())
+    assert is_accepted(issuer, theirs)
+    for token in (sign(iss=iss, client_id="writer"), unsigned(iss=iss, client_id="writer")):
+        status, body = await revoke(issuer, token)
+        assert (status, body["error"]) == (400, "unauthorized_client")
+    assert is_accepted(issuer, theirs)
+
+
 @pytest.mark.parametrize(
     "foreign",
-    [sign(iss="https://other.example"), unsigned(iss="https://other.example"), sign(jti=7), "a.b.c", "é"],
+    [sign(jti=7), unsigned(client_id=None), unsigned(iss="https://other.example", jti=None), "a.b.c", "é"],
 )
-async def test_what_is_no_token_of_ours_is_done_with(issuer: ServedIssuer, foreign: str) -> None:
+async def test_what_is_no_access_token_is_done_with(issuer: ServedIssuer, foreign: str) -> None:
     assert await revoke(issuer, foreign) == (200, None)
     assert len(issuer.revocations) == 0
 
