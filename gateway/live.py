@@ -90,6 +90,7 @@ def load_configuration(
     now: float,
     with_certificates: bool = True,
     former_patterns: frozenset[str] = frozenset(),
+    store_url: str | None = None,
 ) -> Configuration:
     """Return the configuration at `path`, compiled.
 
@@ -101,6 +102,8 @@ def load_configuration(
             these have their own (`gateway.proxy.certificates`), so that a pair that somebody is
             just writing does not keep a policy from taking effect.
         former_patterns: As `gateway.settings.load.load` takes it: of the configuration in force.
+        store_url: The `issuer.url` under which the process has opened a store that keeps each URL's
+            apart; with any other this configuration is in error. None at a start, and for other stores.
 
     Raises:
         SettingsError: With every problem that was found, those of the route table included.
@@ -112,6 +115,7 @@ def load_configuration(
         yield from check_routes(settings)
         yield from check_file_limit(settings, _hard_file_limit())
         yield from _key_source_findings(settings)
+        yield from _url_findings(settings, store_url)
         for name, upstream in settings.upstreams.items():
             if any(isinstance(target, TargetSettings) and target.tls for target in upstream.targets):
                 try:
@@ -180,6 +184,21 @@ def _key_source_findings(settings: Settings) -> Iterable[Finding]:
             if (problem := unusable(source.ca_file)) is not None:
                 steps = ("assertions", index, problem.key)
                 yield Finding(client.origin, steps, problem.message, problem.hint, quoted=True)
+
+
+def _url_findings(settings: Settings, store_url: str | None) -> Iterable[Finding]:
+    """Yield that `issuer.url` is not the one of the store, which other processes may open under the new one.
+
+    They would not hear of what is revoked or used here, nor would this process after its next start.
+    """
+    if store_url is not None and settings.issuer.url != store_url:
+        yield Finding(
+            None,
+            ("issuer", "url"),
+            "is not the URL that this process started with, under which it keeps its state in Redis",
+            "restart every process that shares the state, or put the former URL back",
+            quoted=True,
+        )
 
 
 def _hard_file_limit() -> int:
@@ -380,6 +399,8 @@ class Live:
         self._issuer_plan = issuer_plan
         self._turn = asyncio.Lock()
         self._started_with = _fixed_at_start(snapshot.settings)
+        shares_state = snapshot.settings.state.redis is not None
+        self._store_url = snapshot.settings.issuer.url if shares_state else None
         self.snapshot = snapshot
         self.last_reload: ReloadResult | None = None
         self.last_reload_at = 0.0
@@ -446,6 +467,7 @@ class Live:
                 now=now,
                 with_certificates=False,
                 former_patterns=self.snapshot.configuration.patterns,
+                store_url=self._store_url,
             )
             failed = policy_test_problems(run_configured_tests(configuration, now=now), self._path)
             if failed:

@@ -164,3 +164,40 @@ def test_all_of_a_client_is_revoked_and_new_tokens_work_everywhere_at_once(repli
         for token in held:
             assert [each.get(bearer=token).status for each in (one, two)] == [200, 200]
         assert time.monotonic() - begun < 5
+
+
+URL = 'url: "http://127.0.0.1:{}"'
+
+
+def test_a_reload_does_not_leave_the_names_that_the_replicas_share(replicas, redis, wait_until):
+    """Revoked under another URL it would be known to no other process, nor to this one after a restart."""
+    one, two = replicas(redis.url)
+    written, other = URL.format(one.port), URL.format(1)
+    text = one.main.read_text()
+    line = 1 + text[: text.index(written)].count("\n")
+    for state in (redis.url, '"memory:"'):  # another state waits for a restart, too
+        one.main.write_text(text.replace(written, other).replace(redis.url, state))
+        refused = one.reload()
+        assert refused.status == 422
+        (problem,) = (each for each in refused.json["problems"] if each["severity"] == "error")
+        assert (problem["path"], problem["line"]) == ("issuer.url", line)
+        assert "is not the URL that this process started with" in problem["message"]
+        assert "restart" in problem["hint"]
+    token = one.token()
+    assert two.get(bearer=token).status == 200
+    assert one.revoke(token).status == 200
+    wait_until(lambda: two.get(bearer=token).reason == "revoked", "the revocation")
+    one.main.write_text(text)
+    assert one.reload().status == 200
+
+
+def test_where_no_state_is_shared_the_url_may_change(appliance):
+    text = appliance.main.read_text()
+    appliance.main.write_text(text.replace(URL.format(appliance.port), URL.format(1)))
+    token = appliance.token()
+    assert appliance.reload().status == 200
+    assert appliance.get(bearer=token).reason == "wrong_issuer"
+    assert appliance.revoke(token).status == 200
+    appliance.main.write_text(text)
+    assert appliance.reload().status == 200
+    assert appliance.get(bearer=token).reason == "revoked"
