@@ -180,7 +180,8 @@ class Appliance:
     process: "subprocess.Popen[bytes] | None" = None
     main_name: str = "gateway.yaml"
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    command: tuple[str | Path, ...] = (SIDEGATE,)
+    started_by: tuple[str | Path, ...] = (SIDEGATE,)
+    """The words before `run`."""
 
     @property
     def main(self) -> Path:
@@ -194,7 +195,7 @@ class Appliance:
         """Start the process and do not wait."""
         with (self.directory / "out").open("ab") as out, (self.directory / "err").open("ab") as err:
             self.process = subprocess.Popen(
-                [*self.command, "run", "-c", self.main],
+                [*self.started_by, "run", "-c", self.main],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -61,13 +61,13 @@ def tree_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def as_before(appliance: Appliance, tree: Path) -> Appliance:
     """Let the release before run with this configuration."""
-    appliance.command = (sys.executable, "-m", "gateway.cli")
+    appliance.started_by = (sys.executable, "-m", "gateway.cli")
     appliance.environment = {**os.environ, "PYTHONPATH": str(tree)}
     return appliance
 
 
 def as_now(appliance: Appliance) -> Appliance:
-    appliance.command = (sys.executable, "-m", "gateway.cli")
+    appliance.started_by = (sys.executable, "-m", "gateway.cli")
     appliance.environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return appliance
 
