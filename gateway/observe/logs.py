@@ -30,7 +30,9 @@ _CREDENTIALS = re.compile(
         (?: [A-Za-z-]+ [ ]+ )? [^\s"'\\,;]+
     | (?P<scheme> \b(?:bearer|basic|dpop) [ ]+ ) [A-Za-z0-9+/_.~-]{16,} =*
     | (?P<parameter>
-        \b(?:client_secret|client_assertion|assertion|access_token|subject_token|actor_token|password) \b
+        \b(?:client[_-]?secret|(?:client[_-]?)?assertion|(?:access|refresh|id|subject|actor)[_-]?token
+            |password|passwd|api[_-]?key|secret[_-]?key|(?:shared)?access[_-]?key|subscription[_-]?key
+            |saml(?:response|request)) \b
         \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? ) [^\s"'\\,;&]+
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -1,37 +1,84 @@
 """Mask the values of query parameters that carry secrets.
 
 A query is logged or shown on request only, and even then no token, code or password in it
-is. A parameter is known by its name, however it is escaped; a value that looks like a
-token is masked under any name. Pure, in time linear in the query.
+is. A parameter is known by its name, however that is escaped, joined and capitalised:
+`client_secret`, `clientSecret`, `client%2Dsecret`, `client[secret]` and `client.secret` are
+one. A value is masked under any name when it looks like a token or holds a parameter that
+would be masked: an address with a query, a form, JSON. Too much is masked rather than too
+little. Pure, in time linear in the query.
 
-Sources: RFC 6749 2.3.1, 4.1.3 (client_secret, code), RFC 6750 2.3 (access_token), RFC 7521 4.2
-(assertions), RFC 7662 2.1 (token).
+Sources: RFC 6749 2.3.1, 4.1.3 (client_secret, code), RFC 6750 2.1, 2.3 (Bearer, access_token),
+RFC 7521 4.2 (assertions), RFC 7662 2.1 (token), SAML 2.0 Bindings 3.4 to 3.6 (SAMLResponse, SAMLart).
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 MASK = "[masked]"
 MOST_PARAMETERS = 100
 """More are not looked at one by one: a query of separators alone would cost 40 ms."""
+LONGEST_REMEMBERED_NAME = 32
+REMEMBERED_NAMES = 512
+MOST_DECODINGS = 3
+"""An address within an address is escaped once more; deeper ones are not looked into."""
 
-_NAMES = frozenset({"code", "key", "sig", "pwd", "pass", "auth", "jwt", "ticket", "session", "sid"})
-_PARTS = (
-    *(
-        "token",
-        "_secret",
-        "secret_",
-        "password",
-        "passwd",
-        "passphrase",
-        "assertion",
-        "signature",
-        "credential",
-    ),
-    *("authorization", "api_key", "apikey", "private_key", "code_verifier", "session_id", "sessionid"),
+_NAMES = frozenset(
+    {
+        *(
+            "auth",
+            "authcode",
+            "code",
+            "cred",
+            "creds",
+            "devicecode",
+            "dpop",
+            "hotp",
+            "jwt",
+            "key",
+            "mfa",
+            "mfacode",
+        ),
+        *(
+            "otp",
+            "otpcode",
+            "pass",
+            "passcode",
+            "pin",
+            "pincode",
+            "psk",
+            "pw",
+            "sas",
+            "session",
+            "sid",
+            "sig",
+        ),
+        *("ticket", "totp", "totpcode", "usercode", "wresult"),
+    }
 )
-_DOT = re.compile(r"\.|%2[eE]")
+"""What a name, or the last part of one, is as a whole."""
+_PARTS = re.compile(
+    "token|secret|passw|passphrase|passkey|credential|authorization|assertion|signature|saml|bearer|cookie|csrf|xsrf"
+    "|accesskey|apikey|appkey|authkey|accountkey|clientkey|cryptkey|encryptionkey|functionskey|mackey"
+    "|masterkey|privatekey|serverkey|servicekey|sessionkey|sharedkey|signingkey|signkey|storagekey|subscriptionkey"
+    "|userkey|userpass|dbpass|codeverifier|verificationcode|accesscode|sessionid|sessid|hmac|pwd"
+)
+"""What makes a name one of a secret wherever it stands in it, once all but letters and digits is left out."""
+_NOT_ALPHANUMERIC = re.compile(r"[^a-z0-9]+")
+_STEPS = re.compile(r"[\[\].:/]+")
+"""What leads from a name to one within it: `user[pin]`, `user.pin`."""
 _SEPARATOR = re.compile(r"([&;])")
+_NAMED = re.compile(r"""(?<![\w.\[\]-])([\w.\[\]-]+)[\\"']*\s*[=:>]""")
+"""A name in front of its value, in a form, JSON or XML. It begins where a word begins: to look from each
+place of a long word anew costs the square of its length."""
+_PLAIN = re.compile(r"[A-Za-z0-9_~-]*")
+"""Text with nothing in it to decode or to tell a name from its value."""
+_SPOKEN = re.compile(
+    r"\b(?:(?:bearer|dpop|negotiate)\s+\S|basic\s+[A-Za-z0-9+/_-]{8})"  # an Authorization value
+    r"|-----begin"  # a key
+    r"|://[^\s/?#:@]*:[^\s/?#@]*@",  # a password in an address
+    re.IGNORECASE,
+)
 
 
 def mask_parameters(query: str) -> str:
@@ -39,22 +86,67 @@ def mask_parameters(query: str) -> str:
 
     It ends with `…` in place of what stands behind the first `MOST_PARAMETERS`.
     """
-    pieces = _SEPARATOR.split(query, maxsplit=MOST_PARAMETERS)
-    if len(pieces) > 2 * MOST_PARAMETERS:
-        pieces[-1] = "…"
-    return "".join(piece if piece in ("&", ";", "…") else _mask_parameter(piece) for piece in pieces)
+    first, *rest = _SEPARATOR.split(query, maxsplit=MOST_PARAMETERS)
+    shown = [_mask_parameter(first)]
+    for separator, parameter in zip(rest[::2], rest[1::2], strict=True):
+        # Most readers take `;` for a part of the value, so what follows it may be the end of a password.
+        goes_on = separator == ";" and shown[-1].endswith(MASK) and parameter and "=" not in parameter
+        shown += [separator, MASK if goes_on else _mask_parameter(parameter)]
+    if len(rest) == 2 * MOST_PARAMETERS:
+        shown[-1] = "…"
+    return "".join(shown)
 
 
 def _mask_parameter(parameter: str) -> str:
     name, equals, value = parameter.partition("=")
     if not equals:
-        return MASK if _looks_like_a_token(name) else name
-    plain = unquote_plus(name).lower().replace("-", "_")
-    if plain in _NAMES or any(part in plain for part in _PARTS) or _looks_like_a_token(value):
-        return f"{name}={MASK}" if value else parameter
-    return parameter
+        return MASK if _holds_a_secret(name) else name
+    if value and (_names_a_secret(name) or _holds_a_secret(value)):
+        value = MASK
+    return f"{MASK if _holds_a_secret(name) else name}={value}"
 
 
-def _looks_like_a_token(value: str) -> bool:
-    begin = value.find("eyJ")
-    return begin >= 0 and _DOT.search(value, begin) is not None
+def _names_a_secret(name: str) -> bool:
+    """Return whether a name as it was sent is one of a secret. Short ones are remembered."""
+    if len(name) <= LONGEST_REMEMBERED_NAME:
+        return _remembered(name)
+    return _is_secret(_decode(name)[-1])
+
+
+@lru_cache(maxsize=REMEMBERED_NAMES)
+def _remembered(name: str) -> bool:
+    return _is_secret(_decode(name)[-1])
+
+
+def _is_secret(name: str) -> bool:
+    """Return whether a decoded name is one of a secret."""
+    steps = [_NOT_ALPHANUMERIC.sub("", step) for step in _STEPS.split(name.casefold())]
+    steps = [step for step in steps if step]
+    whole = "".join(steps)
+    return whole in _NAMES or bool(steps and steps[-1] in _NAMES) or _PARTS.search(whole) is not None
+
+
+def _holds_a_secret(text: str) -> bool:
+    """Return whether text looks like a token or names one, as it is or decoded."""
+    return _PLAIN.fullmatch(text) is None and any(
+        _looks_like_a_token(form)
+        or _SPOKEN.search(form) is not None
+        or any(_is_secret(match[1]) for match in _NAMED.finditer(form))
+        for form in _decode(text)
+    )
+
+
+def _decode(text: str) -> list[str]:
+    """Return `text` and what it reads once, twice and more often decoded, while that changes it."""
+    forms = [text]
+    while len(forms) <= MOST_DECODINGS:
+        plain = unquote_plus(forms[-1]) if "%" in forms[-1] or "+" in forms[-1] else forms[-1]
+        if plain == forms[-1]:
+            break
+        forms.append(plain)
+    return forms
+
+
+def _looks_like_a_token(text: str) -> bool:
+    begin = text.find("eyJ")
+    return begin >= 0 and "." in text[begin:]

@@ -16,7 +16,7 @@ def make_exchange(**fields: object) -> Exchange:
         "method": "GET",
         "host": "api.example.com",
         "path": "/country/AUS",
-        "query": "secret=1",
+        "query": "country=AUS",
         "route": "read",
         "client": "caller",
         "audience": "country",
@@ -111,7 +111,7 @@ def test_no_secret_of_a_query_is_logged_even_on_request(log_format: str) -> None
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("query", [True, False])
 def test_the_query_is_logged_only_on_request(log_format: str, query: bool) -> None:
-    assert (b"secret=1" in lines_encoder(log_format, query=query)([make_exchange()])) is query
+    assert (b"country=AUS" in lines_encoder(log_format, query=query)([make_exchange()])) is query
 
 
 @pytest.mark.parametrize("field", ["method", "host", "path", "query", "client", "request_id", "error_detail"])
