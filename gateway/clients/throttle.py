@@ -9,6 +9,9 @@ strangers have closed an address for all clients, `gateway.issuer.logins` still 
 to those that have proven themselves from there. What counts is `AuthFailure.is_guess`;
 unknown client ids count like known ones, because the answers must not tell which exist.
 
+Where a client is known, what it proves itself by has a count of its own: junk of one kind,
+which anybody beside it can send in its name, does not close the other.
+
 Where processes share a store, its count comes back with every failure (`learn`), so
 the limit holds for all of them together and a success costs nothing anywhere.
 
@@ -70,11 +73,29 @@ class FailureThrottle:
         of_pair, of_peer = counts(peer, client_id, rate)
         return self._closed_s(of_pair, monotonic_now), self._closed_s(of_peer, monotonic_now)
 
-    def count(self, peer: str, client_id: str, rate: Rate, monotonic_now: float) -> tuple[Counted, ...]:
-        """Count one failure; return what it was counted under, for a shared store."""
+    def kind_wait_s(self, peer: str, client_id: str, kind: str, rate: Rate, monotonic_now: float) -> float:
+        """Return for how many seconds this peer is closed for this client's proofs of one kind."""
+        if not self._windows or not rate.requests:
+            return 0.0
+        return self._closed_s(count_of_kind(peer, client_id, kind, rate), monotonic_now)
+
+    def count(
+        self, peer: str, client_id: str, rate: Rate, monotonic_now: float, *, kind: str | None = None
+    ) -> tuple[Counted, ...]:
+        """Count one failure; return what it was counted under, for a shared store.
+
+        Args:
+            peer: The peer group.
+            client_id: The client that it said to be.
+            rate: How many failures are too many, and in which time.
+            monotonic_now: Seconds.
+            kind: What it was to be proven by, where that has a count of its own.
+        """
         if not rate.requests:
             return ()
         counted = tuple(counts(peer, client_id, rate))
+        if kind is not None:
+            counted = (*counted, count_of_kind(peer, client_id, kind, rate))
         for item in counted:
             window = self._windows.get(item.key)
             if window is None or window.ends <= monotonic_now:
@@ -111,5 +132,15 @@ class FailureThrottle:
 
 def counts(peer: str, client_id: str, rate: Rate) -> Iterator[Counted]:
     """Yield what a failure of `peer` for `client_id` is counted under."""
-    yield Counted(f"{peer}\n{client_id[:LONGEST_CLIENT_ID]}", rate.requests, rate.per_s)
+    yield Counted(_pair(peer, client_id), rate.requests, rate.per_s)
     yield Counted(peer, rate.requests * CLIENTS_PER_PEER, rate.per_s)
+
+
+def count_of_kind(peer: str, client_id: str, kind: str, rate: Rate) -> Counted:
+    """Return what a failure of `peer` to prove `client_id` by one kind of proof is counted under."""
+    # In front: behind the client's id, which the caller chooses, it could be a part of that.
+    return Counted(f"{kind}\n{_pair(peer, client_id)}", rate.requests, rate.per_s)
+
+
+def _pair(peer: str, client_id: str) -> str:
+    return f"{peer}\n{client_id[:LONGEST_CLIENT_ID]}"

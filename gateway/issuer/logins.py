@@ -3,17 +3,19 @@
 For one attempt of a peer to be a client, in this order:
 
 1. Has this peer failed too often for this client (`limits.auth_failures`), nothing is
-   compared.
+   compared. For a client that was proven from there within a day, failures with secrets
+   and with assertions count apart: junk of one kind does not close the other.
 2. Has it failed too often for all clients together, its address is closed to strangers.
    A client that was proven from there within a day is compared all the same, until its
    own failures are used up: who shares an address with a guesser is not locked out.
 3. The secret or assertion is compared. What is learned from that, and by whom, is in
    `gateway.clients.authenticate` and `gateway.issuer.assertions`.
 
-At a closed address every failure has one answer, the 429 that nobody there escapes, and
-whoever is not known there is compared like a client that does not exist. No scrypt is
-computed there, but for a known client's secrets that were never shown to this process
-(it is the only sign, to its neighbours alone, that such a client exists).
+At a closed address every failure has one answer, the 429 that nobody there escapes, and so
+has every failure of a client that is closed to strangers there. Whoever is not known at a
+closed address is compared like a client that does not exist. No scrypt is computed there, but
+for a known client's secrets that were never shown to this process (it is the only sign, to
+its neighbours alone, that such a client exists).
 
 The failures of all processes are added up (`SharedCounters`); who is known is each
 process's own: after a start callers are strangers until their first login.
@@ -62,6 +64,11 @@ def claimed_client(proof: PresentedSecret | Assertion) -> str:
     return proof.issuer if isinstance(proof, Assertion) else proof.client_id
 
 
+def kind_of(proof: PresentedSecret | Assertion) -> str:
+    """Return the kind of proof whose failures are counted together."""
+    return "assertion" if isinstance(proof, Assertion) else "secret"
+
+
 class Logins:
     """The attempts at one process. Not thread-safe: the event loop's own."""
 
@@ -92,9 +99,14 @@ class Logins:
         client_id = claimed_client(proof)
         peer, rate, now = peer_group(caller.peer), snapshot.auth_failures, self._context.stopwatch()
         of_pair_s, of_peer_s = self._throttle.waits_s(peer, client_id, rate, now)
-        if of_pair_s:
-            return SlowedDown(math.ceil(of_pair_s))
-        is_known, is_closed = self._known.includes(peer, client_id, now), bool(of_peer_s)
+        kind = kind_of(proof) if self._known.includes(peer, client_id, now) else None
+        own_s = of_pair_s
+        if kind is not None:
+            own_s = self._throttle.kind_wait_s(peer, client_id, kind, rate, now)
+        if own_s:
+            return SlowedDown(math.ceil(of_pair_s or own_s))
+        strangers_wait_s = of_pair_s or of_peer_s
+        is_known, is_closed = kind is not None, bool(strangers_wait_s)
         if is_closed and not is_known:
             snapshot = self._without_clients(snapshot)
         scrypt = self._choose_scrypt(client_id, snapshot, is_known=is_known, is_closed=is_closed)
@@ -106,10 +118,10 @@ class Logins:
             self._known.note(peer, proven.client.id, self._context.stopwatch())
         elif is_closed and proven.is_guess:
             if is_known:
-                self._throttle.count(peer, client_id, rate, self._context.stopwatch())
-            return SlowedDown(math.ceil(of_peer_s))
+                self._throttle.count(peer, client_id, rate, self._context.stopwatch(), kind=kind)
+            return SlowedDown(math.ceil(strangers_wait_s))
         elif proven.is_guess:
-            await self._count_failure(peer, client_id, rate)
+            await self._count_failure(peer, client_id, rate, kind)
         return proven
 
     def _choose_scrypt(
@@ -128,10 +140,10 @@ class Logins:
             self._emptied = snapshot, replace(snapshot, registry=registry)
         return self._emptied[1]
 
-    async def _count_failure(self, peer: str, client_id: str, rate: Rate) -> None:
+    async def _count_failure(self, peer: str, client_id: str, rate: Rate, kind: str | None) -> None:
         """Count a guess here, and everywhere else if the processes share a store that answers."""
         stopwatch, counters = self._context.stopwatch, self._context.counters
-        for counted in self._throttle.count(peer, client_id, rate, stopwatch()):
+        for counted in self._throttle.count(peer, client_id, rate, stopwatch(), kind=kind):
             if counters is None:
                 continue
             try:

@@ -87,3 +87,18 @@ def test_a_peer_closed_for_all_is_told_from_one_closed_for_a_client() -> None:
     fail(throttle, "10.0.0.1", "reader", RATE.requests, now=10)
     assert throttle.waits_s("10.0.0.1", "reader", RATE, 20) == (50, 40)
     assert throttle.waits_s("10.0.0.2", "reader", RATE, 20) == (0, 0)
+
+
+def test_proofs_of_one_kind_close_no_others():
+    throttle = FailureThrottle()
+    for _ in range(3):
+        throttle.count("10.0.0.1", "reader", RATE, 10, kind="assertion")
+    assert throttle.waits_s("10.0.0.1", "reader", RATE, 20) == (50, 0)
+    assert throttle.kind_wait_s("10.0.0.1", "reader", "assertion", RATE, 20) == 50
+    assert throttle.kind_wait_s("10.0.0.1", "reader", "secret", RATE, 20) == 0
+    assert throttle.kind_wait_s("10.0.0.2", "reader", "assertion", RATE, 20) == 0
+    assert throttle.kind_wait_s("10.0.0.1", "writer", "assertion", RATE, 20) == 0
+    for invented in ("reader\nsecret", "secret\nreader", "\nreader"):
+        for _ in range(3):
+            throttle.count("10.0.0.1", invented, RATE, 10)
+    assert throttle.kind_wait_s("10.0.0.1", "reader", "secret", RATE, 20) == 0

@@ -267,3 +267,57 @@ async def test_a_secret_that_was_taken_away_is_not_recognised(limited: ServedIss
     changed = scrypt_client("person", b"another")
     limited.configure(replace(settings, clients={**settings.clients, "person": changed}), EC_RING)
     assert (await ask(limited, "person", "chosen"))[0] == 401
+
+
+BOTH = ClientSettings(
+    "both",
+    secrets=(PlainSecret(b"a secret of both"),),
+    keys=StaticKeySource(json.dumps({"keys": [KEY.public]}).encode()),
+)
+
+
+def with_both(issuer: ServedIssuer) -> None:
+    """Give `limited` a client that has a secret and keys."""
+    settings = replace(make_settings(), limits=LimitSettings(auth_failures=Rate(3, 60.0)))
+    granted = AuthorizationSettings("both", "country-service")
+    issuer.configure(
+        replace(
+            settings,
+            clients={**settings.clients, "both": BOTH},
+            authorizations=(*settings.authorizations, granted),
+        ),
+        EC_RING,
+    )
+
+
+@pytest.mark.parametrize("junk", JUNK)
+async def test_assertions_in_its_name_do_not_lock_a_known_caller_out(
+    limited: ServedIssuer, junk: str
+) -> None:
+    assert (await ask(limited, "reader", SECRET))[0] == 200
+    assert [await assert_by(limited, "reader", JUNK[junk]) for _ in range(5)] == [401] * 3 + [429] * 2
+    for path in PATHS:
+        assert (await ask(limited, "reader", SECRET, path))[0] == 200
+    # Nor is it any help for guesses at the secret, or told to who makes them.
+    stranger = [await assert_by(limited, "nobody", JUNK[junk]) for _ in range(4)]
+    assert stranger == [401] * 3 + [429]
+    for _ in range(3):
+        status, _, body = await ask(limited, "reader", "wrong")
+        assert (status, body) == (429, (await ask(limited, "nobody", "wrong"))[2])
+    assert (await ask(limited, "reader", SECRET))[0] == 429
+
+
+async def test_guesses_at_a_secret_do_not_close_the_keys_of_a_known_caller(limited: ServedIssuer) -> None:
+    with_both(limited)
+    assert await assert_by(limited, "both", KEY.token) == 200
+    assert [(await ask(limited, "both", "wrong"))[0] for _ in range(4)] == [401] * 3 + [429]
+    assert (await ask(limited, "both", "a secret of both"))[0] == 429
+    assert await assert_by(limited, "both", KEY.token) == 200
+
+
+async def test_who_is_not_known_has_one_count_for_all_it_is_proven_by(limited: ServedIssuer) -> None:
+    with_both(limited)
+    assert await assert_by(limited, "both", STRANGER.token) == 401
+    assert [(await ask(limited, "both", "wrong"))[0] for _ in range(3)] == [401, 401, 429]
+    assert await assert_by(limited, "both", KEY.token) == 429
+    assert (await ask(limited, "both", "a secret of both"))[0] == 429
