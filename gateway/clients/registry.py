@@ -7,7 +7,7 @@ which grants and methods a client may use, which scopes an authorization really 
 The cost of failure: whoever fails to log in, known client or not, pays what the dearest
 client's failure costs (`gateway.clients.failure_costs`).
 
-Sources: RFC 6749 2.3.1, 3.3 and 4.4.
+Sources: RFC 6749 2.3.1, 3.3 and 4.4; RFC 2104 3.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ class RegisteredClient:
     scrypt_padding: tuple[ScryptCost, ...]
     """What a failed login computes beyond `scrypt_secrets`, so that all failures cost the same."""
     hmac_secrets: tuple[bytes, ...] = field(repr=False)
-    """Its readable secrets that are long enough for client_secret_jwt."""
+    """Keys of HS256, of its readable secrets that are long enough for client_secret_jwt."""
     keys: Keys | None
     """Its public keys, for private_key_jwt."""
     single_use_assertions: bool
@@ -184,6 +184,7 @@ _DECOYS: bytes = b"""{"keys": [
 }
 
 
+_SHA256_BLOCK_BYTES = 64
 _UNMATCHABLE = Sha256Secret(salt=bytes(16), digest=bytes(32))
 """A secret whose SHA-256 is all zero is not known to anyone; `nobody` is refused even with it."""
 
@@ -213,7 +214,7 @@ def _register(
 ) -> RegisteredClient:
     slow = _slow_secrets(client)
     hmac_secrets = tuple(
-        s.value
+        _mac_key(s.value)
         for s in client.secrets
         if isinstance(s, PlainSecret) and len(s.value) >= MIN_HMAC_SECRET_BYTES
     )
@@ -270,6 +271,14 @@ def _hashed(secret: Sha256Secret | PlainSecret) -> Sha256Secret:
         return secret
     salt = bytes(16)
     return Sha256Secret(salt, hashlib.sha256(salt + secret.value).digest())
+
+
+def _mac_key(secret: bytes) -> bytes:
+    """Return the HMAC key that stands for `secret` (RFC 2104 3): its hash where it is longer than a block.
+
+    Hashed once here, a secret of 64 KiB costs no more with each assertion than any other.
+    """
+    return hashlib.sha256(secret).digest() if len(secret) > _SHA256_BLOCK_BYTES else secret
 
 
 def _plain_json(value: object) -> object:

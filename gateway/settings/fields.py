@@ -876,8 +876,8 @@ CLIENT = Section(
         Field(
             "secrets",
             ListOf("list of secrets", SecretText(), distinct=False),
-            "Its secrets; any of them is valid, so two make a rotation. Forms: `sha256:SALT:HEX` for "
-            "random secrets (printed by `sidegate secret generate`), `scrypt:N:R:P:SALT:HASH` for "
+            "Its secrets, at most 16; any of them is valid, so two make a rotation. Forms: `sha256:SALT:HEX` "
+            "for random secrets (printed by `sidegate secret generate`), `scrypt:N:R:P:SALT:HASH` for "
             "secrets that people chose (`sidegate secret hash`; N up to 2^15, R up to 8, P up to 2; at most "
             "4 of these), `env:NAME`, `file:PATH` (of both one line break at the end is dropped), and "
             "`plain:TEXT`, which is a warning. SALT, HEX and HASH are hexadecimal.",

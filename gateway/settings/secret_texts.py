@@ -20,6 +20,8 @@ SMALLEST_N = 2**10
 
 SHORTEST_SECRET = 16
 """Characters; of fewer there are not enough to keep one from being guessed."""
+MOST_SECRETS = 16
+"""Of one client, of whatever form: every failed login is compared with as many as the longest list has."""
 MOST_SCRYPT_SECRETS = 4
 """Of one client: a failed login costs as much as the longest list, whosever it is."""
 

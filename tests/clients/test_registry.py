@@ -1,5 +1,6 @@
 """Compile settings into what requests look up."""
 
+import hmac
 from types import MappingProxyType
 
 import msgspec
@@ -110,3 +111,13 @@ def test_extra_claims_become_plain_json_and_cannot_set_what_the_issuer_decides()
 def test_no_representation_shows_a_secret() -> None:
     registry = compile_registry(settings(ClientSettings("c", secrets=(PlainSecret(b"very-secret"),))))
     assert "very-secret" not in repr(registry)
+
+
+@pytest.mark.parametrize("size", [32, 64, 65, 64 * 1024])
+def test_a_long_secret_is_no_dearer_to_sign_with_than_a_short_one(size: int) -> None:
+    """Everybody's forged assertion is compared with it: RFC 2104 hashes a long key each time."""
+    secret = bytes(range(256)) * 256
+    registry = compile_registry(settings(ClientSettings("c", secrets=(PlainSecret(secret[:size]),))))
+    (key,) = registry.clients["c"].hmac_secrets
+    assert len(key) <= 64
+    assert hmac.digest(key, b"signed", "sha256") == hmac.digest(secret[:size], b"signed", "sha256")

@@ -596,6 +596,24 @@ def test_a_client_has_at_most_four_scrypt_secrets(count: int, sound: bool, probl
         assert "clients.a.secrets[5]: the client has more than 4 scrypt: secrets" in found[0]
 
 
+@pytest.mark.parametrize(
+    "form", ["'sha256:{0:032x}:{0:064x}'", "'plain:secret-number-{0:08}'", "env:SECRET", "file:s"]
+)
+@pytest.mark.parametrize(("count", "sound"), [(16, True), (17, False)])
+def test_a_client_has_at_most_sixteen_secrets_of_any_form(
+    form: str, count: int, sound: bool, problems_of: Problems
+) -> None:
+    """Everybody's failed login is compared with as many as the longest list has."""
+    listed = ", ".join(form.format(number) for number in range(1, count + 1))
+    text = f"policy_environment: [SECRET]\nclients: {{a: {{secrets: [{listed}]}}}}"
+    found = problems_of(text, {"s": "0123456789abcdef"}, {"SECRET": "0123456789abcdef"})
+    errors = [each for each in found if each.startswith("E ")]
+    assert (errors == []) is sound
+    if not sound:
+        assert errors[0].startswith("E gateway.yaml:2:")
+        assert "clients.a.secrets[16]: the client has more than 16 secrets" in errors[0]
+
+
 @pytest.mark.parametrize("text", ["plain:${A:-${B}}", "x${A:-{}", "${A:-${A:-x}}"])
 def test_a_nested_default_is_an_error_with_its_place(text: str, problems_of: Problems) -> None:
     (found,) = problems_of(f"clients: {{a: {{description: '{text}'}}}}", environ={"A": "hunter2"})
