@@ -31,6 +31,11 @@ class ClaimValues:
         self._claims = claims
         self._known: dict[str, KeysView[TypedValue]] = {}
 
+    @property
+    def names(self) -> KeysView[str]:
+        """The claims that there are."""
+        return self._claims.keys()
+
     def of(self, name: str) -> KeysView[TypedValue]:
         """Return the value of a claim, or those of its list, each once and in order.
 

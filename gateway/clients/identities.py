@@ -54,9 +54,13 @@ class _File:
     def find(self, values: ClaimValues) -> Iterator[TrustedIdentity]:
         """Yield who may fit, once or more often."""
         yield from self.unconditional
-        for name, by_value in self.by_claim.items():
-            for value in values.of(name):
-                yield from by_value.get(value, ())
+        # The shorter side is walked: an assertion is bounded, the names that policies write are not.
+        names = min(self.by_claim.keys(), values.names, key=len)
+        for name in names:
+            by_value = self.by_claim.get(name)
+            if by_value is not None:
+                for value in values.of(name):
+                    yield from by_value.get(value, ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

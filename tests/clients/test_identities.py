@@ -106,6 +106,12 @@ LONGEST = [f"acme/{number}" for number in range(MAX_VALUES)]
             [identity(f"c{n}", None, repository=(f"acme/{n}",), owner=(OWNER,)) for n in range(200)],
             {"repository": LONGEST, "owner": [f"{n}" for n in range(MAX_VALUES)]},
         ),
+        # Each filed under a claim of its own, of which the assertion has none, or many others.
+        ([identity(f"c{n}", "job", **{f"claim{n}": ("x",)}) for n in range(20_000)], {"team": "red"}),
+        (
+            [identity(f"c{n}", "job", **{f"claim{n}": ("x",)}) for n in range(20_000)],
+            {f"other{n}": "x" for n in range(1500)},
+        ),
         # Nearly as many as are looked at, each filed under all that the list names.
         ([identity(f"c{n}", None, repository=tuple(LONGEST)) for n in range(63)], {"repository": LONGEST}),
     ],
