@@ -65,22 +65,28 @@ GROUPS = (
         "a caller's address",
         Kept.TRUSTED_OR_NAMED,
         _names(
-            "cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip do-connecting-ip fastly-client-ip "
-            "fly-client-ip incap-client-ip proxy-client-ip true-client-ip wl-proxy-client-ip "
-            "x-appengine-user-ip x-arr-clientip x-azure-clientip x-azure-socketip x-client-ip "
-            "x-cluster-client-ip x-envoy-external-address x-nf-client-connection-ip x-original-forwarded-for "
-            "x-original-remote-addr x-originating-ip x-proxyuser-ip x-real-ip x-real-port x-remote-addr "
-            "x-remote-ip"
+            "ali-cdn-real-ip cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip "
+            "do-connecting-ip fastly-client-ip fly-client-ip forwarded-for forwarded-for-ip http-client-ip "
+            "incap-client-ip proxy-client-ip real-ip remote-ip true-client-ip wl-proxy-client-ip "
+            "x-appengine-user-ip x-arr-clientip x-azure-clientip x-azure-socketip x-cdn-src-ip x-client-addr "
+            "x-client-address x-client-ip x-clientip x-cluster-client-ip x-coming-from "
+            "x-custom-ip-authorization x-envoy-external-address x-envoy-internal x-forward x-forward-for "
+            "x-http-client-ip x-nf-client-connection-ip x-original-client-ip x-original-forwarded-for "
+            "x-original-ip x-original-remote-addr x-originating-ip x-peer-ip x-proxyuser-ip x-real-client-ip "
+            "x-real-ip x-real-port x-remote-addr x-remote-ip x-remote-port x-source-ip x-true-client-ip "
+            "x-true-ip z-forwarded-for"
         ),
+        (b"http-forwarded", b"http-x-forwarded", b"x-http-forwarded", b"x-http-x-forwarded"),
         in_trailers=False,
     ),
     FieldGroup(
         "TLS and client certificates",
         Kept.TRUSTED_AND_NAMED,
         _names(
-            "client-verify x-arr-clientcert x-arr-ssl x-clientcert x-client-certificate x-client-dn "
-            "x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn x-client-verify "
-            "x-envoy-peer-certificate x-spiffe-id x-wl-client-cert"
+            "client-verified client-verify x-arr-clientcert x-arr-ssl x-clientcert x-client-certificate "
+            "x-client-dn x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn x-client-verified "
+            "x-client-verify x-envoy-peer-certificate x-spiffe-id x-verified-client x-verify-client "
+            "x-wl-client-cert"
         ),
         (
             b"cf-client-cert-",
@@ -95,6 +101,8 @@ GROUPS = (
             b"x-client-tls-",
             b"x-haproxy-ssl-",
             b"x-mtls-",
+            b"x-nginx-ssl-",
+            b"x-nginx-tls-",
             b"x-ssl-",
             b"x-tls-",
         ),
@@ -112,12 +120,14 @@ GROUPS = (
         in_trailers=False,
     ),
     FieldGroup(
-        "the host",
+        "the host and its port",
         Kept.TRUSTED_AND_NAMED,
         _names(
-            "disguised-host http-host x-host x-host-override x-http-host x-http-host-override "
-            "x-ms-original-host x-original-host x-original-server x-real-host x-request-host "
-            "x-requested-host x-server-name"
+            "disguised-host http-host host-override original-host original-port remote-port server-name "
+            "server-port x-client-port x-host x-host-override "
+            "x-http-host x-http-host-override x-http-port x-ms-original-host x-original-host x-original-port "
+            "x-original-server x-port x-real-host x-request-host x-request-port x-requested-host "
+            "x-server-name x-server-port"
         ),
         in_trailers=False,
     ),
@@ -133,6 +143,7 @@ GROUPS = (
         ),
         (
             b"cf-access-",
+            b"impersonate-",
             b"mellon-",
             b"oidc-",
             b"shib-",
@@ -143,6 +154,7 @@ GROUPS = (
             b"x-consumer-",
             b"x-goog-authenticated-user-",
             b"x-iisnode-",
+            b"x-impersonate-",
             b"x-ms-client-principal-",
             b"x-ms-token-",
             b"x-pomerium-",
@@ -155,12 +167,18 @@ GROUPS = (
         in_trailers=False,
     ),
     FieldGroup(
-        "another method or path than the one that was judged",
+        "another method, host or path than was judged",
         Kept.NAMED,
         _names(
-            "x-http-method x-http-method-override x-method-override x-original-uri x-original-url "
-            "x-rewrite-url x-waws-unencoded-url"
+            "http-method-override method-override original-uri original-url path-info path-translated "
+            "request-method request-uri script-name x-http-method x-http-method-override x-http-path "
+            "x-http-path-override x-method x-method-override x-original-method x-original-path "
+            "x-original-query x-original-request-uri x-original-uri x-original-url x-override-path "
+            "x-override-url x-path-info x-path-override x-proxy-url x-replaced-path x-request-method "
+            "x-request-path x-request-uri x-request-url x-rewrite-uri x-rewrite-url x-rewritten-url "
+            "x-script-name x-url-override x-waws-unencoded-url"
         ),
+        (b"x-accel-", b"x-envoy-original-", b"x-sendfile-"),
     ),
     FieldGroup("a proxy to use (the CGI variable HTTP_PROXY)", Kept.NAMED, _names("proxy")),
 )
