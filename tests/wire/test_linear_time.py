@@ -8,6 +8,7 @@ A reader that is added to the product gets a row.
 
 import re
 from base64 import b64encode
+from itertools import islice
 
 import pytest
 from aiohttp.helpers import parse_content_type
@@ -138,7 +139,9 @@ def read_as_grant(text: bytes) -> object:
 
 
 def read_for_revocation(text: bytes) -> object:
-    return read_stated_token(HEADER + b"." + encode_base64url(text) + b".AA", keys=KEYS, issuer=ISSUER)
+    raw = encode_base64url(text) + b".AA"
+    read_stated_token(HEADER + b"." + raw, keys=KEYS)
+    return read_stated_token(raw.removesuffix(b"AA") + encode_base64url(b"{}") + b".AA", keys=KEYS)
 
 
 def read_keys(text: bytes) -> object:
@@ -302,7 +305,7 @@ READERS = [
 
 @pytest.mark.parametrize("reader", READERS, ids=str)
 def test_readers_take_linear_time(reader: Reader) -> None:
-    assert [str(fault) for fault in find_faults(reader)] == []
+    assert [str(fault) for fault in islice(find_faults(reader), 3)] == []
 
 
 # --- the two faults that were there, put back

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def test_targets_of_the_admin_listener(servers: Servers, path: bytes) -> None:
 
 
 def check(reader: Reader) -> None:
-    assert [str(fault) for fault in find_faults(reader)] == []
+    assert [str(fault) for fault in islice(find_faults(reader), 3)] == []
 
 
 def test_a_field_that_aiohttp_reads_is_found(servers: Servers) -> None:
