@@ -31,6 +31,8 @@ class Revocation:
     name: str
     """As `gateway.tokens.revocations.name_of` gives it."""
     expires_at: int
+    other_issuer: str | None = None
+    """The `iss` of the token where a key here vouches for it and it is not `issuer.url`."""
 
 
 def find_revocable(
@@ -51,8 +53,9 @@ def find_revocable(
     token = stated.token
     if token.client_id != caller.id:
         return _NOT_THE_CALLERS
-    latest = int(now) + LONGEST_LIFETIME_S
-    return Revocation(
-        name_of(token.client_id, token.jti, verified=stated.is_verified),
-        token.expires_at if stated.is_verified else min(token.expires_at, latest),
-    )
+    name = name_of(token.client_id, token.jti, verified=stated.is_verified)
+    if not stated.is_verified:
+        return Revocation(name, min(token.expires_at, int(now) + LONGEST_LIFETIME_S))
+    issuer = token.claims.get("iss")
+    is_other = isinstance(issuer, str) and issuer != snapshot.issuer.url
+    return Revocation(name, token.expires_at, str(issuer) if is_other else None)

@@ -352,6 +352,10 @@ class Issuer:
             if wait_s:
                 return answer_problem(_TOO_MANY_REVOKED, status=429, retry_after_s=math.ceil(wait_s))
             try:
+                if revocation.other_issuer is not None:  # first: what is recorded here is not asked for again
+                    await self._context.store.revoke_under(
+                        revocation.other_issuer, revocation.name, revocation.expires_at
+                    )
                 await self._context.store.revoke(revocation.name, revocation.expires_at)
             except StateUnavailableError as error:
                 _log.error("a revocation was refused: %s", error)

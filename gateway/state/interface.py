@@ -55,6 +55,17 @@ class StateStore(ReplayGuard, Protocol):
             expires_at: Epoch seconds; a later one replaces an earlier one.
         """
 
+    async def revoke_under(self, issuer: str, jti: str, expires_at: int) -> None:
+        """Record a revocation for processes of another `issuer.url`, where the store keeps these apart.
+
+        Those may be running still, or start with that URL again. Like `revoke` otherwise.
+
+        Args:
+            issuer: Their `issuer.url`: the `iss` of a token that was verified.
+            jti: As for `revoke`.
+            expires_at: As for `revoke`.
+        """
+
     async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record that a client lost all of its tokens in that second; return what was recorded before.
 

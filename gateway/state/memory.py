@@ -63,6 +63,9 @@ class MemoryStore(MemoryReplayGuard):
     async def revoke(self, jti: str, expires_at: int) -> None:
         """Return at once."""
 
+    async def revoke_under(self, issuer: str, jti: str, expires_at: int) -> None:
+        """Return at once: what the process knows holds for every URL."""
+
     async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Return at once that there was none before."""
         return -1

@@ -169,6 +169,11 @@ def _has_gap(read_to: bytes, stream: object) -> bool:
     return _position(first[0]) > _position(read_to)
 
 
+def _prefix_of(issuer: str) -> str:
+    # Braces: all of it belongs on one node of a cluster, for the scripts.
+    return f"sidegate:{{{hashlib.sha256(issuer.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}}}:"
+
+
 class RedisStore:
     """A `gateway.state.interface.StateStore`, `SharedCounters` included. Made by `open_redis`."""
 
@@ -196,9 +201,7 @@ class RedisStore:
         """Prepare a store that is not connected yet."""
         self._name = f"redis at {settings.host}:{settings.port}"
         self._clock = clock
-        prefix = hashlib.sha256(issuer.encode()).hexdigest()[:16]
-        # Braces: all of it belongs on one node of a cluster, for the scripts.
-        self._prefix = f"sidegate:{{{prefix}}}:"
+        self._prefix = _prefix_of(issuer)
         self._commands = _connect(settings, timeout_s=TIMEOUT_S, connections=CONNECTIONS)
         self._feed = _connect(settings, timeout_s=TIMEOUT_S + _WAIT_FOR_CHANGES_S, connections=1)
         self.lease = Lease() if strict else None
@@ -219,6 +222,11 @@ class RedisStore:
     async def revoke(self, jti: str, expires_at: int) -> None:
         """Record a revocation; see `StateStore.revoke`."""
         await self._record("revoked", jti, expires_at)
+
+    async def revoke_under(self, issuer: str, jti: str, expires_at: int) -> None:
+        """Record a revocation where processes of another URL read it; see `StateStore.revoke_under`."""
+        if (prefix := _prefix_of(issuer)) != self._prefix:
+            await self._record("revoked", jti, expires_at, prefix)
 
     async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record what a client has lost; see `StateStore.revoke_client`."""
@@ -306,39 +314,40 @@ class RedisStore:
     def _margin_s(self) -> float:
         return 0.0 if self._revocations is None else self._revocations.margin_s
 
-    async def _record(self, kind: str, name: str, number: int) -> int:
-        """Write one record; return the number it had before, or -1."""
+    async def _record(self, kind: str, name: str, number: int, prefix: str | None = None) -> int:
+        """Write one record, under our prefix or another issuer's; return the number it had before, or -1."""
         with _explained(self._name):
             async with self._commands.pipeline(transaction=True) as pipe:
-                pipe.zscore(self._key(kind), name.encode("utf-8", "surrogatepass"))
-                self._add(pipe, kind, name, number)
+                pipe.zscore(self._key(kind, prefix), name.encode("utf-8", "surrogatepass"))
+                self._add(pipe, kind, name, number, prefix)
                 now = self._clock()
                 if not self._pruned_at <= now < self._pruned_at + _PRUNE_EVERY_S:
                     self._pruned_at = now
-                    pipe.zremrangebyscore(self._key("revoked"), "-inf", int(now - self._margin_s))
+                    pipe.zremrangebyscore(self._key("revoked", prefix), "-inf", int(now - self._margin_s))
                 before, _, change, *_ = await pipe.execute()
             if self.lease is not None:
-                await self._wait_for_readers(_position(change))
+                await self._wait_for_readers(_position(change), prefix)
         return -1 if before is None else int(before)
 
-    def _add(self, pipe: Any, kind: str, name: str, number: int) -> None:
+    def _add(self, pipe: Any, kind: str, name: str, number: int, prefix: str | None = None) -> None:
         """Write one record and its change. Only a later number replaces an earlier one."""
         text = name.encode("utf-8", "surrogatepass")
-        pipe.zadd(self._key(kind), {text: number}, gt=True)
-        pipe.xadd(self._key("changes"), {kind: text, "n": number}, maxlen=_CHANGES_KEPT, approximate=True)
+        pipe.zadd(self._key(kind, prefix), {text: number}, gt=True)
+        changes = self._key("changes", prefix)
+        pipe.xadd(changes, {kind: text, "n": number}, maxlen=_CHANGES_KEPT, approximate=True)
 
-    async def _wait_for_readers(self, change: _Position) -> None:
+    async def _wait_for_readers(self, change: _Position, prefix: str | None) -> None:
         """Return when every process that holds a lease has read `change`."""
         begun = boot_time()
         while True:
-            epoch, members = await self._eval(self._commands, _WAITED_FOR)
+            epoch, members = await self._eval(self._commands, _WAITED_FOR, prefix=prefix)
             behind = [
                 member
                 for member, read_to in members
                 if member.decode() != self._member and (read_to is None or _position(read_to) < change)
             ]
             # Another epoch than ours: who was registered is not known, but no lease is older than this.
-            unknown = epoch is None or epoch != self._epoch
+            unknown = prefix is not None or epoch is None or epoch != self._epoch
             if not behind and (not unknown or boot_time() - begun > LEASE_S):
                 return
             if boot_time() - begun > 2 * LEASE_S + TIMEOUT_S:
@@ -467,12 +476,14 @@ class RedisStore:
             raise _StateLostError("the server has lost what it held")
         self._epoch = epoch
 
-    async def _eval(self, on: client.Redis, script: str, *arguments: str | int | bytes) -> Any:
-        keys = [self._key(name) for name in ("members", "acks", "epoch")]
+    async def _eval(
+        self, on: client.Redis, script: str, *arguments: str | int | bytes, prefix: str | None = None
+    ) -> Any:
+        keys = [self._key(name, prefix) for name in ("members", "acks", "epoch")]
         return await cast(Awaitable[Any], on.eval(script, len(keys), *keys, *cast(list[str], arguments)))
 
-    def _key(self, name: str) -> str:
-        return self._prefix + name
+    def _key(self, name: str, prefix: str | None = None) -> str:
+        return (prefix or self._prefix) + name
 
 
 class _Connection(client.Connection):

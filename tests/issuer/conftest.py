@@ -221,6 +221,9 @@ class _Indirect:
     async def revoke(self, jti: str, expires_at: int) -> None:
         await self.served.store.revoke(jti, expires_at)
 
+    async def revoke_under(self, issuer: str, jti: str, expires_at: int) -> None:
+        await self.served.store.revoke_under(issuer, jti, expires_at)
+
     async def load(self) -> list[tuple[str, int]]:
         return await self.served.store.load()
 

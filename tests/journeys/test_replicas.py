@@ -191,6 +191,23 @@ def test_a_reload_does_not_leave_the_names_that_the_replicas_share(replicas, red
     assert one.reload().status == 200
 
 
+def test_a_token_of_the_former_url_is_revoked_where_that_is_still_in_use(replicas, redis, wait_until):
+    one, two = replicas(redis.url)
+    token, kept = one.token(), one.token()
+    text = one.main.read_text()
+    assert one.stop() == 0
+    one.main.write_text(text.replace(URL.format(one.port), URL.format(1)))
+    one.start()
+    assert two.get(bearer=token).status == 200
+    assert one.revoke(token).status == 200
+    wait_until(lambda: two.get(bearer=token).reason == "revoked", "the revocation")
+    assert one.stop() == 0
+    one.main.write_text(text)
+    one.start()
+    assert one.get(bearer=token).reason == "revoked"
+    assert one.get(bearer=kept).status == 200
+
+
 def test_where_no_state_is_shared_the_url_may_change(appliance):
     text = appliance.main.read_text()
     appliance.main.write_text(text.replace(URL.format(appliance.port), URL.format(1)))

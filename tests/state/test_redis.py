@@ -51,6 +51,22 @@ async def join() -> AsyncIterator[Open]:
         await store.close()
 
 
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_revocation_arrives_where_its_token_comes_from(
+    server: RedisServer, join: Open, strict: bool
+) -> None:
+    one, of_one = await join(server, strict=strict)
+    former, of_former = await join(server, strict=strict, issuer="http://former.example")
+    await one.revoke_under("http://former.example", "jti", FAR)
+    if strict:
+        assert of_former.is_revoked("jti")
+    await until(lambda: of_former.is_revoked("jti"))
+    await one.revoke_under(ISSUER, "own", FAR)  # `revoke` is for that
+    assert await former.load() == [("jti", FAR)]
+    assert await one.load() == []
+    assert len(of_one) == 0
+
+
 async def test_a_revocation_arrives_everywhere(server: RedisServer, join: Open) -> None:
     one, of_one = await join(server)
     _, of_two = await join(server)
