@@ -84,9 +84,9 @@ GROUPS = (
         Kept.TRUSTED_AND_NAMED,
         _names(
             "client-verified client-verify x-arr-clientcert x-arr-ssl x-clientcert x-client-certificate "
-            "x-client-dn x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn x-client-verified "
-            "x-client-verify x-envoy-peer-certificate x-spiffe-id x-verified-client x-verify-client "
-            "x-wl-client-cert"
+            "x-client-dn x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn "
+            "x-client-verified x-client-verify x-envoy-peer-certificate x-spiffe-id x-verified-client "
+            "x-verify-client x-wl-client-cert"
         ),
         (
             b"cf-client-cert-",
