@@ -168,13 +168,14 @@ def check_claims(assertion: Assertion, rules: AssertionRules, *, now: float) -> 
 
 
 def _check_audience(payload: Mapping[str, object], accepted: frozenset[str]) -> AssertionProblem | None:
-    """Return nothing when each value of `aud` is one of ours: then nobody else can be meant.
+    """Return nothing when the values of `aud` are different ones of ours: then nobody else can be meant.
 
     An assertion that names us among others could be taken to the others, too.
     """
     audience = payload.get("aud")
     values = audience if isinstance(audience, list) else [audience]
-    if 0 < len(values) <= len(accepted) and all(isinstance(v, str) and v in accepted for v in values):
+    named = {value for value in values if isinstance(value, str) and value in accepted}
+    if named and len(named) == len(values):
         return None
     expected = " or ".join(sorted(accepted))
     return AssertionProblem(AssertionReason.WRONG_AUDIENCE, f"aud must be {expected} and nothing else")
