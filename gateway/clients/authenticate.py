@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
-from urllib.parse import unquote_plus
 
 from gateway.clients.assertions import AssertionReason
 from gateway.clients.failure_costs import ScryptCost
@@ -31,6 +30,7 @@ from gateway.clients.registry import (
 )
 from gateway.clients.secrets import check_quick_secrets
 from gateway.settings.model import ScryptSecret
+from gateway.tokens.percent import decode_form_text
 
 NO_METHOD = "none"
 """The method's name when no credentials were sent."""
@@ -202,7 +202,7 @@ def _decode_basic(value: str) -> tuple[str, str] | None:
         client_id, colon, secret = text.partition(":")
         if not colon or not client_id or _BAD_ESCAPE.search(text):
             return None
-        return unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
+        return decode_form_text(client_id), decode_form_text(secret)
     except ValueError:
         return None
 

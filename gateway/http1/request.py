@@ -348,7 +348,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
         return framing
     content_length, chunked = framing
 
-    options = frozenset(option.lower() for option in _list_members(by_name.get(b"connection", [])))
+    options = _options(by_name.get(b"connection", []))
     expectations = [value.lower() for value in by_name.get(b"expect", [])]
     request_ids = by_name.get(b"x-request-id", [])
     traceparents = by_name.get(b"traceparent", [])
@@ -357,7 +357,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
     forwards = by_name.get(b"max-forwards", [])
     max_forwards = forwards[0] if len(forwards) == 1 and grammar.MAX_FORWARDS.fullmatch(forwards[0]) else None
     takes_trailers = b"te" in options and any(
-        member.partition(b";")[0].lower() == b"trailers" for member in _list_members(by_name.get(b"te", []))
+        option.partition(b";")[0] == b"trailers" for option in _options(by_name.get(b"te", []))
     )
     return FieldBlock(
         fields=fields,
@@ -408,6 +408,11 @@ def _without_expectations(block: FieldBlock) -> FieldBlock:
         expect_unknown=False,
         forwardable={},
     )
+
+
+def _options(values: list[bytes]) -> frozenset[bytes]:
+    """Return the members of a list whose case and order do not matter, in lower case."""
+    return frozenset([each.strip(b" \t") for each in set(b",".join(values).lower().split(b","))]) - {b""}
 
 
 def _list_members(values: list[bytes]) -> tuple[bytes, ...]:

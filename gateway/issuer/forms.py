@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 from gateway.clients.problems import ErrorCode, OAuthProblem
+from gateway.tokens.percent import decode_form_text
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_PARAMETERS = 100
@@ -52,8 +53,8 @@ def parse_form(body: bytes) -> Form | OAuthProblem:
             return _invalid("the form holds a percent sign that begins no escape")
         for pair in pairs:
             raw_name, _, raw_value = pair.partition("=")
-            name = unquote_plus(raw_name, errors="strict")
-            value = unquote_plus(raw_value, errors="strict")
+            name = decode_form_text(raw_name)
+            value = decode_form_text(raw_value)
             if name == _REPEATABLE:
                 resources.append(value)
             elif name in values:

@@ -28,7 +28,8 @@ Sources: RFC 3986 2.3, 3.3, 6.2.2 (unreserved, path, normalisation); RFC 3629 3 
 import re
 from string import hexdigits
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+
+from gateway.tokens.percent import decode_percent
 
 
 class CanonicalPath(NamedTuple):
@@ -66,9 +67,7 @@ _CANONICAL_ESCAPES = {
     for low in hexdigits
 }
 """The two digits of an escape as sent -> what stands in its place. A path may hold ten thousand."""
-_NOT_IN_A_PATH = re.compile(rb'[^!-~]|["#<>?\\]').search
-_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
-_NON_ASCII_ESCAPE = re.compile(rb"%[89A-Fa-f]").search
+_IN_A_PATH = bytes(set(range(0x21, 0x7F)) - set(b'"#<>?\\'))
 _ESCAPED_CONTROL = re.compile(r"%(?:[01][0-9A-F]|7F)").search
 _DOT_SEGMENT = re.compile(r"(?:/|%2F)\.\.?(?:/|%2F|;|%3B|\Z)").search
 _NAMELESS_SEGMENT = re.compile(r"/(?:;|%3B)").search
@@ -91,17 +90,17 @@ def canonical_path(target_path: bytes) -> CanonicalPath | BadPath:
 def _read_thoroughly(target_path: bytes) -> CanonicalPath | BadPath:
     if target_path[:1] != b"/":
         return BadPath("the path must begin with /")
-    if _NOT_IN_A_PATH(target_path):
+    if target_path.translate(None, _IN_A_PATH):
         return BadPath("the path holds a character that must be percent-encoded, or a backslash or #")
-    if _BROKEN_ESCAPE(target_path):
-        return BadPath("a % in the path is not followed by two hexadecimal digits")
-    if _NON_ASCII_ESCAPE(target_path):
-        try:
-            unquote_to_bytes(target_path).decode("utf-8")
-        except UnicodeDecodeError:
-            return BadPath("the decoded path is not UTF-8")
     before, *escaped = target_path.split(b"%")
-    pieces = [_CANONICAL_ESCAPES[piece[:2]] + piece[2:] for piece in escaped]
+    try:
+        pieces = [_CANONICAL_ESCAPES[piece[:2]] + piece[2:] for piece in escaped]
+    except KeyError:
+        return BadPath("a % in the path is not followed by two hexadecimal digits")
+    try:
+        decode_percent(target_path).decode("utf-8")
+    except UnicodeDecodeError:
+        return BadPath("the decoded path is not UTF-8")
     text = (before + b"".join(pieces)).decode("ascii")
     if _ESCAPED_CONTROL(text):
         return BadPath("the path holds an encoded control character")
