@@ -309,7 +309,8 @@ def _run_round(arena: Arena, contender: Contender, load: Load, number: int, seco
         raise RuntimeError(
             f"{what}: {requests} requests but only {load.slice_tokens} tokens: they were not all cold"
         )
-    if load.slices < load.rounds and requests * (load.slices - 1) < REMEMBERED_TOKENS:
+    is_short = requests * (load.slices - 1) < REMEMBERED_TOKENS
+    if load.mode == "cold" and load.slices < load.rounds and is_short:
         raise RuntimeError(
             f"{what}: {requests} requests are too few: tokens came again that were still known"
         )

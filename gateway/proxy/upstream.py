@@ -155,7 +155,8 @@ class UpstreamConnection(asyncio.Protocol):
             if relay is not None and not clean and (self._sent_body or self.requests == 1):
                 clean = self._take_last_words(exc)
                 relay = self._relay
-            self._let_go()
+            if self._second_hold is not None:
+                self._let_go(self._second_hold)
             self._relay = None
             if relay is not None:
                 self.pool.discard(self)
@@ -185,10 +186,9 @@ class UpstreamConnection(asyncio.Protocol):
                 break
         return False
 
-    def _let_go(self) -> None:
-        if self._second_hold is not None:
-            self._second_hold.close()
-            self._second_hold = None
+    def _let_go(self, hold: socket.socket) -> None:
+        hold.close()
+        self._second_hold = None
 
     def eof_received(self) -> bool:
         """Close: an upstream that has finished sending has finished. In a tunnel it only sends no more."""
@@ -532,7 +532,8 @@ class UpstreamConnection(asyncio.Protocol):
         relay.finished()
 
     def _leave(self, *, clean: bool) -> None:
-        self._let_go()
+        if self._second_hold is not None:
+            self._let_go(self._second_hold)
         if clean and not self.is_closed:
             if self.is_paused:
                 self.resume_reading()  # the caller's slowness is not the next one's

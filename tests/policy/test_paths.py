@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.policy.paths import BadPath, CanonicalPath, canonical_path, escape_non_ascii
+from gateway.policy.paths import MOST_ESCAPES, BadPath, CanonicalPath, canonical_path, escape_non_ascii
 
 UNCHANGED = [
     b"/",
@@ -30,6 +30,12 @@ def test_a_canonical_path_stays_as_it_is(path: bytes) -> None:
     assert canonical.text.encode() == path
     assert not canonical.has_encoded_slash
     assert not canonical.has_parameters
+
+
+def test_the_escapes_of_a_path_are_bounded() -> None:
+    assert isinstance(canonical_path(b"/" + b"%C3%A9" * (MOST_ESCAPES // 2)), CanonicalPath)
+    refused = canonical_path(b"/" + b"%C3%A9" * (MOST_ESCAPES // 2) + b"%41")
+    assert refused == BadPath("the path holds more than 4096 percent-encoded octets")
 
 
 @pytest.mark.parametrize(
