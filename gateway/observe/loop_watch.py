@@ -5,11 +5,12 @@ nothing. So a watchdog waits beside the loop and writes down the stack of its th
 when the loop has not turned for `HELD_S`; once the loop turns again, that is logged.
 
 The theory of it. A pattern or a decoder that holds the loop holds the interpreter's
-lock, too: no thread of Python's could look. `faulthandler.dump_traceback_later` has a
-thread that needs no lock and knows files, lines and functions only, no values. A periodic
-timer of the loop (`gateway.observe.loop_lag`) puts it off before it fires; it writes to
-memory, which is read after it. One stack per `STACK_EVERY_S` is written: a loop that is
-held again and again is not to be held by its log as well. Each time is counted.
+lock, too: no thread of Python's could look. `faulthandler.register` has a handler of
+SIGALRM that needs no lock and knows files, lines and functions only, no values. A periodic
+timer of the loop (`gateway.observe.loop_lag`) winds the alarm up again before it goes off
+(one system call; `dump_traceback_later` would start a thread each time); what is written
+goes to memory, which is read after it. One stack per `STACK_EVERY_S` is written: a loop that
+is held again and again is not to be held by its log as well. Each time is counted.
 
 What is imperfect: there is one such watchdog in a process, which is ours; a machine that
 gives the process no time is counted as a held loop, and may be logged as one; a loop that
@@ -17,11 +18,11 @@ never turns again logs nothing.
 """
 
 import asyncio
-import contextlib
 import faulthandler
 import logging
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class LoopWatch:
         """Begin to watch; call from the loop's thread."""
         self._thread = threading.get_ident()
         self._file = os.memfd_create("loop-stack")
+        faulthandler.register(signal.SIGALRM, file=self._file, all_threads=True)
         self._turned_at = self._clock()
         self._put_off()
         self._lag.start()
@@ -79,8 +81,9 @@ class LoopWatch:
     def stop(self) -> None:
         """Stop watching."""
         self._lag.stop()
-        faulthandler.cancel_dump_traceback_later()
         if self._file >= 0:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.unregister(signal.SIGALRM)
             os.close(self._file)
             self._file = -1
 
@@ -95,14 +98,13 @@ class LoopWatch:
             self._put_off()
 
     def _put_off(self) -> None:
-        with contextlib.suppress(RuntimeError):  # no thread can be started: the count says enough
-            faulthandler.dump_traceback_later(HELD_S, file=self._file)
+        signal.setitimer(signal.ITIMER_REAL, HELD_S)
 
     def _tell(self, held_s: float, now: float) -> None:
         """Log the time and the stack that was written down, or count the time as not logged."""
         stack = ""
         if now - self._stack_at >= STACK_EVERY_S:
-            faulthandler.cancel_dump_traceback_later()  # returns when what is being written is there
+            signal.setitimer(signal.ITIMER_REAL, 0)
             stack = stack_of(self._thread, self._take_dump())
         if not stack:
             # Too soon, or nothing was written: the whole process stood still, not the loop alone.

@@ -319,26 +319,36 @@ class UpstreamPool:
                 connection.close()
                 continue
             target.active += 1
-            self._start(waiter, connection, ticket)
+            connection.is_lent = True
+            if ticket:
+                self._tickets[connection] = ticket
+            try:  # as `_start`, written out: each request comes this way
+                waiter.start(connection)
+            except Exception:
+                self._start_failed(waiter, connection)
             return True
         return False
 
     def _start(self, waiter: Waiter, connection: UpstreamConnection, ticket: int) -> None:
-        """Lend `connection`, which counts as active already, to `waiter`.
-
-        A rescue point: a mistake in starting one request must strike neither the next in the queue nor
-        whoever has just given the connection back.
-        """
+        """Lend a connection that was opened just now, and counts as active already, to `waiter`."""
         connection.is_lent = True
         if ticket:
             self._tickets[connection] = ticket
         try:
             waiter.start(connection)
         except Exception:
-            _log.exception("starting a request failed inside the gateway")
-            self.struck(connection)
-            connection.abandon()
-            waiter.struck()
+            self._start_failed(waiter, connection)
+
+    def _start_failed(self, waiter: Waiter, connection: UpstreamConnection) -> None:
+        """End what the exception being handled struck.
+
+        A mistake in starting one request must strike neither the next in the queue nor whoever has
+        just given the connection back.
+        """
+        _log.exception("starting a request failed inside the gateway")
+        self.struck(connection)
+        connection.abandon()
+        waiter.struck()
 
     def _tell(self, waiter: Waiter, reason: Reason, detail: str, retry_after_s: float = 1.0) -> None:
         """Tell `waiter` that it gets no connection; what that raises is nobody else's matter."""
