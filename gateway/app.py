@@ -46,9 +46,6 @@ from gateway.live import (
     Snapshot,
     build_gate_snapshot,
     build_snapshot,
-    load_configuration,
-    policy_test_problems,
-    run_configured_tests,
 )
 from gateway.observe.access_log import lines_encoder
 from gateway.observe.exchange import Exchange
@@ -68,6 +65,7 @@ from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.readiness import Readiness
+from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
 from gateway.reload.watch import FileWatch
 from gateway.settings.model import (
     ClientCertificate,
@@ -151,7 +149,7 @@ def run(path: Path, *, beside: Callable[[Running], Coroutine[Any, Any, None]] | 
 
 async def _serve(path: Path, beside: Callable[[Running], Coroutine[Any, Any, None]] | None) -> int:
     now = time.time()
-    configuration = load_configuration(path, environ=os.environ, now=now)
+    configuration = compile_configuration(path, environ=os.environ, now=now)
     failed = policy_test_problems(run_configured_tests(configuration, now=now), path)
     if failed:
         raise SettingsError(failed)

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import click
 
-from gateway.live import Configuration, key_problems, load_configuration, run_configured_tests
 from gateway.policy.policy_tests import PolicyTestOutcome
+from gateway.reload.compile import Configuration, compile_configuration, run_configured_tests
+from gateway.reload.keys import key_problems
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.settings.show import effective
 
@@ -21,7 +22,7 @@ EXIT_BAD_CONFIGURATION = 2
 
 def read_configuration(path: Path) -> Configuration:
     """Return the configuration as `sidegate run` would load it. Raises SettingsError."""
-    return load_configuration(path, environ=os.environ, now=time.time())
+    return compile_configuration(path, environ=os.environ, now=time.time())
 
 
 def print_problems(problems: Iterable[Problem], out: TextIO) -> None:

@@ -88,11 +88,6 @@ class SourceFiles:
         self._add(content)
         return content
 
-    def check_readable(self, path: Path) -> None:
-        """Raise SpellingError unless the file can be read and holds something."""
-        if not _read(path, LARGEST_SECRET).strip():
-            raise SpellingError("the file is empty")
-
     def find(self, directory: Path, pattern: str) -> list[Path]:
         """Return the files that a pattern matches below `directory`, sorted; a plain path is itself.
 

@@ -2,18 +2,18 @@
 
 Shell: reads files and the clock. The way of a file is text -> positioned nodes
 (`document`) -> values by the table of keys (`fields`, `kinds`, `build`) ->
-checks across all files (`checks`, and those that the caller adds). Nothing is
-cached, so the same files give the same result. Meant to run in a thread beside a
-live event loop: no long call holds the interpreter, and the garbage collector
-pauses (it would walk half a million fresh nodes again and again: 56 ms instead
-of 784 ms of longest stall).
+checks across all files (`checks`) -> a `Draft`, to which layers above add what they
+find before it is finished. Nothing is cached, so the same files give the same result.
+Meant to run in a thread beside a live event loop: no long call holds the interpreter,
+and the garbage collector pauses (it would walk half a million fresh nodes again and
+again: 56 ms instead of 784 ms of longest stall).
 """
 
 import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,6 @@ from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
 from gateway.settings.files import MOST_FILES, SourceFiles
 from gateway.settings.kinds import Reading, is_null
 from gateway.settings.model import (
-    AdminSettings,
     AuthorizationSettings,
     ClientSettings,
     KeySettings,
@@ -79,13 +78,36 @@ class Loaded:
     """Those of `policies` that match files."""
 
 
-FurtherChecks = Callable[[Settings], Iterable[Finding]]
-"""Checks of layers above this one. They get the settings even when these have errors, with
-the routes that could be read whole: a default in place of a mistake would lead astray."""
+@contextmanager
+def open_draft(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    now: float | None = None,
+    former_patterns: frozenset[str] = frozenset(),
+) -> Iterator["Draft"]:
+    """Read the configuration that begins at `path`, and check what the files alone can tell.
 
+    Args:
+        path: The main file. Problems name it as given here.
+        environ: The environment for `${NAME}` and `env:` secrets.
+        now: Epoch seconds that `until` is judged by; None means the clock.
+        former_patterns: Patterns that matched files when the configuration in force was loaded. One
+            that matches none now is an error: its directory is away, or somebody is just moving it.
 
-def _no_findings(settings: Settings) -> Iterable[Finding]:
-    return ()
+    Raises:
+        SettingsError: The main file cannot be read, or is empty.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    draft = Draft(path, environ, time.time() if now is None else now, former_patterns)
+    try:
+        draft.read()
+        yield draft
+    finally:
+        draft.release()
+        if collecting:
+            gc.enable()
 
 
 def load(
@@ -93,31 +115,15 @@ def load(
     *,
     environ: Mapping[str, str],
     now: float | None = None,
-    further_checks: FurtherChecks = _no_findings,
     former_patterns: frozenset[str] = frozenset(),
 ) -> Loaded:
-    """Return the configuration that begins at `path`.
-
-    Args:
-        path: The main file. Problems name it as given here.
-        environ: The environment for `${NAME}` and `env:` secrets.
-        now: Epoch seconds that `until` is judged by; None means the clock.
-        further_checks: Run after our own; what they find is among the problems, at its place.
-        former_patterns: Patterns that matched files when the configuration in force was loaded. One
-            that matches none now is an error: its directory is away, or somebody is just moving it.
+    """Return the configuration that begins at `path`; the arguments are those of `open_draft`.
 
     Raises:
         SettingsError: With every error and warning, in file order, when there is an error.
     """
-    collecting = gc.isenabled()
-    gc.disable()
-    run = _Load(path, environ, time.time() if now is None else now, former_patterns)
-    try:
-        return run.run(further_checks)
-    finally:
-        run.release()
-        if collecting:
-            gc.enable()
+    with open_draft(path, environ=environ, now=now, former_patterns=former_patterns) as draft:
+        return draft.finish()
 
 
 @dataclass(slots=True)
@@ -173,8 +179,13 @@ class _Source:
         return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
-class _Load:
-    """One run of the loader."""
+class Draft:
+    """A configuration that was read and is not accepted yet: its values, and what is wrong so far."""
+
+    settings: Settings
+    """Whole, with a default in place of each mistake."""
+    sound: Settings
+    """The same without the routes that could not be read whole: a default there would lead astray."""
 
     def __init__(
         self, path: Path, environ: Mapping[str, str], now: float, former_patterns: frozenset[str]
@@ -192,8 +203,8 @@ class _Load:
         self._complete = True
         """False when a file could not be read: names that seem to lead nowhere may be in it."""
 
-    def run(self, further_checks: FurtherChecks) -> Loaded:
-        """Return the configuration, or raise SettingsError."""
+    def read(self) -> None:
+        """Read all files; raises SettingsError when the main one says nothing."""
         main = self._read(self._path, str(self._path), Environment(self._environ), None)
         root = main.document.root
         if root is None or (is_null(root) and not main.problems):
@@ -215,16 +226,22 @@ class _Load:
             parts.append(self._read_policy(path, shown, environment, reach))
         readings = [source.reading for source in self._sources]
         note_moved_tokens(readings, self._path.name, self._directory, private.holds_own)
-        settings = self._assemble(values, parts)
-        readable = replace(settings, routes=self._routes_read_whole(settings.routes))
+        self.settings = settings = self._assemble(values, parts)
+        self.sound = replace(settings, routes=self._routes_read_whole(settings.routes))
         self._check(settings)
         self._check_exposure(settings, private)
-        for finding in further_checks(readable):
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Put what was found to the places that it is about."""
+        for finding in findings:
             self._note(finding)
+
+    def finish(self) -> Loaded:
+        """Return the configuration. Raises SettingsError with every problem when one is an error."""
         problems = self._problems()
         if any(problem.severity is Severity.ERROR for problem in problems):
             raise SettingsError(problems, self._files.watched)
-        return Loaded(settings, problems, frozenset(self._patterns))
+        return Loaded(self.settings, problems, frozenset(self._patterns))
 
     def release(self) -> None:
         """Let go of the nodes entry by entry: all at once would hold the interpreter for 100 ms."""
@@ -239,20 +256,6 @@ class _Load:
                 elif isinstance(section, ListNode):
                     while section.items:
                         section.items.pop()
-
-    def release_nodes(self) -> None:
-        """Free the nodes entry by entry: as one tree, ten thousand entries hold the interpreter for 30 ms."""
-        for source in self._sources:
-            root = source.document.root
-            for _, section in root.members.values() if isinstance(root, MapNode) else ():
-                if isinstance(section, MapNode):
-                    while section.members:
-                        section.members.popitem()
-                elif isinstance(section, ListNode):
-                    while section.items:
-                        section.items.pop()
-            while source.entries:
-                source.entries.popitem()
 
     # --- reading files
 
@@ -374,9 +377,6 @@ class _Load:
             authorizations += part.get("authorizations", ())
             routes += part.get("routes", ())
             tests += part.get("tests", ())
-        admin: AdminSettings = values.get("admin", AdminSettings())
-        if admin.token_file is not None:
-            self._check_token_file(admin.token_file)
         values.setdefault("keys", KeySettings())
         values.setdefault("state", StateSettings(Path("state/sidegate.db")))
         settings = Settings(
@@ -400,15 +400,6 @@ class _Load:
         except SpellingError as reason:
             self._sources[0].note(f"the environment variable {DATA_VARIABLE} {reason.message}", reason.hint)
             return self._directory
-
-    def _check_token_file(self, path: Path) -> None:
-        try:
-            self._files.check_readable(path)
-        except SpellingError as reason:
-            finding = Finding(
-                None, ("admin", "token_file"), f"cannot be used: {reason.message}", reason.hint, quoted=True
-            )
-            self._note(finding)
 
     # --- checks and their places
 

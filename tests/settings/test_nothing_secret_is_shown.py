@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.live import load_configuration
+from gateway.reload.compile import compile_configuration
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
 from gateway.settings.kinds import Field, InlineKeys, Kind, ListOf, MapOf, SecretText, Section, Text
 from gateway.settings.load import Loaded
@@ -92,7 +92,7 @@ def said(at: Path, environ: dict[str, str] | None = None) -> str:
     """Return everything that is said of a configuration: as `check` prints it, as text and as JSON."""
     problems: tuple[Problem, ...]
     try:
-        problems = load_configuration(at, environ=environ or {}, now=1_800_000_000.0).warnings
+        problems = compile_configuration(at, environ=environ or {}, now=1_800_000_000.0).warnings
     except SettingsError as error:
         problems = error.problems
     return "\n".join(str(problem) for problem in problems) + json.dumps([p.as_object() for p in problems])
@@ -193,7 +193,7 @@ def whole(tmp_path: Path) -> Path:
 
 
 def test_the_whole_configuration_loads_and_is_shown_without_its_secrets(whole: Path) -> None:
-    configuration = load_configuration(whole, environ=ENVIRON, now=1_800_000_000.0)
+    configuration = compile_configuration(whole, environ=ENVIRON, now=1_800_000_000.0)
     shown = effective(configuration.settings)
     assert MARKER not in shown
     assert "redis://user:***@127.0.0.1:6379/0" in shown

@@ -14,11 +14,12 @@ from urllib.parse import urlencode
 import yaml
 
 from gateway.app import DataPlane, open_data_plane, open_listeners
-from gateway.live import build_snapshot, load_configuration
+from gateway.live import build_snapshot
 from gateway.observe.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.proxy.gate import Gate
 from gateway.proxy.listener import Listener
+from gateway.reload.compile import compile_configuration
 from gateway.settings.model import MetricsSettings
 from gateway.tokens.jwt import sign_compact
 from tests.support.caller import Answer, Caller, connected
@@ -193,7 +194,7 @@ async def running(
     path = write(directory, settings, targets=targets)
     now = time.time()
     snapshot = build_snapshot(
-        load_configuration(path, environ=os.environ, now=now), generation=1, now=now, create_keys=True
+        compile_configuration(path, environ=os.environ, now=now), generation=1, now=now, create_keys=True
     )
     exchanges: list[Exchange] = []
     async with contextlib.AsyncExitStack() as stack:

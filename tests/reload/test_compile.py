@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.clients.conditions import ClaimValues
-from gateway.live import build_snapshot, load_configuration, policy_test_problems, run_configured_tests
+from gateway.live import build_snapshot
 from gateway.policy.model import Reason
+from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
 from gateway.settings.problems import SettingsError, Severity
 from gateway.tokens.foreign_keys import KeySet
 from tests.support.certificates import Authority
@@ -43,7 +44,7 @@ def load(tmp_path):
         (tmp_path / "gateway.yaml").write_text(main)
         for name, text in policies.items():
             (tmp_path / "policies" / f"{name}.yaml").write_text(text)
-        return load_configuration(tmp_path / "gateway.yaml", environ={}, now=NOW)
+        return compile_configuration(tmp_path / "gateway.yaml", environ={}, now=NOW)
 
     return load_files
 
@@ -232,6 +233,18 @@ def test_the_files_that_keys_are_fetched_with_are_tried(load, tmp_path, key, nam
         "token": (14, "bearer_token_files.t.file"),
     }[key]
     assert problems_of(load, with_files(**{key: name})) == [("gateway.yaml", *place, message)]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("absent", "does not exist"), ("empty", "is empty"), ("pipe", "is not a regular file")],
+)
+def test_the_admin_token_is_tried(load, tmp_path, name, reason):
+    prepare_files(tmp_path)
+    load(MAIN + "admin: {token_file: token}\n")
+    message = f'"{name}" cannot be used: the file {reason}'
+    found = problems_of(load, MAIN + f"admin: {{token_file: {name}}}\n")
+    assert found == [("gateway.yaml", 6, "admin.token_file", message)]
 
 
 def test_a_policy_learns_nothing_of_files_outside_of_the_secrets(load, tmp_path):
