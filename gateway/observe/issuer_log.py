@@ -62,9 +62,12 @@ def text_lines() -> Callable[[Sequence[IssuerRequest]], bytes]:
 
 
 def _mask(request: IssuerRequest) -> None:
-    """Hide what looks like a credential in what a caller wrote; what was granted are our own names."""
+    """Hide what looks like a credential in what a caller wrote; what was granted are our own names.
+
+    What it was told may repeat that: the scopes that were refused, a parameter that was sent twice.
+    """
     if request.result != _OK:
-        for name in CALLERS_TEXT:
+        for name in (*CALLERS_TEXT, "detail"):
             if value := getattr(request, name):
                 setattr(request, name, mask_credentials(value))
 

@@ -3,8 +3,8 @@
 The access log is separate (`gateway.observe.access_log`); both may share one
 `LineWriter`, which never blocks the loop. Callers never log tokens or secrets.
 Should one slip through, in an exception's text for instance, the finished line is
-searched for what looks like a token, an `Authorization` value or a secret
-parameter, and that is masked: the guard sees everything that will be written.
+searched for what looks like a token, an `Authorization` value, a secret parameter
+or a password in a URL, and that is masked: the guard sees everything that will be written.
 
 Sources: RFC 7515 3.1 (compact form), RFC 9110 11.6.2 (Authorization), RFC 6750 2, RFC 6749 2.3.1.
 """
@@ -34,6 +34,7 @@ _CREDENTIALS = re.compile(
             |password|passwd|api[_-]?key|secret[_-]?key|(?:shared)?access[_-]?key|subscription[_-]?key
             |saml(?:response|request)) \b
         \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? ) [^\s"'\\,;&]+
+    | (?P<user> :// [^\s/?\#@:"'\\]* : ) [^\s/?\#@"'\\]+ (?=@)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -60,7 +61,7 @@ def _without_token(match: re.Match[str]) -> str:
 
 
 def _masked(match: re.Match[str]) -> str:
-    return (match["field"] or match["scheme"] or match["parameter"]) + MASK
+    return (match["field"] or match["scheme"] or match["parameter"] or match["user"]) + MASK
 
 
 class LineFormatter(logging.Formatter):

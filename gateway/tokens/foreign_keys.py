@@ -8,8 +8,8 @@ What is taken and what is not:
 0. Odd spellings that mean one thing only are taken (`gateway.tokens.key_members`).
 1. Keys that are not for us are passed over, as RFC 7517 5 wants: unknown types and
    curves, keys for encryption, keys too weak, symmetric keys (a published secret is
-   none, and an RSA key must never become an HMAC secret), keys that give away their
-   private half (whoever can read the set could sign).
+   none, and an RSA key must never become an HMAC secret), keys whose private half the
+   set gives away, there or under another name (whoever can read the set could sign).
 2. Every key has exactly one algorithm (RFC 8725 3.1). It follows from the type; an
    RSA key without `alg` is RS256.
 3. A key beyond a cap (members of a set, bits of an RSA key, keys without `kid`) is left
@@ -23,6 +23,7 @@ What is taken and what is not:
 Sources: RFC 7517 4 and 5; RFC 7638; RFC 8725 3.1, 3.8; SPIFFE JWT-SVID and bundle (`use`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +38,7 @@ from gateway.tokens.keys import (
     UnusableKeyError,
     VerificationKey,
     algorithm_of,
+    key_id,
     make_verification_key,
 )
 
@@ -53,6 +55,7 @@ MAX_KID = 512
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SIGNATURE_USES = ("sig", "jwt-svid")
 _WITHOUT_ALG = "RS256"
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class KeySetError(ValueError):
@@ -156,6 +159,7 @@ def read_key_set(octets: bytes) -> KeySet:
             left_out.append(f"keys[{index}]: {reason}")
         except UnusableKeyError as reason:
             passed_over.append(f"keys[{index}]: {reason}")
+    passed_over += _remove_given_away(keys, members)
     if len(members) > MAX_KEYS:
         left_out.append(f"keys[{MAX_KEYS}] to keys[{len(members) - 1}]: of a set, {MAX_KEYS} keys are read")
     left_out += _remove_ambiguous(keys)
@@ -164,6 +168,31 @@ def read_key_set(octets: bytes) -> KeySet:
         because = f": {'; '.join((*left_out, *passed_over)[:3])}" if left_out or passed_over else ""
         raise KeySetError(f"holds no usable key{because}")
     return KeySet(tuple(keys.values()), tuple(passed_over), tuple(left_out))
+
+
+def _remove_given_away(keys: dict[int, ForeignKey], members: list[object]) -> Iterable[str]:
+    """Take out the keys whose private half another member of the set holds; return why, one text each."""
+    given_away: dict[str, int] = {}
+    for index, member in enumerate(members[:MAX_KEYS]):
+        if isinstance(member, Mapping) and (thumbprint := _given_away(present_members(member))):
+            given_away.setdefault(thumbprint, index)
+    reasons = []
+    for index, entry in list(keys.items()) if given_away else ():
+        if entry.key.kid in given_away:
+            reasons.append(f"keys[{index}]: keys[{given_away[entry.key.kid]}] gives away its private half")
+            del keys[index]
+    return reasons
+
+
+def _given_away(member: Mapping[str, object]) -> str:
+    """Return the thumbprint of the public half of a key with a private one; else, or if it has none, ""."""
+    kty = member.get("kty")
+    if _PRIVATE_MEMBERS.isdisjoint(member) or not isinstance(kty, str) or kty not in PUBLIC_MEMBERS:
+        return ""
+    try:
+        return key_id(JWK(kty=kty, **public_members(kty, member)))
+    except (UnusableKeyError, JWException, ValueError, TypeError):
+        return ""
 
 
 def _remove_ambiguous(keys: dict[int, ForeignKey]) -> Iterable[str]:
@@ -203,14 +232,22 @@ def _remove_nameless(keys: dict[int, ForeignKey]) -> Iterable[str]:
     return reasons
 
 
+def _read_kid(member: Mapping[str, object]) -> str | None:
+    """Return the name of a key, or None when it has none; halves of characters are in no token's `kid`."""
+    kid = member.get("kid")
+    if kid is None:
+        return None
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID or _HALF_A_CHARACTER.search(kid):
+        raise UnusableKeyError(f"its kid is not a text of 1 to {MAX_KID} characters")
+    return kid
+
+
 def _read_key(member: object) -> ForeignKey:
     """Return one key of a set, made of its public members alone."""
     if not isinstance(member, Mapping):
         raise UnusableKeyError("it is not a JSON object without repeated members")
     member = present_members(member)
-    kid, kty = member.get("kid"), member.get("kty")
-    if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
-        raise UnusableKeyError(f"its kid is not a text of 1 to {MAX_KID} characters")
+    kid, kty = _read_kid(member), member.get("kty")
     if not isinstance(kty, str) or kty not in PUBLIC_MEMBERS:
         raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519")
     if not _PRIVATE_MEMBERS.isdisjoint(member):

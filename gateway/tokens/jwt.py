@@ -37,6 +37,8 @@ from gateway.tokens.base64url import decode_base64url, encode_base64url
 from gateway.tokens.keys import AT_JWT, NO_HEADERS, SigningKey, protected_header
 
 MAX_TOKEN_BYTES = 16 * 1024
+REST_OF_HEAD_BYTES = 1024
+"""Kept free in a head for what is no token: the request line, Host and other usual fields."""
 MAX_DEPTH = 16
 MAX_VALUES = 8 * 1024
 """Commas and opening brackets, those inside strings included."""
@@ -51,8 +53,14 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def largest_token_bytes(header_bytes: int) -> int:
-    """Return the size beyond which the gate takes no token; a head has `header_bytes` at most (0 = any)."""
-    return min(MAX_TOKEN_BYTES, header_bytes or MAX_TOKEN_BYTES)
+    """Return the size beyond which a token may not pass the gate.
+
+    Args:
+        header_bytes: How much a whole head may have (0 = any); the token shares it with all other fields.
+    """
+    if not header_bytes:
+        return MAX_TOKEN_BYTES
+    return min(MAX_TOKEN_BYTES, max(header_bytes - REST_OF_HEAD_BYTES, header_bytes // 2))
 
 
 class JwtProblem(StrEnum):
@@ -162,26 +170,28 @@ def _find_excess(octets: bytes) -> JwtProblem | None:
 
 def parse_json_object(octets: bytes) -> dict[str, object] | JwtProblem:
     """Return the JSON object that `octets` hold, by rule 2 above. Never raises on input."""
-    return _parse_object(octets, _DECODER)
+    return _parse_object(octets, _DECODER, may_hold_halves=False)
 
 
 def parse_key_set_object(octets: bytes) -> dict[str, object] | JwtProblem:
     """Return the JSON object that `octets` hold, lenient about what is within. Never raises on input.
 
     An object within that repeats a member is None in its place: it makes none of its neighbours
-    useless. Each number is 0.
+    useless. Each number is 0. A text may hold a lone surrogate, which no octets can spell.
     """
-    return _parse_object(octets, _KEY_SET_DECODER)
+    return _parse_object(octets, _KEY_SET_DECODER, may_hold_halves=True)
 
 
-def _parse_object(octets: bytes, decoder: json.JSONDecoder) -> dict[str, object] | JwtProblem:
+def _parse_object(
+    octets: bytes, decoder: json.JSONDecoder, *, may_hold_halves: bool
+) -> dict[str, object] | JwtProblem:
     excess = _find_excess(octets)
     if excess is not None:
         return excess
     try:
         text = octets.decode("utf-8")
         value = decoder.decode(text)
-        if _ESCAPED_SURROGATE.search(text):
+        if not may_hold_halves and _ESCAPED_SURROGATE.search(text):
             # Pairs have become one character; what still does not encode is a lone half.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except _DuplicateMemberError:

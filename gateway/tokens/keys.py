@@ -23,6 +23,7 @@ from jwcrypto.jwk import JWK
 
 from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.roca import is_factorable
+from gateway.tokens.small_order import is_of_small_order
 
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """The signature algorithms that exist here; anything else is refused by name."""
@@ -233,7 +234,10 @@ def _check_strength(key: _PrivateKey | _PublicKey, *, max_rsa_bits: int = MAX_RS
     elif isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1):
             raise UnusableKeyError("its curve is not supported; use P-256")
-    elif not isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        if is_of_small_order(key.public_bytes_raw()):
+            raise UnusableKeyError("it is a point of small order: anybody could sign for it")
+    elif not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519")
 
 

@@ -52,7 +52,7 @@ def test_whatever_a_caller_writes_stays_in_its_line(
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("name", CALLERS_TEXT)
+@pytest.mark.parametrize("name", [*CALLERS_TEXT, "detail"])
 def test_what_looks_like_a_credential_is_masked(
     encoder: Callable[[], Callable[[Sequence[IssuerRequest]], bytes]], name: str
 ) -> None:

@@ -35,6 +35,8 @@ JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.eyJpc3MiOiJodHRwOi8vaSJ9.c2lnbmF0dXJlL
         ("grant_type=x&client_secret=s3cret&scope=a", f"grant_type=x&client_secret={MASK}&scope=a"),
         ('{"access_token": "opaque-reference", "x": 1}', f'{{"access_token": "{MASK}", "x": 1}}'),
         ("client_assertion=abc", f"client_assertion={MASK}"),
+        ("at https://caller:s3cret@api.example/x", f"at https://caller:{MASK}@api.example/x"),
+        ("redis://:s3cret@db:6379/0", f"redis://:{MASK}@db:6379/0"),
     ],
 )
 def test_credentials_are_masked(text: str, masked: str) -> None:
@@ -53,6 +55,8 @@ def test_credentials_are_masked(text: str, masked: str) -> None:
         "secret of client a-b was rotated",
         "access_token_lifetime",
         "eyJ is how tokens begin",
+        "https://api.example:8443/users/caller@example",
+        "redis at db:6379, asked by caller@example",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
@@ -120,7 +124,7 @@ def test_messages_extras_and_exceptions_are_masked(
 
 
 @pytest.mark.parametrize(
-    "atom", ["eyJaaaa", "eyJ", "eyJ.", "a-", "Bearer eyJ", "password=", "authorization:"]
+    "atom", ["eyJaaaa", "eyJ", "eyJ.", "a-", "Bearer eyJ", "password=", "authorization:", "://a:", "://:a"]
 )
 def test_the_cost_of_masking_does_not_grow_with_the_square_of_the_text(atom: str) -> None:
     """At 64 KiB `eyJaaaa` cost 14 s."""

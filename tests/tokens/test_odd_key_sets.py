@@ -116,6 +116,9 @@ NAMED: dict[str, tuple[Any, str]] = {
     "n with a line break": (changed(ODD, n=ODD.public["n"][:64] + "\n" + ODD.public["n"][64:]), "base64url"),
     "n is zero": (changed(ODD, n="AAAA"), "zero"),
     "x too long": (changed(ODD_EC, x=spelled(b"\1" + octets(ODD_EC, "x"))), "key"),
+    "a point for which anybody can sign": (changed(ODD_ED, x=spelled(bytes(32))), "anybody"),
+    "half a character in its kid": (changed(ODD, kid="\ud83d"), "kid"),
+    "half a character in its alg": (changed(ODD, alg="RS256\udc00"), "alg"),
     "no object": ("odd", "JSON object"),
     "null": (None, "JSON object"),
     "a list": ([ODD.public], "JSON object"),
@@ -130,6 +133,27 @@ def test_odd_keys_that_cannot_be_used_are_named_and_the_others_count(name: str) 
     (reason,) = keys.passed_over
     assert reason.startswith("keys[1]: ")
     assert word in reason
+
+
+@pytest.mark.parametrize("key", [ODD, ODD_EC, ODD_ED], ids=lambda key: key.alg)
+@pytest.mark.parametrize("private_first", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"kid": "other"}, {"kid": 7}, {"use": "enc"}, {"alg": "RSA-OAEP"}])
+def test_a_key_whose_private_half_stands_in_the_set_counts_nowhere_in_it(
+    key: Key, private_first: bool, changes: dict[str, Any]
+) -> None:
+    """Whoever can read the set could sign with it, under whatever name it is listed once more."""
+    private = {**json.loads(key.jwk.export_private()), **changes}
+    padded = {name: value + "=" if name in ("n", "x") else value for name, value in key.public.items()}
+    members = [private, padded] if private_first else [padded, private]
+    keys = read_key_set(json.dumps({"keys": [EC.public, *members, RSA.public]}).encode())
+    assert [entry.kid for entry in keys.keys] == ["ec", "rsa"]
+    assert len(keys.passed_over) == 2
+    assert any("private half" in reason and "keys[" in reason for reason in keys.passed_over)
+
+
+def test_half_a_character_elsewhere_in_a_key_changes_nothing() -> None:
+    text = json.dumps({"keys": [EC.public, changed(ODD, name="\ud83d")], "title": "\udc00"})
+    assert [entry.kid for entry in read_key_set(text.encode()).keys] == ["ec", "odd"]
 
 
 def test_a_key_that_repeats_a_member_is_named_and_the_others_count() -> None:
