@@ -87,6 +87,14 @@ def list_directory(path: Path) -> tuple[str, ...]:
         raise _unreadable(error) from None
 
 
+def real_path(path: Path) -> Path:
+    """Return where a path leads, by whatever links, or the path itself when that cannot be told."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links is the one or the other
+        return path.absolute()
+
+
 def write_beside(path: Path, octets: bytes, *, mode: int) -> None:
     """Replace the file at `path` whole and durably: written beside, synced, renamed, directory synced.
 

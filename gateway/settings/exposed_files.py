@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.files import UnusableFileError, read_file
+from gateway.files import UnusableFileError, read_file, real_path
 from gateway.settings.checks import Finding
 from gateway.settings.model import Settings, TcpAddress
 from gateway.settings.private_files import PrivateFiles
@@ -25,7 +25,7 @@ _LARGEST_TOKEN = 64 * 1024
 
 def check_exposed_files(settings: Settings, private: PrivateFiles) -> Iterator[Finding]:
     """Yield a warning for a `secrets_directory` with secrets of the process, and for a weak admin token."""
-    directory = settings.secrets_directory.resolve()
+    directory = real_path(settings.secrets_directory)
     held = dict.fromkeys(key for key, path in private.by_key if path.is_relative_to(directory))
     if held:
         yield Finding(
@@ -66,7 +66,7 @@ def _check_admin(settings: Settings) -> Iterator[Finding]:
 
 def who_else_may_write(path: Path) -> str:
     """Return who besides its owner may write or replace a file, in words, or nothing."""
-    places = {path.absolute(), path.resolve()}
+    places = {path.absolute(), real_path(path)}
     for place in (*places, *{place.parent for place in places}):
         try:
             status = place.stat()

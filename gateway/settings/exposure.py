@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from gateway.files import real_path
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.settings.checks import Finding, Step
 from gateway.settings.model import (
@@ -141,7 +142,7 @@ def _leads_to(
         return (
             isinstance(target, UnixTargetSettings)
             and isinstance(address, UnixAddress)
-            and target.path.resolve() == address.path.resolve()
+            and real_path(target.path) == real_path(address.path)
         )
     if target.port != address.port or not address.host:
         return False

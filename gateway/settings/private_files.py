@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.files import real_path
 from gateway.settings.model import AdminSettings, KeySettings, StateSettings
 from gateway.settings.problems import SpellingError
 
@@ -42,25 +43,25 @@ class PrivateFiles:
 
     def __init__(self, main: Path, values: Mapping[str, Any]) -> None:
         named = list(_named_files(main, values))
-        self.by_key: tuple[tuple[str, Path], ...] = tuple((key, _real(path)) for key, path in named)
+        self.by_key: tuple[tuple[str, Path], ...] = tuple((key, real_path(path)) for key, path in named)
         """Each with the key that names it, for people."""
         keys: KeySettings = values.get("keys", KeySettings())
         tokens = values.get("bearer_token_files", {}).values()
-        self._key_directory = _real(values["data_directory"] / keys.directory)
+        self._key_directory = real_path(values["data_directory"] / keys.directory)
         self._own = {path for _, path in self.by_key}
         self._own_identities = {*_identities(self._own), *_identities(_entries(self._key_directory))}
-        self._tokens = {_real(token.file) for token in tokens}
+        self._tokens = {real_path(token.file) for token in tokens}
         self._token_identities = set(_identities(self._tokens))
 
     def holds(self, path: Path) -> bool:
         """Return whether a path leads, by whatever links, to one of these files, or into the process."""
-        real = _real(path)
+        real = real_path(path)
         is_token = real in self._tokens or not self._token_identities.isdisjoint(_identities([real]))
         return is_token or self.holds_own(path)
 
     def holds_own(self, path: Path) -> bool:
         """Return the same, but for the tokens that `bearer_token_files` lists."""
-        real = _real(path)
+        real = real_path(path)
         if real in self._own or any(
             real.is_relative_to(directory) for directory in (self._key_directory, _OF_PROCESSES)
         ):
@@ -114,14 +115,6 @@ def _named_files(main: Path, values: Mapping[str, Any]) -> Iterator[tuple[str, P
         own = upstream.tls.key_file or upstream.tls.certificate_file
         if own is not None:
             yield f"upstreams.{name}.tls", own
-
-
-def _real(path: Path) -> Path:
-    """Return where a path leads, or the path itself when that cannot be told."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError, ValueError):
-        return path
 
 
 def _entries(directory: Path) -> Iterator[Path]:

@@ -248,3 +248,18 @@ def test_no_policy_has_the_admin_listener_asked(policy: str, uri: str, problems_
     assert "is the admin listener, which has no keys of clients" in found
     other = policy.format(uri.replace("9090", "9091"))
     assert problems_of("version: 1", {"policies/p.yaml": other}) == []
+
+
+def test_a_path_that_leads_in_circles_is_a_problem_like_any_other(
+    problems_of: Problems, tmp_path: Path
+) -> None:
+    (tmp_path / "secrets").symlink_to("secrets")
+    main = (
+        "clients: {a: {secrets: ['file:secrets/a']}}\n"
+        "admin: {address: '0.0.0.0:9090', token_file: secrets/t}\n"
+        "listeners: [{address: 'unix:secrets/one.sock'}]\n"
+        "upstreams: {u: {targets: ['unix:secrets/other.sock']}}\n"
+    )
+    found = problems_of(main)
+    assert any("clients.a.secrets[0]" in line for line in found), found
+    assert any("admin.token_file" in line for line in found), found
