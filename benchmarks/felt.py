@@ -34,8 +34,11 @@ class Gate:
     """A running gate and a token it takes."""
 
     port: int
+    admin_port: int
     pid: int
     token: str
+    directory: Path
+    """Where its `gateway.yaml` lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def gate(key: SigningKey, configure: Callable[[int, int, int], str]) -> Iterator
             running(serve, core=1, directory=root, log=directory / "upstream.log", port=upstream_port),
             running(run, core=0, directory=directory, log=directory / "gate.log", port=port) as pid,
         ):
-            yield Gate(port, pid, token)
+            yield Gate(port, admin_port, pid, token, directory)
 
 
 def start(*role: object, nice: int = 0) -> subprocess.Popen[bytes]:

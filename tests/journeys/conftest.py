@@ -138,6 +138,7 @@ def upstream() -> Iterator[Upstream]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one segment: else each answer waits for an acknowledgement
 
         def do_GET(self) -> None:
             seen.targets.append(self.path)

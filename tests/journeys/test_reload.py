@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-CALLER = Path(__file__).with_name("caller.py")
+from benchmarks import reloads
+
+ROOT = Path(__file__).parents[2]
 FULL = bool(os.environ.get("SIDEGATE_SOAK"))
 RELOADS, RATE = (20, 2500) if FULL else (5, 1000)
 LONGEST_WAIT_MS = 50
@@ -57,12 +59,14 @@ async def test_reloads_at_load_fail_no_request_and_take_effect(make, echo, recor
     seconds = RELOADS * 0.4 + 1
     caller = await asyncio.create_subprocess_exec(
         sys.executable,
-        CALLER,
+        "-m",
+        "benchmarks.steady",
         str(appliance.port),
         "/ms-system/country/code/AUS",
         token,
         str(RATE),
         str(seconds),
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     begun = time.monotonic()
@@ -84,6 +88,13 @@ async def test_reloads_at_load_fail_no_request_and_take_effect(make, echo, recor
     if FULL:
         assert seen["requests"] > 0.8 * RATE * seconds
         assert seen["longest_ms"] < LONGEST_WAIT_MS
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not FULL, reason="measures with full counts")
+def test_nobody_waits_long_beside_twenty_reloads():
+    pairs = reloads.reloads(rounds=3, routes=100)
+    assert all(pair.holds for pair in pairs), [pair.line for pair in pairs]
 
 
 BAD_ENDINGS = [

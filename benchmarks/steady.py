@@ -2,7 +2,7 @@
 
 A process of its own, so that nothing of the test or of the upstream adds to what it sees:
 
-    python caller.py PORT TARGET TOKEN REQUESTS_PER_SECOND SECONDS
+    python -m benchmarks.steady PORT TARGET TOKEN REQUESTS_PER_SECOND SECONDS
 
 A tenth of the rate goes over connections made for one request each, the rest over kept ones. The
 summary is one JSON object on standard output.
@@ -13,7 +13,9 @@ import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
+from typing import cast
 
 import uvloop
 
@@ -30,8 +32,8 @@ class Exchange(asyncio.Protocol):
         self.answered: asyncio.Future[bytes] | None = None
         self.received = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -104,7 +106,7 @@ async def call(port: int, target: str, token: str, rate: float, seconds: float) 
     await asyncio.gather(
         *(pace(tally, fresh, fresh_interval, begun + seconds) for _ in range(FRESH)),
         *(
-            pace(tally, lambda exchange=exchange: exchange.ask(kept_request), kept_interval, begun + seconds)
+            pace(tally, partial(exchange.ask, kept_request), kept_interval, begun + seconds)
             for exchange in exchanges
         ),
     )
