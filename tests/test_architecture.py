@@ -6,7 +6,9 @@ The lists below are the architecture, in the form in which it is enforced;
 """
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import NamedTuple
 
 import pytest
+
+from gateway.cli.starter import write_starter
 
 ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / "docs" / "architecture.md"
@@ -100,6 +104,12 @@ IMPURE_METHODS = frozenset(
     }
 )  # fmt: skip
 """Of paths and datetimes, which are harmless as values."""
+
+OFFLINE_COMMANDS = ("check", "test", "config show")
+"""They run in front of every commit and for every pull request."""
+
+NOT_OFFLINE = frozenset({"aiohttp", "asyncio", "gateway.proxy", "jwcrypto", "ssl"})
+"""What they do not load for a configuration in which no key is written: serving, and reading a JWK."""
 
 FORBIDDEN_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"})
 
@@ -275,6 +285,58 @@ def test_aiohttp_reads_no_field_of_a_stranger(module: Module) -> None:
             assert ast.unparse(node) in OWN_ATTRIBUTES, (
                 f"gateway.{module.name}:{node.lineno} has aiohttp read a field: .{node.attr}"
             )
+
+
+# --- what commands load ------------------------------------------------------------------------
+
+TELL_LOADED = """
+import sys
+from gateway.cli import main
+try:
+    main()
+finally:
+    print("loaded:", *sys.modules)
+"""
+
+
+def loaded_by(command: str, configuration: Path) -> frozenset[str]:
+    """Return the modules that a command had loaded in the end, with the packages that they are in."""
+    run = subprocess.run(
+        [sys.executable, "-c", TELL_LOADED, *command.split(), "-c", str(configuration)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    names = run.stdout.rpartition("loaded: ")[2].split()
+    return frozenset(".".join(name.split(".")[: n + 1]) for name in names for n in range(name.count(".") + 1))
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("starter")
+    write_starter(directory)
+    return directory / "config" / "gateway.yaml"
+
+
+@pytest.mark.parametrize("command", OFFLINE_COMMANDS)
+def test_offline_commands_are_light(command: str, starter: Path) -> None:
+    """The starter has a policy, its tests and a signing key: one in PEM, as every key that we make."""
+    loaded = loaded_by(command, starter)
+    assert "gateway.settings.load" in loaded
+    assert not loaded & NOT_OFFLINE
+
+
+def test_a_key_that_is_written_as_a_jwk_is_read_even_so(starter: Path) -> None:
+    policies = starter.parent / "policies"
+    keys = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+    policy = policies / "partner.yaml"
+    policy.write_text(f"version: 1\nclients:\n  partner:\n    jwks: {keys}\n", "utf-8")
+    try:
+        assert "jwcrypto" in loaded_by("check", starter)
+    finally:
+        policy.unlink()
 
 
 # --- the map ---------------------------------------------------------------------------------

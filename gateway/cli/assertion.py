@@ -15,9 +15,9 @@ import click
 
 from gateway.cli.failure import CommandError
 from gateway.tokens.base64url import encode_base64url
-from gateway.tokens.jwt import sign_compact
+from gateway.tokens.key_ring import SigningKey
 from gateway.tokens.keyfiles import KeyDirectoryError, read_signing_key
-from gateway.tokens.keys import SigningKey
+from gateway.tokens.signing import sign_compact
 
 CLIENT_AUTHENTICATION = "client-authentication+jwt"
 GRANT = "JWT"

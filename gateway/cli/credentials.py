@@ -26,7 +26,7 @@ from gateway.cli.assertion import (
     sign_with_secret,
 )
 from gateway.cli.failure import CommandError
-from gateway.tokens.jwt import sign_compact
+from gateway.tokens.signing import sign_compact
 
 SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
 PRIVATE_KEY_JWT = "private_key_jwt"

@@ -38,9 +38,9 @@ from types import MappingProxyType
 from gateway.clients.conditions import ClaimValues, Conditions
 from gateway.settings.model import MAX_CLOCK_SKEW_S
 from gateway.tokens.claims import MAX_TIME
-from gateway.tokens.foreign_keys import KeyMiss, KeySet
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
-from gateway.tokens.keys import ALGORITHMS, VerificationKey
+from gateway.tokens.key_ring import ALGORITHMS, VerificationKey
+from gateway.tokens.key_sets import KeyMiss, KeySet
 
 HS256 = "HS256"
 CLIENT_ASSERTION_TYPES = frozenset({None, "jwt", "client-authentication+jwt"})

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 
 from gateway.clients.assertions import Assertion, Effort
 from gateway.settings.model import ScryptSecret
-from gateway.tokens.foreign_keys import KeySet
-from gateway.tokens.keys import VerificationKey
+from gateway.tokens.key_ring import VerificationKey
+from gateway.tokens.key_sets import KeySet
 
 MAX_KEY_SETS = 4
 """A grant assertion is checked with the keys of so many sets at most."""

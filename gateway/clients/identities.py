@@ -18,7 +18,7 @@ from types import MappingProxyType
 from gateway.clients.conditions import ClaimValues, Conditions, read_conditions
 from gateway.policy.demands import TypedValue
 from gateway.settings.model import AssertionSettings, RemoteKeySource
-from gateway.tokens.foreign_keys import KeySet
+from gateway.tokens.key_sets import KeySet
 
 MAX_CANDIDATES = 64
 """An assertion is compared with so many identities at most. Whoever fits more needs `client_id`."""

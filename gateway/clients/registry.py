@@ -37,7 +37,7 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.tokens.claims import REGISTERED_CLAIMS
-from gateway.tokens.foreign_keys import KeySet, read_key_set
+from gateway.tokens.key_sets import KeySet, keys_of
 
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -110,8 +110,6 @@ class Registry:
     """Every key set that is fetched, each once."""
     scrypt_secrets: frozenset[ScryptSecret] = field(default=frozenset(), repr=False)
     """Every `scrypt:` secret of any client."""
-    decoys: KeySet = field(default_factory=lambda: read_key_set(_DECOYS))
-    """Keys that verify nothing, so that an unknown client costs what a wrong signature costs."""
     quick_tries: int = 1
     """How many quick secrets a failure is compared with."""
     mac_tries: int = 1
@@ -167,21 +165,6 @@ def compile_registry(settings: Settings) -> Registry:
         grant_failure=grant_failure({issuer: tuple(sets) for issuer, sets in sets_by_issuer.items()}),
         scrypt_secrets=frozenset(s for client in clients.values() for s in client.scrypt_secrets),
     )
-
-
-# Nobody signs with these: base points of the curves, and the RSA key of RFC 7515 A.2.
-_DECOYS: bytes = b"""{"keys": [
-{"kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
- "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
-{"kty": "OKP", "crv": "Ed25519", "x": "WGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY"},
-{"kty": "RSA", "alg": "RS256", "e": "AQAB", "n": "%(n)b"},
-{"kty": "RSA", "alg": "PS256", "e": "AQAB", "n": "%(n)b"}
-]}""" % {
-    b"n": b"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL"
-    b"-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-"
-    b"KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h"
-    b"9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
-}
 
 
 _SHA256_BLOCK_BYTES = 64
@@ -247,9 +230,7 @@ def _register(
 
 
 def _keys_at(source: KeySource | None) -> Keys | None:
-    if not isinstance(source, StaticKeySource):
-        return source
-    return source.read if isinstance(source.read, KeySet) else read_key_set(source.document)
+    return keys_of(source) if isinstance(source, StaticKeySource) else source
 
 
 def _trusted_identities(clients: Iterable[ClientSettings]) -> Iterator[TrustedIdentity]:

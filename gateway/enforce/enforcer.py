@@ -33,7 +33,7 @@ from gateway.policy.rewrite import rewrite_path
 from gateway.policy.table import RouteTable
 from gateway.settings.model import Access, Mode
 from gateway.tokens.claims import AccessToken
-from gateway.tokens.keys import KeyRing
+from gateway.tokens.key_ring import KeyRing
 from gateway.tokens.revocations import Revocations
 
 LOCATION_MEMO_ENTRIES = 2048

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
-from gateway.tokens.keys import ALGORITHMS, KeyRing, VerificationKey
+from gateway.tokens.key_ring import ALGORITHMS, KeyRing, VerificationKey
 
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _UNTYPED = "jwt"

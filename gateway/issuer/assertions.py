@@ -57,8 +57,8 @@ from gateway.issuer.endpoints import token_urls
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.issuer.uses import Unusable, note_use, owner_of
 from gateway.settings.model import IssuerSettings
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError
+from gateway.tokens.key_sets import KeySet
 
 GRANT_METHOD = "jwt-bearer"
 """How failures of the grant are labelled beside the methods of client authentication."""
@@ -134,7 +134,7 @@ async def prove_client(
     except KeysUnavailableError:
         return AuthFailure(method, AssertionReason.KEYS_UNAVAILABLE, _NO_KEYS, client.id)
     if isinstance(signer, AssertionProblem):
-        registry.client_failure.spend_rest(assertion, effort, context.key_sets.tries(), registry.decoys)
+        registry.client_failure.spend_rest(assertion, effort, context.key_sets.tries(), snapshot.decoys)
     if client is registry.nobody:
         return AuthFailure(method, AssertionReason.UNKNOWN_CLIENT, NOT_PROVEN)
     if isinstance(signer, AssertionProblem):
@@ -203,7 +203,7 @@ async def prove_identity(
             proven.append((identity, outcome))
     if not proven:
         if failure.problem is _UNTRUSTED:
-            registry.grant_failure.spend_rest(assertion, effort, context.key_sets.tries(), registry.decoys)
+            registry.grant_failure.spend_rest(assertion, effort, context.key_sets.tries(), snapshot.decoys)
         return failure
     if len({identity.client_id for identity, _ in proven}) > 1:
         several = OAuthProblem(

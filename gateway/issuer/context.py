@@ -19,9 +19,9 @@ from gateway.settings.model import RemoteKeySource
 from gateway.state.interface import ReplayGuard, SharedCounters, StateStore
 from gateway.state.memory import MAX_USED, MemoryReplayGuard
 from gateway.tokens.claims import AccessToken
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import RemoteKeySets
-from gateway.tokens.keys import VerificationKey
+from gateway.tokens.key_ring import VerificationKey
+from gateway.tokens.key_sets import KeySet
 from gateway.tokens.revocations import Revocations
 from gateway.tokens.shares import Shares
 

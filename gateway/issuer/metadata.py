@@ -15,7 +15,7 @@ from gateway.clients.registry import (
 )
 from gateway.issuer.endpoints import Endpoint, endpoint_url
 from gateway.settings.model import Settings
-from gateway.tokens.keys import ALGORITHMS, KeyRing
+from gateway.tokens.key_ring import ALGORITHMS, KeyRing
 
 GRANT_TYPES = (CLIENT_CREDENTIALS, JWT_BEARER)
 AUTH_METHODS = (CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, PRIVATE_KEY_JWT, CLIENT_SECRET_JWT)

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.tokens.jwt import sign_compact
-from gateway.tokens.keys import SLOW_TO_SIGN, SigningKey
+from gateway.tokens.key_ring import SLOW_TO_SIGN, SigningKey
+from gateway.tokens.signing import sign_compact
 
 MAX_WAITING = 256
 """About 0.2 s of work; beyond it callers are told to come back."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.clients.decoys import read_decoys
 from gateway.clients.registry import Registry
 from gateway.issuer.endpoints import Endpoint, issuer_endpoints
 from gateway.issuer.metadata import openid_metadata, server_metadata
 from gateway.settings.model import IssuerSettings, Rate, Settings
 from gateway.tokens.jwt import largest_token_bytes
-from gateway.tokens.keys import KeyRing
+from gateway.tokens.key_ring import KeyRing
+from gateway.tokens.key_sets import KeySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class IssuerSnapshot:
     """How often a peer may be wrong about one client's secret."""
     largest_token_bytes: int
     """What the gate takes: a larger token is not issued."""
+    decoys: KeySet = field(default_factory=read_decoys, repr=False)
+    """Verify nothing, so that an unknown client costs what a wrong signature costs."""
 
 
 def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing) -> IssuerSnapshot:

@@ -28,8 +28,8 @@ from gateway.settings.secret_texts import (
     without_line_break,
 )
 from gateway.settings.texts import VARIABLE, parse_file_text
-from gateway.tokens.foreign_keys import KeySetError, read_key_set
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.key_sets import KeySetError
 
 UNREAD: Final = object()
 """What a kind gives when the node was not usable; the reason is noted already."""
@@ -505,6 +505,9 @@ class KeyFile:
 
 
 def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
+    # Few configurations hold keys, and what reads them takes longer to load than all the rest.
+    from gateway.tokens.foreign_keys import read_key_set
+
     try:
         keys = read_key_set(document)
     except KeySetError as reason:

@@ -393,7 +393,7 @@ class StaticKeySource:
     document: bytes = field(repr=False)
     """The JWK Set as JSON; it was read once and found usable."""
     read: object = field(default=None, repr=False, compare=False)
-    """What reading it gave, a `gateway.tokens.foreign_keys.KeySet`: ten thousand sets take a second.
+    """What reading it gave, a `gateway.tokens.key_sets.KeySet`: ten thousand sets take a second.
     None where nobody has read it yet."""
 
 

@@ -39,7 +39,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.quantities import format_duration, format_size
 from gateway.settings.scalars import resolve_plain
-from gateway.tokens.foreign_keys import KeySet, read_key_set
+from gateway.tokens.key_sets import KeySet, keys_of
 
 MASK = "********"
 _DAY = datetime.timedelta(days=1)
@@ -270,8 +270,8 @@ def _keys(source: KeySource | None) -> dict[str, Any]:
     match source:
         case None:
             return {}
-        case StaticKeySource(document, read):
-            return {"jwks": _public_keys(read if isinstance(read, KeySet) else read_key_set(document))}
+        case StaticKeySource():
+            return {"jwks": _public_keys(keys_of(source))}
         case RemoteKeySource():
             return {
                 "jwks_uri": None if source.uri is None else _mask_query(source.uri),

@@ -25,28 +25,19 @@ Sources: RFC 7517 4 and 5; RFC 7638; RFC 8725 3.1, 3.8; SPIFFE JWT-SVID and bund
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
 from gateway.tokens.jwt import JwtProblem, parse_key_set_object
 from gateway.tokens.key_members import BYTE_ORDER_MARK, PUBLIC_MEMBERS, present_members, public_members
-from gateway.tokens.keys import (
-    TooLargeKeyError,
-    UnusableKeyError,
-    VerificationKey,
-    algorithm_of,
-    key_id,
-    make_verification_key,
-)
+from gateway.tokens.key_ring import TooLargeKeyError, UnusableKeyError
+from gateway.tokens.key_sets import MAX_TRIED, ForeignKey, KeySet, KeySetError
+from gateway.tokens.keys import algorithm_of, key_id, make_verification_key
 
 MAX_SET_BYTES = 512 * 1024
 MAX_KEYS = 256
 """Members of a set that are looked at."""
-MAX_TRIED = 2
-"""How many keys a token without `kid` may be tried with; a set may have so many without `kid`."""
 MAX_RSA_BITS = 4096
 """A check costs its owner nothing and us the square of the bits: 2.2 ms at 16 384, 0.1 ms here."""
 MAX_KID = 512
@@ -56,83 +47,6 @@ _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _SIGNATURE_USES = ("sig", "jwt-svid")
 _WITHOUT_ALG = "RS256"
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
-
-
-class KeySetError(ValueError):
-    """Say why a text is no key set that can be used; the message never holds key material."""
-
-
-class KeyMiss(StrEnum):
-    """Why a set has no key for a token."""
-
-    UNKNOWN_KEY = "unknown_key"
-    ALG_NOT_ALLOWED = "alg_not_allowed"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ForeignKey:
-    """One public key under the name that its owner gave it."""
-
-    kid: str | None
-    key: VerificationKey
-    """Its own `kid` is the thumbprint."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KeySet:
-    """The usable keys of one set. Compared by identity."""
-
-    keys: tuple[ForeignKey, ...]
-    passed_over: tuple[str, ...] = field(default=())
-    """Why keys were not taken that are not for us, one text per key, for people."""
-    left_out: tuple[str, ...] = field(default=())
-    """Why keys were not taken that are too many, too large or ambiguous, for people."""
-    tries: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
-    """Algorithm -> the dearest keys that one token of it is tried with."""
-    _named: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
-    """By `kid` and by thumbprint, each key once."""
-    _tried: Mapping[str, tuple[VerificationKey, ...]] = field(init=False, repr=False)
-    """By algorithm: what a token without `kid` is tried with."""
-
-    def __post_init__(self) -> None:
-        """Derive the look-ups."""
-        named: dict[str, dict[tuple[str, str], VerificationKey]] = {}
-        tried: dict[str, dict[str, VerificationKey]] = {}
-        for entry in sorted(self.keys, key=lambda each: each.kid is not None):
-            key = entry.key
-            for name in {entry.kid, key.kid} - {None}:
-                named.setdefault(str(name), {}).setdefault((key.kid, key.alg), key)
-            of_algorithm = tried.setdefault(key.alg, {})
-            if len(of_algorithm) < MAX_TRIED:
-                of_algorithm.setdefault(key.kid, key)
-        tried_together = [tuple(keys.values()) for keys in tried.values()]
-        tried_together += [tuple(keys.values()) for keys in named.values()]
-        dearest: dict[str, tuple[VerificationKey, ...]] = {}
-        for some in tried_together:
-            for alg in {key.alg for key in some}:
-                fitting = tuple(key for key in some if key.alg == alg)
-                dearest[alg] = max(dearest.get(alg, ()), fitting, key=_work)
-        object.__setattr__(self, "tries", dearest)
-        object.__setattr__(self, "_named", {name: tuple(keys.values()) for name, keys in named.items()})
-        object.__setattr__(self, "_tried", {alg: tuple(keys.values()) for alg, keys in tried.items()})
-
-    def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...] | KeyMiss:
-        """Return the one or two keys that may have signed a token with this header.
-
-        Args:
-            kid: The token's `kid`, untrusted: it is compared and nothing else.
-            alg: The token's `alg`, one of ours.
-        """
-        if kid is None:
-            return self._tried.get(alg) or KeyMiss.ALG_NOT_ALLOWED
-        named = self._named.get(kid)
-        if named is None:
-            return KeyMiss.UNKNOWN_KEY
-        return tuple(key for key in named if key.alg == alg) or KeyMiss.ALG_NOT_ALLOWED
-
-
-def _work(keys: Iterable[VerificationKey]) -> int:
-    return sum(key.work for key in keys)
 
 
 def read_key_set(octets: bytes) -> KeySet:

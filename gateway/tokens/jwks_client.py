@@ -51,11 +51,12 @@ import aiohttp
 
 from gateway.files import UnusableFileError, read_file
 from gateway.settings.model import RemoteKeySource
-from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, KeyMiss, KeySet, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, read_key_set
 from gateway.tokens.freshness import MAX_FRESH_S, fresh_seconds
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.key_ring import VerificationKey
 from gateway.tokens.key_server import KeyServerConnector, TooMuchError
-from gateway.tokens.keys import VerificationKey
+from gateway.tokens.key_sets import KeyMiss, KeySet, KeySetError
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
 FETCH_TIMEOUT_S = 5.0

@@ -1,4 +1,4 @@
-"""Read and write compact JSON Web Signatures, strictly.
+"""Read compact JSON Web Signatures, strictly.
 
 Parsing yields header, payload and signature or one named problem; it verifies
 nothing (that is `gateway.tokens.keys` for signatures and the callers for claims).
@@ -31,10 +31,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import msgspec
-
-from gateway.tokens.base64url import decode_base64url, encode_base64url
-from gateway.tokens.keys import AT_JWT, NO_HEADERS, SigningKey, protected_header
+from gateway.tokens.base64url import decode_base64url
+from gateway.tokens.key_ring import NO_HEADERS
 
 MAX_TOKEN_BYTES = 16 * 1024
 REST_OF_HEAD_BYTES = 1024
@@ -247,10 +245,3 @@ def _parse_header(segment: bytes) -> dict[str, object] | JwtProblem:
     if not isinstance(header, JwtProblem) and ("crit" in header or "b64" in header):
         return JwtProblem.CRITICAL_HEADER
     return header
-
-
-def sign_compact(key: SigningKey, claims: Mapping[str, object], *, typ: str = AT_JWT) -> bytes:
-    """Return `claims` as a compact token signed by `key`, with `alg`, `kid` and `typ` in its header."""
-    header = protected_header(key.alg, key.kid, typ)
-    signing_input = header + b"." + encode_base64url(msgspec.json.encode(claims))
-    return signing_input + b"." + encode_base64url(key.sign(signing_input))

@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.tokens.base64url import encode_base64url
-from gateway.tokens.keys import UnusableKeyError
+from gateway.tokens.key_ring import UnusableKeyError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}

@@ -20,15 +20,9 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from jwcrypto.common import JWException
-from jwcrypto.jwk import JWK
 
 from gateway.files import (
     FileContent,
@@ -40,27 +34,14 @@ from gateway.files import (
     write_beside,
 )
 from gateway.tokens.jwt import JwtProblem, parse_json_object
-from gateway.tokens.keys import (
-    KeyRing,
-    SigningKey,
-    UnusableKeyError,
-    VerificationKey,
-    algorithm_of,
-    make_key_ring,
-    make_signing_key,
-    make_verification_key,
-)
+from gateway.tokens.key_ring import KeyRing, SigningKey, UnusableKeyError, VerificationKey
+from gateway.tokens.private_keys import generate_key_text, read_key_pair, read_signer
+from gateway.tokens.signing import make_key_ring
 
 STATES_FILE = "states.json"
 _STATES_VERSION = 1
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_STATES_BYTES = 1024 * 1024
-_GENERATED: Mapping[str, dict[str, Any]] = {
-    "ES256": {"kty": "EC", "crv": "P-256"},
-    "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
-    "RS256": {"kty": "RSA", "size": 3072},
-    "PS256": {"kty": "RSA", "size": 3072},
-}
 
 
 class KeyDirectoryError(Exception):
@@ -274,13 +255,9 @@ def _choose_active(
 
 def _read_key_file(path: Path, algorithm: str, warnings: list[str]) -> _KeyFile:
     file = _read_private_file(path, warnings)
-    octets = file.octets
     try:
-        jwk = _read_pem(octets) if path.suffix == ".pem" else _read_jwk(octets)
-        alg = algorithm_of(jwk, preferred=algorithm)
-        return _KeyFile(
-            path, file.status.st_ctime, make_signing_key(jwk, alg), make_verification_key(jwk, alg)
-        )
+        keys = read_key_pair(file.octets, algorithm, is_pem=path.suffix == ".pem")
+        return _KeyFile(path, file.status.st_ctime, keys.signing, keys.verification)
     except UnusableKeyError as error:
         raise KeyDirectoryError(
             f"{path}: {error}; replace the file, or remove it and run `sidegate keys generate`"
@@ -326,34 +303,9 @@ def read_signing_key(path: Path, algorithm: str | None) -> SigningKey:
     """
     octets = _read_private_file(path, []).octets
     try:
-        jwk = _read_pem(octets) if octets.lstrip().startswith(b"-----BEGIN") else _read_jwk(octets)
-        key = make_signing_key(jwk, algorithm or algorithm_of(jwk, preferred="RS256"))
+        return read_signer(octets, algorithm)
     except UnusableKeyError as error:
         raise KeyDirectoryError(f"{path}: {error}") from error
-    return replace(key, kid=str(jwk.get("kid") or key.kid))
-
-
-def _read_pem(octets: bytes) -> JWK:
-    if b"BEGIN ENCRYPTED" in octets or b"4,ENCRYPTED" in octets:
-        raise UnusableKeyError(
-            "it is encrypted, which is not available in this version (decrypt: openssl pkey)"
-        )
-    try:
-        return JWK.from_pyca(load_pem_private_key(octets, password=None))
-    except (UnsupportedAlgorithm, JWException) as error:
-        raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519") from error
-    except (ValueError, TypeError) as error:
-        raise UnusableKeyError("it is not a private key in PEM form (PKCS#8)") from error
-
-
-def _read_jwk(octets: bytes) -> JWK:
-    members = parse_json_object(octets)
-    if isinstance(members, JwtProblem):
-        raise UnusableKeyError(f"it is not a JWK: {members.value}")
-    try:
-        return JWK(**members)
-    except (JWException, ValueError, TypeError) as error:
-        raise UnusableKeyError("its members do not make a valid JWK") from error
 
 
 # --- states --------------------------------------------------------------------
@@ -419,13 +371,12 @@ def _is_written(path: Path, document: bytes) -> bool:
 
 def _write_new_key(directory: Path, algorithm: str) -> str:
     while True:
-        jwk = JWK.generate(**_GENERATED[algorithm])
-        kid = make_signing_key(jwk, algorithm).kid
+        kid, octets = generate_key_text(algorithm)
         if not kid.startswith("-"):  # it is typed after commands, where that begins an option
             break
     path = directory / f"{algorithm.lower()}-{kid[:12]}.pem"
     try:
-        write_beside(path, jwk.export_to_pem(private_key=True, password=None), mode=0o600)
+        write_beside(path, octets, mode=0o600)
     except OSError as error:
         raise _NotWritableError(f"{path}: cannot be written: {error.strerror}") from error
     return kid

@@ -10,9 +10,9 @@ from gateway.clients.assertions import Assertion, Effort
 from gateway.clients.conditions import ClaimValues
 from gateway.clients.failure_costs import ScryptCost, client_failure, dearest_scrypt, grant_failure
 from gateway.settings.model import RemoteKeySource, ScryptSecret
-from gateway.tokens.foreign_keys import ForeignKey, KeySet
 from gateway.tokens.jwt import CompactJwt
-from gateway.tokens.keys import VerificationKey
+from gateway.tokens.key_ring import VerificationKey
+from gateway.tokens.key_sets import ForeignKey, KeySet
 
 costs = st.builds(
     ScryptCost, st.sampled_from([2**e for e in range(1, 16)]), st.integers(1, 8), st.integers(1, 2)

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.tokens.jwt import decode_base64url, encode_base64url
+from gateway.tokens.base64url import decode_base64url, encode_base64url
 from tests.support.jws import Key, compact, hs256, make_key
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

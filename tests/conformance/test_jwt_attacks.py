@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.tokens.jwt import decode_base64url, encode_base64url
+from gateway.tokens.base64url import decode_base64url, encode_base64url
 from tests.conformance.attacks import EVERYWHERE, RSA, Attack, Carrier, access_claims, assertion_claims
 from tests.journeys.conftest import Answer, Appliance, call
 from tests.support.jws import Key, make_key

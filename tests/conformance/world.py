@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
-from gateway.tokens.jwt import encode_base64url, sign_compact
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.keyfiles import load_keys
+from gateway.tokens.signing import sign_compact
 from tests.conformance.assertions import ASSERTIONS, HMAC_SECRET, JOB, JOB_RSA, PLATFORM, SIGNER, SIGNER_RSA
 from tests.conformance.rfc7523 import CLIENT, GRANT
 from tests.conformance.rows import INTROSPECT, REVOKE, TOKEN, Answer, Ask, Row, as_client, basic

@@ -17,8 +17,10 @@ from jwcrypto.jwk import JWK
 from gateway.enforce.verifier import verify_access_token
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken
-from gateway.tokens.jwt import MAX_TOKEN_BYTES, sign_compact
-from gateway.tokens.keys import KeyRing, SigningKey, make_key_ring, make_signing_key, make_verification_key
+from gateway.tokens.jwt import MAX_TOKEN_BYTES
+from gateway.tokens.key_ring import KeyRing, SigningKey
+from gateway.tokens.keys import make_signing_key, make_verification_key
+from gateway.tokens.signing import make_key_ring, sign_compact
 
 NOW = 1_700_000_000.0
 ISSUER = "https://issuer.example"

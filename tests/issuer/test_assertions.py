@@ -20,9 +20,9 @@ from gateway.settings.model import (
 )
 from gateway.state.interface import StateUnavailableError
 from gateway.state.memory import MemoryReplayGuard
-from gateway.tokens.foreign_keys import ForeignKey, KeySet
-from gateway.tokens.jwt import decode_base64url, encode_base64url
-from gateway.tokens.keys import VerificationKey
+from gateway.tokens.base64url import decode_base64url, encode_base64url
+from gateway.tokens.key_ring import VerificationKey
+from gateway.tokens.key_sets import ForeignKey, KeySet
 from tests.issuer.conftest import BASIC, EC_RING, NOW, ServedIssuer, basic, make_settings
 from tests.support.jws import Key, compact, hs256, make_key
 
@@ -651,8 +651,7 @@ async def test_whoever_is_unknown_costs_a_signature_check_too(
         return False
 
     decoy = ForeignKey(None, VerificationKey("decoy", "ES256", verify, {}))
-    registry = replace(served.snapshot.registry, decoys=KeySet((decoy,)))
-    served.snapshot = replace(served.snapshot, registry=registry)
+    served.snapshot = replace(served.snapshot, decoys=KeySet((decoy,)))
     if "assertion" in form:
         status, body = await ask(served, grant_type=JWT_BEARER, **form)
         assert (status, body["error_description"]) == (400, UNTRUSTED)

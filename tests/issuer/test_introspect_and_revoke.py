@@ -10,7 +10,8 @@ import pytest
 from gateway.settings.model import AuthorizationSettings
 from gateway.state.interface import StateUnavailableError
 from gateway.state.memory import MemoryStore
-from gateway.tokens.jwt import decode_base64url, encode_base64url, sign_compact
+from gateway.tokens.base64url import decode_base64url, encode_base64url
+from gateway.tokens.signing import sign_compact
 from tests.issuer.conftest import AUTHORIZATIONS, BASIC, EC_RING, NOW, ServedIssuer, basic, make_settings
 
 AUDIENCE = basic("country-service", "cs")

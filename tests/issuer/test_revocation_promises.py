@@ -9,8 +9,8 @@ from jwcrypto.jwk import JWK
 from gateway.enforce.verifier import verify_access_token
 from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.claims import AccessToken
-from gateway.tokens.jwt import sign_compact
 from gateway.tokens.revocations import CLOCKS_APART_S, MAX_REVOCATIONS
+from gateway.tokens.signing import sign_compact
 from tests.issuer.conftest import BASIC, EC_RING, NOW, ServedIssuer, basic, make_ring, make_settings
 
 WRITER = basic("writer", "writer-secret")

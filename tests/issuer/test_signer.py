@@ -6,7 +6,8 @@ import threading
 from jwcrypto.jwk import JWK
 
 from gateway.issuer.signer import MAX_WAITING, SignerOverloadedError, TokenSigner
-from gateway.tokens.keys import SigningKey, make_signing_key
+from gateway.tokens.key_ring import SigningKey
+from gateway.tokens.keys import make_signing_key
 
 
 def remembering(key: SigningKey, threads: list[int]) -> SigningKey:

@@ -11,7 +11,7 @@ from gateway.live import build_snapshot
 from gateway.policy.model import Reason
 from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
 from gateway.settings.problems import SettingsError, Severity
-from gateway.tokens.foreign_keys import KeySet
+from gateway.tokens.key_sets import KeySet
 from tests.support.certificates import Authority
 from tests.support.jws import make_key
 

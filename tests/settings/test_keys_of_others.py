@@ -17,7 +17,7 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.settings.show import effective
-from gateway.tokens.foreign_keys import KeySet
+from gateway.tokens.key_sets import KeySet
 from tests.support.jws import make_key
 
 Load = Callable[..., Loaded]

@@ -21,7 +21,7 @@ from gateway.proxy.gate import Gate
 from gateway.proxy.listener import Listener
 from gateway.reload.compile import compile_configuration
 from gateway.settings.model import MetricsSettings
-from gateway.tokens.jwt import sign_compact
+from gateway.tokens.signing import sign_compact
 from tests.support.caller import Answer, Caller, connected
 from tests.support.waiting import turns_of_the_loop, until
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jwcrypto.jwk import JWK
 
-from gateway.tokens.jwt import encode_base64url
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.keys import make_signing_key
 
 KINDS = {

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from jwcrypto.jwk import JWK
 
-from gateway.tokens.foreign_keys import MAX_KEYS, KeyMiss, KeySet, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_KEYS, read_key_set
+from gateway.tokens.key_sets import KeyMiss, KeySet, KeySetError
 from tests.support.jws import Key, make_key
 
 EC = make_key("ES256", "ec")

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from gateway.settings.model import BearerTokenSettings, RemoteKeySource
 from gateway.tokens import jwks_client
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError, RemoteKeySets
+from gateway.tokens.key_sets import KeySet
 from gateway.tokens.origins import origin_of
 from tests.support.certificates import Authority
 from tests.support.jws import make_key

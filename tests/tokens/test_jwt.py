@@ -20,9 +20,9 @@ from gateway.tokens.jwt import (
     _find_excess,
     parse_compact,
     parse_json_object,
-    sign_compact,
 )
-from gateway.tokens.keys import make_key_ring, make_signing_key, make_verification_key
+from gateway.tokens.keys import make_signing_key, make_verification_key
+from gateway.tokens.signing import make_key_ring, sign_compact
 
 JWK_ = JWK.generate(kty="EC", crv="P-256")
 KEY = make_signing_key(JWK_, "ES256")

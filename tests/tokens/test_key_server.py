@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.settings.model import RemoteKeySource
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError, RemoteKeySets
 from gateway.tokens.key_server import MAX_INTERIM
+from gateway.tokens.key_sets import KeySet
 from tests.support.jws import make_key
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from gateway.settings.model import BearerTokenSettings, KeySetProxySettings, RemoteKeySource
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import KeysUnavailableError, RemoteKeySets
+from gateway.tokens.key_sets import KeySet
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 from tests.support.certificates import Authority
 from tests.support.connect_proxy import ConnectProxy, proxying

@@ -11,7 +11,8 @@ import pytest
 from jwcrypto.common import base64url_decode
 from jwcrypto.jwk import JWK
 
-from gateway.tokens.foreign_keys import MAX_SET_BYTES, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_SET_BYTES, read_key_set
+from gateway.tokens.key_sets import KeySetError
 from tests.support.jws import Key, make_key
 
 EC = make_key("ES256", "ec")

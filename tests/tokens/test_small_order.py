@@ -5,7 +5,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwcrypto.jwk import JWK
 
 from gateway.tokens.base64url import encode_base64url
-from gateway.tokens.keys import UnusableKeyError, make_verification_key
+from gateway.tokens.key_ring import UnusableKeyError
+from gateway.tokens.keys import make_verification_key
 from gateway.tokens.small_order import is_of_small_order
 from tests.support.jws import make_key
 

@@ -16,9 +16,11 @@ import pytest
 from gateway.clients.assertions import HS256, Assertion, check_mac
 from gateway.clients.conditions import ClaimValues
 from gateway.clients.registry import MIN_HMAC_SECRET_BYTES
-from gateway.tokens.foreign_keys import KeySet, KeySetError, read_key_set
-from gateway.tokens.jwt import CompactJwt, decode_base64url, parse_compact, parse_json_object
-from gateway.tokens.keys import ALGORITHMS
+from gateway.tokens.base64url import decode_base64url
+from gateway.tokens.foreign_keys import read_key_set
+from gateway.tokens.jwt import CompactJwt, parse_compact, parse_json_object
+from gateway.tokens.key_ring import ALGORITHMS
+from gateway.tokens.key_sets import KeySet, KeySetError
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "wycheproof"
 SPOILED = frozenset({"signature-367", "signature-370"})

@@ -15,8 +15,8 @@ import pytest
 from gateway.names import addresses_of
 from gateway.settings.model import RedisSettings, RemoteKeySource
 from gateway.state.redis import open_redis
-from gateway.tokens.foreign_keys import KeySet
 from gateway.tokens.jwks_client import RemoteKeySets
+from gateway.tokens.key_sets import KeySet
 from tests.support.appliance import Appliance, configuration, running
 from tests.support.caller import assert_own
 from tests.support.jws import make_key

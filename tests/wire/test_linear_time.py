@@ -47,9 +47,10 @@ from gateway.proxy.proxy_protocol import V2_LIMIT_BYTES, read_proxy_header
 from gateway.settings.model import AdminSettings, MetricsSettings
 from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.claims import parse_scope, read_access_token
-from gateway.tokens.foreign_keys import MAX_SET_BYTES, KeySetError, read_key_set
+from gateway.tokens.foreign_keys import MAX_SET_BYTES, read_key_set
 from gateway.tokens.freshness import fresh_seconds
 from gateway.tokens.jwt import MAX_TOKEN_BYTES, parse_compact, parse_json_object
+from gateway.tokens.key_sets import KeySetError
 from tests.enforce.conftest import ISSUER, NOW, ROUTES, ring_of
 from tests.support.linear_time import Reader, find_faults
 

@@ -1,0 +1,73 @@
+"""Hold keys that sign and keys that verify, each bound to one algorithm, and the issuer's ring of them.
+
+Values alone, made by `gateway.tokens.key_objects` and `gateway.tokens.keys`: whoever only hands keys
+on, or names an algorithm, loads no library of cryptography. Pure: no I/O, no clock.
+
+Sources: RFC 7518 3.1; RFC 7638; RFC 9068 2.1.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
+"""The signature algorithms that exist here; anything else is refused by name."""
+
+SLOW_TO_SIGN = frozenset({"RS256", "PS256"})
+"""Signing with these takes about 0.8 ms: too long for an event loop."""
+
+AT_JWT = "at+jwt"
+"""RFC 9068 2.1."""
+
+NO_HEADERS: Mapping[bytes, Mapping[str, object]] = MappingProxyType({})
+
+Sign = Callable[[bytes], bytes]
+Verify = Callable[[bytes, bytes], bool]
+
+
+class UnusableKeyError(ValueError):
+    """Say why a key cannot be used here; the message never holds key material."""
+
+
+class TooLargeKeyError(UnusableKeyError):
+    """Say that a key is larger than whoever loads it takes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerificationKey:
+    """A public key, bound to one algorithm."""
+
+    kid: str
+    alg: str
+    verify: Verify = field(repr=False)
+    """(signing input, signature) -> whether the signature is valid. Never raises on input."""
+    public_jwk: Mapping[str, str] = field(repr=False)
+    """As published: `kty kid use alg` and the public members."""
+    work: int = 100
+    """How long a check takes, whatever the signature, beside other keys of its algorithm."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigningKey:
+    """A private key, bound to one algorithm."""
+
+    kid: str
+    alg: str
+    sign: Sign = field(repr=False)
+    """Signing input -> signature as a JWS carries it."""
+    public_jwk: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyRing:
+    """The issuer's keys: one signs, all verify. Compared by identity."""
+
+    active: SigningKey
+    verification: Mapping[str, VerificationKey]
+    """kid -> key, the active one included and first."""
+    headers: Mapping[bytes, Mapping[str, object]] = field(repr=False)
+    """The first segments of our access tokens, one per key -> what they spell."""
+
+    def jwks_document(self) -> dict[str, list[dict[str, str]]]:
+        """Return the JWK Set to publish, the active key first."""
+        return {"keys": [dict(key.public_jwk) for key in self.verification.values()]}
