@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 
@@ -75,7 +76,7 @@ def raise_file_limit() -> None:
 
 
 def notify_systemd(state: str) -> None:
-    """Tell systemd about `READY=1`, `STOPPING=1` or a reload, where it asked to be told."""
+    """Tell systemd about `READY=1`, `STOPPING=1`, a reload or a `STATUS=`, where it asked to be told."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -90,7 +91,8 @@ async def reload_on_signal(signals: Signals, reload: Callable[[], Awaitable[obje
     while True:
         await signals.reload.wait()
         signals.reload.clear()
-        notify_systemd("RELOADING=1")
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
         try:
             await reload()
         except Exception:

@@ -67,9 +67,22 @@ class Readiness:
 
     async def checks(self) -> Mapping[str, CheckResult]:
         """Return what must hold for traffic to be sent here, by name."""
+        return self._checks()
+
+    def _checks(self) -> Mapping[str, CheckResult]:
         checks = {name: CheckResult(not phrase, phrase) for name, phrase in self._unready().items()}
         fault = self._store_fault
         return {**checks, STORE: CheckResult(not (fault and self._refuses_without_store), fault)}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all checks hold."""
+        return all(check.ok for check in self._checks().values())
+
+    @property
+    def is_state_up(self) -> bool:
+        """Whether the store answered when it was asked last."""
+        return not self._store_fault
 
     def degraded(self) -> tuple[Degradation, ...]:
         """Return what is amiss, the oldest first."""

@@ -4,28 +4,27 @@ Each view reads what the parts keep; none changes anything but what is counted s
 `gateway.admin` shows them, `gateway.app` says of what.
 """
 
-import logging
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
-from gateway.live import Live, ReloadResult, RuntimeState
+from gateway.lifecycle import notify_systemd
 from gateway.observe import families
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.families import GaugeSample
 from gateway.observe.metrics import Metrics
-from gateway.proxy.certificates import TlsEndpoint
 from gateway.proxy.gate import ISSUER, Gate, ListenerInfo
 from gateway.proxy.health import CircuitState
 from gateway.proxy.listener import Listener
+from gateway.readiness import Readiness
+from gateway.reload.apply import Live
+from gateway.reload.plan import RuntimeState, Snapshot
+from gateway.reload.source import Cause, Outcome, Result
+from gateway.reload.sources import MAIN, Sources
 from gateway.settings.model import Settings, StateSettings
-from gateway.settings.problems import Problem, Severity
 from gateway.state.interface import StateStore
 from gateway.version import VERSION
-
-_log = logging.getLogger(__name__)
 
 
 def route_names(settings: Settings) -> tuple[str, ...]:
@@ -33,60 +32,68 @@ def route_names(settings: Settings) -> tuple[str, ...]:
     return (*(route.name for route in settings.routes), ISSUER)
 
 
-def report_reload(result: ReloadResult, live: Live, metrics: Metrics) -> None:
-    """Count and log how a reload went, every problem on a line of its own."""
-    metrics.config_reload(result.result, live.snapshot.settings.content_hash, time.time())
-    if result.applied:
-        metrics.keep_routes(route_names(live.snapshot.settings))
-        _log.info("the configuration was reloaded")
-    for problem in result.problems:
-        (_log.warning if result.applied else _log.error)("%s", problem)
-    if not result.applied:
-        _log.error("the configuration was not reloaded: the former one stays in effect")
-
-
-def with_refusals(result: ReloadResult, live: Live, endpoints: Iterable[TlsEndpoint]) -> ReloadResult:
-    """Return the result of a reload with a warning for each listener that keeps its former certificate."""
-    path = str(live.snapshot.configuration.path)
-    refusals = tuple(
-        Problem(
-            path, 1, 1, "listeners", f"{endpoint.listener}: {endpoint.refusal}", severity=Severity.WARNING
-        )
-        for endpoint in endpoints
-        if endpoint.refusal
+def note_load(metrics: Metrics, live: Live, source: str, outcome: Outcome, cause: Cause) -> None:
+    """Count what became of the load of a source, and tell systemd what the process works by."""
+    config_hash = live.plan.snapshot.settings.content_hash
+    if source == MAIN:
+        metrics.config_reload(str(outcome.result), str(cause), config_hash, time.time())
+    state = (
+        "serving" if outcome.result is Result.OK else f"the {source} could not be loaded; serving as before,"
     )
-    return replace(result, problems=(*result.problems, *refusals)) if refusals else result
+    notify_systemd(f"STATUS={state} configuration {config_hash[:12]}")
+
+
+def describe_start(snapshot: Snapshot) -> Mapping[str, object]:
+    """Return what the log says of a process that begins to serve."""
+    settings, active = snapshot.settings, snapshot.keys.ring.active
+    return {
+        "version": VERSION,
+        "configuration": str(snapshot.configuration.path),
+        "hash": settings.content_hash,
+        "clients": len(settings.clients),
+        "authorizations": len(settings.authorizations),
+        "routes": len(settings.routes),
+        "upstreams": len(settings.upstreams),
+        "state": _kind(settings.state),
+        "kid": "" if active is None else active.kid,
+    }
+
+
+def source_gauges(sources: Sources) -> Iterable[GaugeSample]:
+    """Yield, for each source, whether its last load was good, and when what is in use was loaded."""
+    for name, last in sources.last.items():
+        yield GaugeSample(families.SOURCE_SUCCESSFUL, (name,), float(last.outcome.result is Result.OK))
+        yield GaugeSample(families.SOURCE_TIMESTAMP, (name,), last.good_at)
+
+
+def readiness_gauges(readiness: Readiness) -> Iterable[GaugeSample]:
+    """Yield what `/readyz` says."""
+    yield GaugeSample(families.READY, (), float(readiness.is_ready))
+    yield GaugeSample(families.STATE_UP, (), float(readiness.is_state_up))
 
 
 def unready_conditions(gate: Gate, live: Live, listeners: Iterable[Listener]) -> Mapping[str, str]:
     """Return what must hold for traffic to be sent here, by name; the phrase is empty where it does."""
     closed = [listener.info.name for listener in listeners if not listener.is_bound]
     return {
-        "keys": "" if live.snapshot.keys.keys else "no signing key",
+        "keys": "" if live.plan.snapshot.keys.keys else "no signing key",
         "listeners": f"not bound: {', '.join(closed)}" if closed else "",
         "not_draining": "draining" if gate.stopping else "",
     }
 
 
-def amiss_conditions(live: Live, endpoints: Iterable[TlsEndpoint]) -> Mapping[str, str]:
-    """Return the sources whose last load failed: what was there before stays in use."""
-    amiss = {}
-    last = live.last_reload
-    if last is not None and not last.applied:
-        amiss["configuration"] = "the last reload failed; the former configuration stays in effect"
-    for endpoint in endpoints:
-        if endpoint.refusal:
-            amiss[f"certificate of {endpoint.listener}"] = endpoint.refusal
-    return amiss
-
-
 def describe_process(
-    gate: Gate, live: Live, store: StateStore, listeners: Iterable[Listener], *, uptime_s: float
+    gate: Gate,
+    live: Live,
+    sources: Sources,
+    store: StateStore,
+    listeners: Iterable[Listener],
+    *,
+    uptime_s: float,
 ) -> Mapping[str, object]:
     """Return the document of `/api/v1/status`: what runs, and since when."""
-    snapshot = live.snapshot
+    snapshot = live.plan.snapshot
     settings = snapshot.settings
-    last = live.last_reload
     return {
         "version": VERSION,
         "python": platform.python_version(),
@@ -98,14 +105,17 @@ def describe_process(
             "loaded_at": snapshot.loaded_at,
             "generation": snapshot.generation,
         },
-        "last_reload": None
-        if last is None
-        else {
-            "applied": last.applied,
-            "result": last.result,
-            "at": live.last_reload_at,
-            "problems": [problem.as_object() for problem in last.problems],
-        },
+        "last_reload": _describe_last(sources),
+        "sources": [
+            {
+                "name": name,
+                "result": str(last.outcome.result),
+                "at": last.at,
+                "loaded_at": last.good_at,
+                "problems": [problem.as_object() for problem in last.outcome.problems],
+            }
+            for name, last in sources.last.items()
+        ],
         "listeners": [
             {"address": listener.info.name, "serves": duties(listener.info), "scheme": listener.info.scheme}
             for listener in listeners
@@ -119,6 +129,19 @@ def describe_process(
             "connections": len(gate.connections),
         },
         "keys": [{"kid": key.kid, "alg": key.alg, "state": str(key.state)} for key in snapshot.keys.keys],
+    }
+
+
+def _describe_last(sources: Sources) -> Mapping[str, object] | None:
+    report = sources.last_report
+    if report is None:
+        return None
+    return {
+        "applied": report.applied,
+        "result": str(report.result),
+        "cause": str(sources.last_cause),
+        "at": sources.last_reload_at,
+        "problems": [problem.as_object() for problem in report.problems],
     }
 
 
@@ -167,10 +190,10 @@ def current_gauges(
             yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
     main, probation, _ = state.cache.sizes
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
-    for key in live.snapshot.keys.keys:
+    for key in live.plan.snapshot.keys.keys:
         yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
-    yield GaugeSample(families.RULES, (), len(live.snapshot.settings.routes))
-    yield GaugeSample(families.CLIENTS, (), len(live.snapshot.settings.clients))
+    yield GaugeSample(families.RULES, (), len(live.plan.snapshot.settings.routes))
+    yield GaugeSample(families.CLIENTS, (), len(live.plan.snapshot.settings.clients))
     yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))
 
 

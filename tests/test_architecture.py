@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"enforce"}),  # one request head -> one verdict
     frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
     frozenset({"reload"}),  # follows the files and swaps in what they say
-    frozenset({"app", "live", "lifecycle", "readiness", "serving", "views"}),  # composition
+    frozenset({"app", "data_plane", "lifecycle", "readiness", "views"}),  # composition
     frozenset({"cli", "__main__"}),
 )
 """From the ground up. A module imports from its own package and from lower layers only; packages
@@ -43,13 +43,12 @@ of one layer do not know each other, but for `WITHIN_A_LAYER`."""
 WITHIN_A_LAYER = {
     ("state", "tokens"): "a store keeps the revocations up to date that the gate looks into",
     ("clients", "policy"): "the registry writes the grants that decisions read",
-    ("app", "live"): "the composition root builds the first snapshot",
+    ("app", "data_plane"): "the composition root opens issuer and gate",
     ("app", "lifecycle"): "and lives by its signals",
     ("app", "readiness"): "and asks what probes are to be told",
-    ("app", "serving"): "and opens the listeners",
     ("app", "views"): "and hands the operators' views to the admin listener",
-    ("views", "live"): "the views show what is live",
-    ("lifecycle", "live"): "a signal reloads",
+    ("views", "readiness"): "the views count what probes are told",
+    ("views", "lifecycle"): "and tell systemd what is in force",
 }
 """(importer, imported): the few pairs of one layer where one builds on the other, and why."""
 
@@ -68,11 +67,10 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "issuer": frozenset({"aiohttp", "msgspec", "multidict"}),
     "admin": frozenset({"aiohttp", "msgspec", "multidict"}),
     "demo": frozenset({"aiohttp", "msgspec"}),
-    "app": frozenset({"aiohttp", "uvloop"}),
-    "live": frozenset(),
+    "app": frozenset({"uvloop"}),
+    "data_plane": frozenset({"aiohttp"}),
     "views": frozenset(),
     "lifecycle": frozenset({"uvloop"}),
-    "serving": frozenset({"aiohttp", "uvloop"}),
     "cli": frozenset({"click", "msgspec", "uvloop", "yaml"}),
 }
 """What each package may take from outside. A package that is missing takes nothing."""

@@ -34,13 +34,15 @@ class ReloadOutcome:
     """What one reload led to.
 
     `problems` are JSON objects as `sidegate check --format json` prints them; when
-    the reload took effect they can only be warnings.
+    the reload took effect they can only be warnings. Of a dry run, what it would lead to.
     """
 
     applied: bool
     config_hash: str
     """Of the configuration in effect afterwards."""
     problems: tuple[Mapping[str, object], ...] = ()
+    changes: tuple[str, ...] = ()
+    """What is different now, or would be, a phrase each."""
 
 
 def nothing_amiss() -> Sequence[Degradation]:
@@ -63,8 +65,9 @@ class AdminContext:
     """Check name -> result; the process is ready when all are ok."""
     status: Callable[[], Mapping[str, object]]
     """The members of `/api/v1/status`: plain JSON values, no secrets."""
-    reload: Callable[[], Awaitable[ReloadOutcome]]
-    """Read the configuration again; concurrent calls are the callee's to put in order."""
+    reload: Callable[[bool], Awaitable[ReloadOutcome]]
+    """Load all sources again; True only says what would change. Concurrent calls are the callee's to
+    put in order."""
     render_metrics: Callable[[str], Rendering]
     """The metrics for an `Accept` value."""
     degraded: Callable[[], Sequence[Degradation]] = nothing_amiss

@@ -163,14 +163,24 @@ class _Pages:
         return _json(HTTPStatus.OK, self._context.status())
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
-        """Reload the configuration: 200 when it took effect, 422 with the problems when the old one stays."""
-        if not await _is_without_body(request):
-            return _problem(HTTPStatus.BAD_REQUEST, _NO_BODY)
-        outcome = await self._context.reload()
-        members = {"config_hash": outcome.config_hash, "problems": list(outcome.problems)}
+        """Reload the configuration: 200 when it took effect, 422 with the problems when the old one stays.
+
+        With `{"dry_run": true}` nothing is changed, and the answer says what would be.
+        """
+        dry_run = _read_dry_run(await request.read())
+        if dry_run is None:
+            return _problem(HTTPStatus.BAD_REQUEST, _RELOAD_BODY)
+        outcome = await self._context.reload(dry_run)
+        members = {
+            "config_hash": outcome.config_hash,
+            "problems": list(outcome.problems),
+            **({"changes": list(outcome.changes)} if dry_run or outcome.changes else {}),
+            **({"dry_run": True} if dry_run else {}),
+        }
         if outcome.applied:
             return _json(HTTPStatus.OK, {"result": "ok", **members})
-        detail = "the configuration was not taken over; the old one stays in effect"
+        kept = "would not be taken over" if dry_run else "was not taken over; the old one stays in effect"
+        detail = f"the configuration {kept}"
         return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, members)
 
     async def revoke_client(self, request: web.Request) -> web.StreamResponse:
@@ -248,6 +258,7 @@ async def _answer_with_problems(request: web.Request, handler: Handler) -> web.S
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "see the process log")
 
 
+_RELOAD_BODY = 'the body must be empty, {} or {"dry_run": true}'
 _NO_BODY = "the body must be empty or an empty JSON object"
 
 _DETAILS: Mapping[int, str] = {
@@ -279,6 +290,15 @@ def _problem(status: HTTPStatus, detail: str, members: Mapping[str, object] | No
     }
     body = msgspec.json.encode(document) + b"\n"
     return _Problem(status=status, body=body, content_type="application/problem+json")
+
+
+def _read_dry_run(body: bytes) -> bool | None:
+    """Return what the body of a reload asks for, or None when it is neither empty nor understood."""
+    members = parse_json_object(body) if body else {}
+    if not isinstance(members, dict) or not members.keys() <= {"dry_run"}:
+        return None
+    dry_run = members.get("dry_run", False)
+    return dry_run if isinstance(dry_run, bool) else None
 
 
 async def _is_without_body(request: web.Request) -> bool:

@@ -14,20 +14,24 @@ import click
 import yaml
 
 from gateway.cli.failure import CommandError
+from gateway.files import UnusableFileError, read_file
 from gateway.settings.build import place_address
 from gateway.settings.environment import Environment
 from gateway.settings.model import AdminSettings, ListenAddress, UnixAddress
 from gateway.settings.problems import SpellingError
 from gateway.settings.texts import parse_address
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 95.0
+"""Three sources, each with its deadline."""
 HEALTH_TIMEOUT_S = 5.0
+_LARGEST_TOKEN_BYTES = 4096
 
 
-def reload_command(path: Path) -> int:
-    """Ask for a reload and print what came of it; return the exit code."""
+def reload_command(path: Path, *, dry_run: bool) -> int:
+    """Ask for a reload and print what came of it, or would; return the exit code."""
     admin = read_admin(path)
-    status, body = _ask(admin, "POST", "/api/v1/reload", timeout_s=TIMEOUT_S)
+    document = {"dry_run": True} if dry_run else None
+    status, body = _ask(admin, "POST", "/api/v1/reload", document=document, timeout_s=TIMEOUT_S)
     answer = _object(body)
     problems = answer.get("problems")
     for problem in problems if isinstance(problems, list) else []:
@@ -35,10 +39,14 @@ def reload_command(path: Path) -> int:
             f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}: "
             f"{problem['path']}: {problem['message']}"
         )
+    changes = answer.get("changes")
+    for change in changes if isinstance(changes, list) else []:
+        click.echo(change)
     if status == 200:
-        click.echo("reloaded")
+        click.echo("reloaded" if not dry_run else "nothing was changed: this is what a reload would do")
         return 0
-    click.echo(f"not reloaded: the former configuration stays in effect ({status})", err=True)
+    kept = "would not be reloaded" if dry_run else "not reloaded: the former configuration stays in effect"
+    click.echo(f"{kept} ({status})", err=True)
     return 1
 
 
@@ -123,22 +131,34 @@ def _read_whole(path: Path) -> AdminSettings:
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such a listener is reached from here
 
 
-def _ask(admin: AdminSettings, method: str, target: str, *, timeout_s: float) -> tuple[int, bytes]:
+def _ask(
+    admin: AdminSettings, method: str, target: str, *, document: object = None, timeout_s: float
+) -> tuple[int, bytes]:
     # Whatever address it listens on, it answers to this name; to an address only if admin.hosts has it.
     headers = {"Host": "localhost"}
     if method == "POST":
         headers["Content-Type"] = "application/json"
     if admin.token_file is not None:
-        headers["Authorization"] = f"Bearer {admin.token_file.read_text(encoding='ascii').strip()}"
+        headers["Authorization"] = f"Bearer {_read_token(admin.token_file)}"
     connection = _connection(admin.address, timeout_s)
+    body = json.dumps(document or {}).encode() if method == "POST" else None
     try:
-        connection.request(method, target, body=b"{}" if method == "POST" else None, headers=headers)
+        connection.request(method, target, body=body, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise CommandError(f"the admin listener at {admin.address} does not answer: {error}") from error
     finally:
         connection.close()
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return read_file(path, largest_bytes=_LARGEST_TOKEN_BYTES).octets.decode("ascii").strip()
+    except UnusableFileError as problem:
+        raise CommandError(f"admin.token_file: {path}: the file {problem}") from problem
+    except UnicodeDecodeError:
+        raise CommandError(f"admin.token_file: {path}: the file holds no token") from None
 
 
 class _UnixConnection(http.client.HTTPConnection):

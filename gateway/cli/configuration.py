@@ -13,7 +13,7 @@ import click
 
 from gateway.policy.policy_tests import PolicyTestOutcome
 from gateway.reload.compile import Configuration, compile_configuration, run_configured_tests
-from gateway.reload.keys import key_problems
+from gateway.reload.key_directory import key_problems
 from gateway.settings.problems import Problem, SettingsError, Severity
 from gateway.settings.show import effective
 

@@ -8,9 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from gateway.app import Running, StartError
+from gateway.app import Running
 from gateway.app import run as run_app
 from gateway.cli.failure import CommandError
+from gateway.data_plane import StartError
 from gateway.demo.configuration import DemoConfiguration, demo_configuration
 from gateway.demo.country_service import serve_countries
 from gateway.demo.journey import print_journey, walk_journey

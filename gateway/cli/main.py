@@ -165,9 +165,9 @@ def run(config: Path) -> int:
     Example:  sidegate run -c config/gateway.yaml
     Exit code: 0 after a clean drain, 2 for a bad configuration, 1 otherwise.
     """
-    from gateway.app import StartError
     from gateway.app import run as run_app
     from gateway.cli.failure import CommandError
+    from gateway.data_plane import StartError
 
     try:
         return run_app(config)
@@ -507,17 +507,19 @@ def revoke(token_file: Path | None, everything_of: str | None, **who: Any) -> in
 
 @main.command()
 @configuration_option
+@click.option("--dry-run", is_flag=True, help="Change nothing, and say what would change.")
 @translate_errors
-def reload(config: Path) -> int:
+def reload(config: Path, dry_run: bool) -> int:
     """Ask the running process to load its configuration again.
 
     \b
-    Example:  sidegate reload
-    Exit code: 0, or 1 when the process kept its old configuration or cannot be reached.
+    Example:  sidegate reload --dry-run
+    Exit code: 0, or 1 when the process kept its old configuration or cannot be reached;
+    with --dry-run, when it would.
     """
     from gateway.cli.admin import reload_command
 
-    return reload_command(config)
+    return reload_command(config, dry_run=dry_run)
 
 
 @main.command()

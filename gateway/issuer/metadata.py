@@ -60,5 +60,7 @@ def openid_metadata(settings: Settings, registry: Registry, keys: KeyRing) -> di
     return {
         **server_metadata(settings, registry),
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [keys.active.alg],
+        "id_token_signing_alg_values_supported": [
+            settings.issuer.signing_algorithm if keys.active is None else keys.active.alg
+        ],
     }

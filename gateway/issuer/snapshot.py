@@ -5,7 +5,7 @@ Documents are rendered here with their entity tags, so that serving one is a loo
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -46,6 +46,15 @@ class IssuerSnapshot:
     """What the gate takes: a larger token is not issued."""
     decoys: KeySet = field(default_factory=read_decoys, repr=False)
     """Verify nothing, so that an unknown client costs what a wrong signature costs."""
+
+    def with_keys(self, keys: KeyRing, settings: Settings) -> "IssuerSnapshot":
+        """Return the same configuration with other keys."""
+        return replace(
+            self,
+            keys=keys,
+            jwks=_render(keys.jwks_document()),
+            openid_metadata=_render(openid_metadata(settings, self.registry, keys)),
+        )
 
 
 def build_issuer_snapshot(settings: Settings, registry: Registry, keys: KeyRing) -> IssuerSnapshot:

@@ -80,6 +80,9 @@ _NONE = "_none_"
 _BUSY = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer is busy; try again shortly", cause="overloaded"
 )
+_NO_KEY = OAuthProblem(
+    ErrorCode.TEMPORARILY_UNAVAILABLE, "the issuer has no signing key now; try again later", cause="no_key"
+)
 _NO_STATE = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the revocation cannot be recorded now; the token is still valid"
 )
@@ -256,6 +259,9 @@ class Issuer:
         form = await _read_form(request)
         if isinstance(form, ErrorAnswer):
             return form
+        signing_key = snapshot.keys.active
+        if signing_key is None:  # before anything is used up that works once
+            return answer_problem(_NO_KEY)
         asked = GrantRequest(form.get("audience"), form.resources, form.get("scope"))
         entry.asked_audience = cut(asked.audience or " ".join(asked.resources))
         entry.asked_scope = cut(asked.scope, LONGEST_SCOPE)
@@ -287,14 +293,14 @@ class Issuer:
         jti = self._context.revocations.mark_for(client.id, int(now)) + secrets.token_urlsafe(16)
         claims = build_claims(client, grant, snapshot.issuer, jti=jti, now=now)
         try:
-            raw = await self._signer.sign(snapshot.keys.active, claims)
+            raw = await self._signer.sign(signing_key, claims)
         except SignerOverloadedError:
             return answer_problem(_BUSY)
         too_large = refuse_size(raw, snapshot.largest_token_bytes)
         if too_large is not None:
             return answer_problem(too_large)
         # Read back by the gate's own rules: what we would refuse is never handed out.
-        token = read_access_token(claims, snapshot.keys.active.kid)
+        token = read_access_token(claims, signing_key.kid)
         if not isinstance(token, AccessToken):
             raise TypeError(f"the claims of a new token are not readable: {token.claim}")
         if self._context.revocations.refuses(token):

@@ -195,13 +195,23 @@ UPSTREAM_DURATION = _histogram(
 UPSTREAM_ERRORS = _counter(
     "sidegate_upstream_errors", "Attempts that an upstream failed.", "upstream", "reason"
 )
-CONFIG_RELOADS = _counter("sidegate_config_reloads", "Reloads of the configuration.", "result")
+CONFIG_RELOADS = _counter("sidegate_config_reloads", "Reloads of the configuration.", "result", "cause")
 CONFIG_RELOAD_SUCCESSFUL = _gauge(
     "sidegate_config_last_reload_successful", "1 when the last load of the configuration took effect."
 )
 CONFIG_RELOAD_TIMESTAMP = _gauge(
     "sidegate_config_last_reload_success_timestamp_seconds", "When a configuration last took effect."
 )
+SOURCE_SUCCESSFUL = _gauge(
+    "sidegate_source_last_load_successful",
+    "0 while a source could not be loaded and stays as it was.",
+    "source",
+)
+SOURCE_TIMESTAMP = _gauge(
+    "sidegate_source_last_load_timestamp_seconds", "When what a source works by was loaded.", "source"
+)
+READY = _gauge("sidegate_ready", "1 while callers should be sent here, as /readyz says.")
+STATE_UP = _gauge("sidegate_state_up", "1 while the state store answers.")
 CONFIG_INFO = _gauge("sidegate_config_info", "The configuration in effect.", "hash")
 EVENT_LOOP_LAG = _histogram("sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.")
 LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still for 100 ms or more.")

@@ -21,6 +21,7 @@ import platform
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from gateway.observe import families
@@ -191,7 +192,7 @@ class Metrics:
         self._replay_rejected: defaultdict[str, int] = defaultdict(int)
         self._legacy_audience: defaultdict[str, int] = defaultdict(int)
         self._jwks_fetches: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._reloads: defaultdict[str, int] = defaultdict(int)
+        self._reloads: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reload_successful: bool | None = None
         self._config: tuple[str, float] | None = None
         self._loop_lag = Histogram(families.LAG_BOUNDS)
@@ -261,14 +262,20 @@ class Metrics:
             if outcome.upstream is not None:
                 _absorb_upstream(outcome, outcome.upstream, exchange, request_bounds)
 
-    def keep_routes(self, names: Iterable[str]) -> None:
-        """Announce which routes exist after a reload; the others' series go after one more scrape.
+    def take_routes(self, names: Iterable[str]) -> Callable[[], None]:
+        """Announce which routes exist, and return the way back; others' series go after one more scrape.
 
         A request that is still running on a deleted route brings its series back;
         these too go after the next scrape.
         """
-        self._known_routes = frozenset(names)
-        self._doomed_routes = {name for name in self._routes if name and name not in self._known_routes}
+        way_back = partial(self._know_routes, self._known_routes)
+        self._know_routes(frozenset(names))
+        return way_back
+
+    def _know_routes(self, names: frozenset[str] | None) -> None:
+        self._known_routes = names
+        gone = [name for name in self._routes if name and names is not None and name not in names]
+        self._doomed_routes = set(gone)
 
     def _open_route(self, name: str) -> _Route:
         label = self._limits["route"].admit(name)
@@ -378,9 +385,9 @@ class Metrics:
         self._reload_successful = True
         self._config = (config_hash, now)
 
-    def config_reload(self, result: str, config_hash: str, now: float) -> None:
-        """Record one reload; `result` is ok, invalid or io_error, the hash counts only when it is ok."""
-        self._reloads[result] += 1
+    def config_reload(self, result: str, cause: str, config_hash: str, now: float) -> None:
+        """Record one reload; the hash counts only when `result` is ok."""
+        self._reloads[result, cause] += 1
         if result == RESULT_OK:
             self.config_loaded(config_hash, now)
         else:
@@ -484,7 +491,7 @@ class Metrics:
             yield Collected(families.UPSTREAM_ERRORS, errors)
 
     def _collect_process(self) -> Iterator[Collected]:
-        yield from _labelled(families.CONFIG_RELOADS, self._reloads)
+        yield from _tupled(families.CONFIG_RELOADS, self._reloads)
         if self._reload_successful is not None:
             yield Collected(families.CONFIG_RELOAD_SUCCESSFUL, [((), int(self._reload_successful))])
         if self._config is not None:

@@ -8,7 +8,9 @@ caller, or the other callers, may still do.
 Sources: RFC 6585 4, draft-ietf-httpapi-ratelimit-headers-11 (RateLimit, RateLimit-Policy).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import ceil, floor
 from types import MappingProxyType
@@ -113,47 +115,62 @@ class BadTokenLimit:
         self._buckets.prune(monotonic_now, limit=limit)
 
 
-class RateLimits:
-    """The rate limits of one process, across its snapshots: what is unchanged keeps what it counted."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LimitTable:
+    """The limits of one configuration, and what was counted against them."""
 
-    __slots__ = ("_bad_tokens", "_by_route", "_turn")
+    routes: Mapping[str, RouteLimit]
+    """By the route's name."""
+    bad_tokens: BadTokenLimit | None
+
+
+class RateLimits:
+    """The rate limits of one process, across its configurations: what is unchanged keeps what it counted."""
+
+    __slots__ = ("_turn", "table")
 
     def __init__(self) -> None:
-        self._by_route: dict[str, RouteLimit] = {}
-        self._bad_tokens: BadTokenLimit | None = None
+        self.table = LimitTable(MappingProxyType({}), None)
+        """Those in force."""
         self._turn: Iterator[RouteLimit] = iter(())
 
-    def select_routes(self, routes: Iterable[Route]) -> Mapping[str, RouteLimit]:
-        """Return the limits of these routes, by name."""
-        selected: dict[str, RouteLimit] = {}
+    def choose(self, routes: Iterable[Route], bad_tokens: Rate) -> LimitTable:
+        """Return the limits for these routes and this rate of bad tokens. Changes nothing."""
+        chosen: dict[str, RouteLimit] = {}
         for route in routes:
             rule = route.rate_limit
             if rule is not None:
-                known = self._by_route.get(route.name)
-                selected[route.name] = known if known and known.rule == rule else RouteLimit(rule)
-        self._by_route = selected
-        self._turn = iter(())
-        return MappingProxyType(selected)
+                known = self.table.routes.get(route.name)
+                chosen[route.name] = known if known and known.rule == rule else RouteLimit(rule)
+        return LimitTable(MappingProxyType(chosen), self._choose_bad_tokens(bad_tokens))
 
-    def select_bad_tokens(self, rate: Rate) -> BadTokenLimit | None:
-        """Return the limit for bad tokens, or None when there is none."""
+    def _choose_bad_tokens(self, rate: Rate) -> BadTokenLimit | None:
         if not rate.requests:
-            self._bad_tokens = None
-        elif self._bad_tokens is None or self._bad_tokens.rate != rate:
-            self._bad_tokens = BadTokenLimit(rate)
-        return self._bad_tokens
+            return None
+        known = self.table.bad_tokens
+        return known if known is not None and known.rate == rate else BadTokenLimit(rate)
+
+    def take(self, table: LimitTable) -> Callable[[], None]:
+        """Put `table` in force, and return the way back to the former."""
+        way_back = partial(self._work_by, self.table)
+        self._work_by(table)
+        return way_back
+
+    def _work_by(self, table: LimitTable) -> None:
+        self.table = table
+        self._turn = iter(())
 
     @property
     def bad_tokens(self) -> BadTokenLimit | None:
-        """The limit for bad tokens that was selected last, or None when there is none."""
-        return self._bad_tokens
+        """The limit for bad tokens, or None when there is none."""
+        return self.table.bad_tokens
 
     def prune(self, monotonic_now: float) -> None:
         """Forget what says nothing any more, a little per call; every limit gets its turn."""
-        if self._bad_tokens is not None:
-            self._bad_tokens.prune(monotonic_now, limit=PRUNED_ENTRIES)
+        if self.table.bad_tokens is not None:
+            self.table.bad_tokens.prune(monotonic_now, limit=PRUNED_ENTRIES)
         limits = list(islice(self._turn, PRUNED_LIMITS))
         if not limits:
-            self._turn = iter(self._by_route.values())
+            self._turn = iter(self.table.routes.values())
         for limit in limits:
             limit.prune(monotonic_now, limit=PRUNED_ENTRIES)

@@ -14,10 +14,8 @@ Sources: RFC 8446, RFC 9325 3 and 4 (versions, ciphers, renegotiation, compressi
 (ALPN), Mozilla Server Side TLS 5.7, intermediate.
 """
 
-import asyncio
-import logging
+import hashlib
 import ssl
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +26,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.files import UnusableFileError
 from gateway.proxy.pem import load_pair, read_pem
 from gateway.settings.model import ClientCertificate, TlsSettings
-
-_log = logging.getLogger(__name__)
 
 CIPHERS = ":".join(
     f"ECDHE-{signature}-{cipher}"
@@ -59,6 +55,8 @@ class ServerCertificate:
     not_after: float
     """Epoch seconds at which the first certificate of the chain that callers get expires."""
     not_before: float
+    fingerprint: str
+    """Equal for two that show, prove and trust the same."""
 
 
 def load_certificate(settings: TlsSettings) -> ServerCertificate:
@@ -83,13 +81,15 @@ def load_certificate(settings: TlsSettings) -> ServerCertificate:
         raise CertificateError(
             "certificate_file", f"no handshake succeeds with it: {_words(error)}"
         ) from error
+    digest = hashlib.sha256(chain + b"\0" + key)
     if settings.client_certificate is not ClientCertificate.OFF:
-        _ask_for_certificates(context, settings)
+        digest.update(b"\0" + _ask_for_certificates(context, settings))
     return ServerCertificate(
         context,
         _name_of(certificates[0]) or settings.certificate_file.name,
         min(certificate.not_valid_after_utc.timestamp() for certificate in certificates),
         max(certificate.not_valid_before_utc.timestamp() for certificate in certificates),
+        digest.hexdigest(),
     )
 
 
@@ -106,45 +106,17 @@ def find_doubt(certificate: ServerCertificate, *, now: float) -> str:
 
 
 class TlsEndpoint:
-    """The current certificate of one listener, and whether it is what the files say.
+    """The current certificate of one listener, and whether it is what the files say."""
 
-    Shell: `reload` reads files on a thread, and logs.
-    """
+    __slots__ = ("current", "listener", "refusal", "settings")
 
-    def __init__(self, listener: str, settings: TlsSettings) -> None:
-        """Load the certificate. Raises CertificateError."""
+    def __init__(self, listener: str, settings: TlsSettings, certificate: ServerCertificate) -> None:
         self.listener = listener
-        self._settings = settings
-        self._turn = asyncio.Lock()
-        self.current = load_certificate(settings)
+        self.settings = settings
+        self.current = certificate
+        """What new connections are served with; those that stand keep what they began with."""
         self.refusal = ""
         """Why the files as they are now are not in use; empty when they are."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Return the files to watch."""
-        settings = self._settings
-        paths = (settings.certificate_file, settings.key_file, settings.client_ca_file)
-        return tuple(path for path in paths if path is not None)
-
-    async def reload(self) -> None:
-        """Use what the files say now for new connections, or keep the former and say why. Never raises."""
-        async with self._turn:
-            try:
-                self.current = await asyncio.to_thread(load_certificate, self._settings)
-            except CertificateError as error:
-                self.refusal = f"tls.{error.key}: the file {error}"
-                _log.error("%s: the former certificate stays in use: %s", self.listener, self.refusal)
-            except Exception:
-                # The one rescue point of a reload: whatever happens, the old certificate stays.
-                _log.exception("%s: the certificate could not be reloaded", self.listener)
-                self.refusal = "the reload failed inside the gateway; see the log"
-            else:
-                self.refusal = ""
-                doubt = find_doubt(self.current, now=time.time())
-                _log.info("%s: certificate %s is in use", self.listener, self.current.name)
-                if doubt:
-                    _log.warning("%s: certificate %s %s", self.listener, self.current.name, doubt)
 
 
 def _new_context() -> ssl.SSLContext:
@@ -158,11 +130,13 @@ def _new_context() -> ssl.SSLContext:
     return context
 
 
-def _ask_for_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
+def _ask_for_certificates(context: ssl.SSLContext, settings: TlsSettings) -> bytes:
+    """Let `context` check the certificates of callers; return what says by whom they may be signed."""
     path = settings.client_ca_file
     if path is None:
         raise CertificateError("client_ca_file", "is needed to check client certificates")
-    authorities = _parse_certificates(_read(path, "client_ca_file"), "client_ca_file")
+    octets = _read(path, "client_ca_file")
+    authorities = _parse_certificates(octets, "client_ca_file")
     try:
         for authority in authorities:
             context.load_verify_locations(cadata=authority.public_bytes(Encoding.DER))
@@ -174,6 +148,7 @@ def _ask_for_certificates(context: ssl.SSLContext, settings: TlsSettings) -> Non
     # loses its authority ends with the connections that it opened.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+    return octets
 
 
 def _try_handshake(server_context: ssl.SSLContext) -> None:

@@ -36,7 +36,7 @@ from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.isolation import act_on_each
-from gateway.proxy.pool import UpstreamPool
+from gateway.proxy.pool import PoolSettings, UpstreamPool
 from gateway.proxy.relay import Relay, wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
@@ -113,7 +113,7 @@ class Gate:
     record: Callable[[Exchange], None]
     """Takes the record of each finished request; must not block."""
     snapshot: GateSnapshot = field(init=False)
-    """Set by `swap`, which must be called before anything is accepted."""
+    """Set by `take`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)
     connections: set[DownstreamConnection] = field(default_factory=set)
     arriving: int = 0
@@ -143,6 +143,8 @@ class Gate:
         self.via_and_request_id = self.via_lines[1] + b"X-Request-Id: "
         self._callers: dict[bytes, Caller] = {}
         self._failed_attempts: Counter[tuple[str, AttemptFailure]] = Counter()
+        self._pools_seen: dict[str, UpstreamPool] = {}
+        """Those that requests may have used; one that is none of `pools` any more is removed."""
         self._judged_by: tuple[IPv4Network | IPv6Network, ...] = ()
         """The `trusted_proxies` that decided which peers of open connections are believed."""
         self._ids: list[bytes] = []
@@ -152,28 +154,50 @@ class Gate:
 
     # --- snapshot
 
-    def swap(self, snapshot: GateSnapshot) -> None:
-        """Use `snapshot` from the next request on; pools of upstreams that are gone are closed."""
-        if snapshot.limits.header_count != self.limits.header_count:
-            self.reader = RequestReader(max_fields=snapshot.limits.header_count)
-        self.snapshot = snapshot
-        self.limits = snapshot.limits
-        if snapshot.trusted_networks != self._judged_by:
-            self._judged_by = snapshot.trusted_networks
-            for connection in self.connections:
-                connection.judge_peer()
-        self.admission.forget_forwarded()
-        self.longest_head_bytes = snapshot.limits.header_bytes or sys.maxsize
-        for name in set(self.pools) - set(snapshot.plans) - {ISSUER}:
-            self.pools.pop(name).remove()
+    def take(self, snapshot: GateSnapshot, pools: Mapping[str, UpstreamPool]) -> Callable[[], None]:
+        """Use `snapshot` from the next request on, and return the way back to the former.
 
-    def pool(self, name: str) -> UpstreamPool:
-        """Return the pool of the upstream `name`, made on first use."""
-        pool = self.pools.get(name)
-        if pool is None:
-            pool = UpstreamPool(name, stopwatch=perf_counter, failures=self._failed_attempts)
-            self.pools[name] = pool
-        return pool
+        No connection notices before `settle` is called.
+
+        Args:
+            snapshot: The compiled configuration.
+            pools: Of all its upstreams and of the issuer, by name.
+        """
+        reader = self.reader
+        if snapshot.limits.header_count != self.limits.header_count:
+            reader = RequestReader(max_fields=snapshot.limits.header_count)
+        former = getattr(self, "snapshot", snapshot)
+        way_back = partial(self._work_by, former, self.pools, self.reader, self.limits)
+        self._work_by(snapshot, dict(pools), reader, snapshot.limits)
+        return way_back
+
+    def _work_by(
+        self,
+        snapshot: GateSnapshot,
+        pools: dict[str, UpstreamPool],
+        reader: RequestReader,
+        limits: LimitSettings,
+    ) -> None:
+        self.snapshot = snapshot
+        self.pools = pools
+        self.reader = reader
+        self.limits = limits
+        self.longest_head_bytes = limits.header_bytes or sys.maxsize
+
+    def settle(self) -> None:
+        """After `take`, when all of the process works by the new configuration: let connections notice."""
+        if self.snapshot.trusted_networks != self._judged_by:
+            self._judged_by = self.snapshot.trusted_networks
+            act_on_each(list(self.connections), lambda connection: connection.judge_peer())
+        self.admission.forget_forwarded()
+        for name in [name for name, pool in self._pools_seen.items() if self.pools.get(name) is not pool]:
+            self._pools_seen.pop(name).remove()
+        self._pools_seen |= self.pools
+        act_on_each(list(self.pools.values()), UpstreamPool.settle)
+
+    def new_pool(self, name: str) -> UpstreamPool:
+        """Return a pool for the upstream `name`, which nobody uses before it is taken."""
+        return UpstreamPool(name, stopwatch=perf_counter, failures=self._failed_attempts)
 
     # --- connections
 
@@ -427,9 +451,9 @@ def plan_upstream(settings: UpstreamSettings, pool: UpstreamPool) -> UpstreamPla
     )
 
 
-def configure_pool(settings: UpstreamSettings, pool: UpstreamPool, tls: UpstreamTls | None) -> None:
-    """Let the pool use the upstream's targets and limits from now on; `tls` is for `https://` targets."""
-    pool.configure(
+def pool_settings(settings: UpstreamSettings, tls: UpstreamTls | None) -> PoolSettings:
+    """Return how the pool of an upstream works; `tls` is for `https://` targets."""
+    return PoolSettings(
         {target.url: opener_for(target, tls, stopwatch=perf_counter) for target in settings.targets},
         balance=settings.balance,
         connect_timeout_s=settings.connect_timeout_s,
@@ -450,13 +474,15 @@ def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> Up
         pool: The pool for it, configured here.
         serve: Makes the server protocol of the issuer's application for one connection.
     """
-    pool.configure(
-        {ISSUER: SocketpairOpener(serve)},
-        balance=Balance.ROUND_ROBIN,
-        connect_timeout_s=5.0,
-        max_connections=ISSUER_CONNECTIONS,
-        queue_size=4096,
-        queue_timeout_s=5.0,
+    pool.take(
+        PoolSettings(
+            {ISSUER: SocketpairOpener(serve)},
+            balance=Balance.ROUND_ROBIN,
+            connect_timeout_s=5.0,
+            max_connections=ISSUER_CONNECTIONS,
+            queue_size=4096,
+            queue_timeout_s=5.0,
+        )
     )
 
     def rules(*, trusted: bool) -> ForwardingRules:

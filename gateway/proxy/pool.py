@@ -34,6 +34,8 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from gateway.policy.model import Reason
@@ -101,6 +103,32 @@ class Waiter(Protocol):
         """End: a mistake of ours struck it. Never raises."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolSettings:
+    """How a pool works: its targets and its limits."""
+
+    openers: Mapping[str, Opener]
+    """The way to each target, by its key."""
+    balance: Balance
+    """How one of several is chosen."""
+    connect_timeout_s: float
+    """Until a connection stands; 0 = unlimited."""
+    max_connections: int
+    """To all targets together; 0 = unlimited."""
+    queue_size: int
+    """How many requests may wait; 0 = none."""
+    queue_timeout_s: float
+    """How long one of them may."""
+    outlier: OutlierSettings = OutlierSettings()  # noqa: RUF009 (frozen)
+    """When a target is left out for its failures."""
+    circuit_breaker: CircuitBreakerSettings | None = None
+    """When the upstream is not asked at all; None = never."""
+    health_check: HealthCheckSettings | None = None
+    """How targets are checked; None = not at all."""
+    host: str | None = None
+    """The Host value of a health check; None = the target's own."""
+
+
 class TargetState:
     """One target, its connections, and what is known of its health."""
 
@@ -117,7 +145,8 @@ class TargetState:
         "opener",
     )
 
-    def __init__(self, key: str, opener: Opener) -> None:
+    def __init__(self, key: str, opener: Opener, former: TargetState | None = None) -> None:
+        """Begin without connections; what is known of the health of `former`, its former way, goes on."""
         self.key = key
         """As in settings and metrics, e.g. `http://127.0.0.1:9001`."""
         self.opener = opener
@@ -125,8 +154,8 @@ class TargetState:
         self.connections: set[UpstreamConnection] = set()
         """All that stand, idle ones too."""
         self.idle: list[UpstreamConnection] = []
-        self.health = ActiveHealth()
-        self.ejection = Ejection()
+        self.health: ActiveHealth = ActiveHealth() if former is None else former.health
+        self.ejection: Ejection = Ejection() if former is None else former.ejection
         self.is_watched = False
         """A good answer is news: it forgives a failure, or the circuit breaker counts it."""
         self.next_check_at = 0.0
@@ -139,6 +168,9 @@ class TargetState:
         for connection in self.idle:
             connection.close()
         self.idle.clear()
+
+
+_UNCONFIGURED = PoolSettings({}, Balance.LEAST_CONNECTIONS, 2.0, 0, 0, 0.0)
 
 
 class UpstreamPool:
@@ -154,7 +186,10 @@ class UpstreamPool:
         self.name = name
         self._failures = Counter() if failures is None else failures
         self._stopwatch = stopwatch
+        self._settings = _UNCONFIGURED
         self._targets: list[TargetState] = []
+        self._left: list[TargetState] = []
+        """Targets that are none any more, until `settle` has seen to their connections."""
         self._eligible: list[TargetState] = []
         self._balance = Balance.LEAST_CONNECTIONS
         self._connect_timeout_s = 2.0
@@ -165,6 +200,8 @@ class UpstreamPool:
         self._breaker: CircuitBreaker | None = None
         self._tickets: dict[UpstreamConnection, int] = {}
         """With a circuit breaker: whose outcome the outcome on a connection is."""
+        self._ticketing: CircuitBreaker | None = None
+        """Whose tickets they are."""
         self._prober: Prober | None = None
         self._turn = 0
         self._total = 0
@@ -172,72 +209,74 @@ class UpstreamPool:
         self._opening: set[asyncio.Task[None]] = set()
         self._removed = False
 
-    def configure(
-        self,
-        openers: Mapping[str, Opener],
-        *,
-        balance: Balance,
-        connect_timeout_s: float,
-        max_connections: int,
-        queue_size: int,
-        queue_timeout_s: float,
-        outlier: OutlierSettings = OutlierSettings(),  # noqa: B008 (frozen)
-        circuit_breaker: CircuitBreakerSettings | None = None,
-        health_check: HealthCheckSettings | None = None,
-        host: str | None = None,
-    ) -> None:
-        """Take over new settings; targets that stay keep their connections and their health.
+    # --- settings
 
-        Args:
-            openers: The way to each target, by its key.
-            balance: How one of several is chosen.
-            connect_timeout_s: Until a connection stands.
-            max_connections: To all targets together; 0 = unlimited.
-            queue_size: How many requests may wait; 0 = none.
-            queue_timeout_s: How long one of them may.
-            outlier: When a target is left out for its failures.
-            circuit_breaker: When the upstream is not asked at all; None = never.
-            health_check: How targets are checked; None = not at all.
-            host: The Host value of a health check; None = the target's own.
+    def take(self, settings: PoolSettings) -> Callable[[], None]:
+        """Work by `settings` from now on, and return the way back to the former.
+
+        Targets that stay keep their connections and their health. Nothing but this pool notices
+        before `settle` is called.
         """
         known = {target.key: target for target in self._targets}
-        self._targets = []
-        for key, opener in openers.items():
-            target = known.pop(key, None)
-            if target is None:
-                target = TargetState(key, opener)
-            elif target.opener.identity != opener.identity:
-                target.retire()
-                target.opener = opener
-            self._targets.append(target)
-        for removed in known.values():
-            removed.retire()
-        self._balance = balance
-        self._connect_timeout_s = connect_timeout_s
-        self._max_connections = max_connections
-        self._queue_size = queue_size
-        self._queue_timeout_s = queue_timeout_s
-        self._outlier = outlier
-        if circuit_breaker is None:
-            self._breaker = None
+        targets = []
+        for key, opener in settings.openers.items():
+            target = known.get(key)
+            if target is None or target.opener.identity != opener.identity:
+                target = TargetState(key, opener, former=target)
+            targets.append(target)
+        breaker = None
+        if settings.circuit_breaker is not None:
+            breaker = self._breaker
+            if breaker is None or breaker.settings != settings.circuit_breaker:
+                breaker = CircuitBreaker(settings.circuit_breaker)
+        left = [target for target in (*self._left, *self._targets) if target not in targets]
+        way_back = partial(self._work_by, self._settings, self._targets, self._breaker, self._left)
+        self._work_by(settings, targets, breaker, left)
+        return way_back
+
+    def _work_by(
+        self,
+        settings: PoolSettings,
+        targets: list[TargetState],
+        breaker: CircuitBreaker | None,
+        left: list[TargetState],
+    ) -> None:
+        self._settings = settings
+        self._targets = targets
+        self._breaker = breaker
+        self._left = left
+        self._balance = settings.balance
+        self._connect_timeout_s = settings.connect_timeout_s
+        self._max_connections = settings.max_connections
+        self._queue_size = settings.queue_size
+        self._queue_timeout_s = settings.queue_timeout_s
+        self._outlier = settings.outlier
+        for target in targets:
+            target.is_watched = breaker is not None or not target.ejection.is_spotless
+        self._find_eligible()
+
+    def settle(self) -> None:
+        """After `take`, when all of the process works by the new settings: let the world notice."""
+        left, self._left = self._left, []
+        act_on_each(left, TargetState.retire)
+        if self._ticketing is not self._breaker:
+            self._ticketing = self._breaker
             self._tickets.clear()
-        elif self._breaker is None or self._breaker.settings != circuit_breaker:
-            self._breaker = CircuitBreaker(circuit_breaker)
-            self._tickets.clear()
-        if health_check is None:
+        self._settle_checks(self._settings.health_check)
+        self._serve_waiting()
+
+    def _settle_checks(self, health_check: HealthCheckSettings | None) -> None:
+        if health_check is not None and self._prober is None:
+            self._prober = Prober(health_check, self._settings.host, report=self._checked)
+        elif health_check is not None and self._prober is not None:
+            self._prober.configure(health_check, self._settings.host)
+        else:
             if self._prober is not None:
                 self._prober.close()
                 self._prober = None
             for target in self._targets:
                 target.health.forget()
-        elif self._prober is None:
-            self._prober = Prober(health_check, host, report=self._checked)
-        else:
-            self._prober.configure(health_check, host)
-        for target in self._targets:
-            target.is_watched = self._breaker is not None or not target.ejection.is_spotless
-        self._find_eligible()
-        self._serve_waiting()
+            self._find_eligible()
 
     # --- giving connections
 
@@ -409,7 +448,7 @@ class UpstreamPool:
             assert connection is not None
             is_mistake = connection.is_struck
             if not (connection.is_closed or is_mistake):
-                if target.opener is not opener or target not in self._targets:
+                if target not in self._targets:
                     connection.is_retired = True
                 waiter.connect_took(self._stopwatch() - begun)
                 self._start(waiter, connection, ticket)
@@ -625,7 +664,7 @@ class UpstreamPool:
         if self._prober is not None:
             self._prober.close()
             self._prober = None
-        for target in self._targets:
+        for target in (*self._left, *self._targets):
             target.retire()
         waiting, self._waiters = self._waiters, deque()
         for waiter in waiting:

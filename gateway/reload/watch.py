@@ -1,4 +1,4 @@
-"""Look at the files of one source again and again, and say when they are to be loaded.
+"""Look at the files of a source, and know when they are to be loaded.
 
 Shell: stat and read on threads; when a change counts is `gateway.reload.settle`. A path that
 cannot be looked at is a state like any other: it ends no loop, and mending it is a change.
@@ -8,17 +8,17 @@ that comes during the load is not missed, and one that a signal has brought in a
 not brought in again.
 """
 
-import asyncio
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import EMFILE, ENFILE, ENOMEM
 from pathlib import Path
 
 from gateway.files import UnusableFileError, list_directory, read_file
+from gateway.reload.aside import run_aside
 from gateway.reload.settle import ABSENT, FileState, Look, Present, Settling, Unreadable
 
 WATCH_INTERVAL_S = 1.0
@@ -97,78 +97,67 @@ def digest_content(look: Look) -> str:
 
 
 class FileWatch:
-    """Ask for a load when the watched files no longer hold what the last one began with.
+    """Know whether the files of one source still hold what its last load began with.
 
     Args:
         watched: Returns the files and directories; they may be others after a load.
-        load: Calls `begin_load`, loads, and never raises.
         since: Epoch seconds at which the process began to read the files first.
-        interval_s: How often they are looked at; what a change waits for is a multiple of it.
     """
 
-    __slots__ = ("_digest", "_interval_s", "_load", "_paths", "_settling", "_since", "_watched")
+    __slots__ = ("_digest", "_settling", "_since", "_watched", "paths")
 
-    def __init__(
-        self,
-        watched: Callable[[], Iterable[Path]],
-        load: Callable[[], Awaitable[object]],
-        *,
-        since: float,
-        interval_s: float = WATCH_INTERVAL_S,
-    ) -> None:
-        self._interval_s = interval_s
+    def __init__(self, watched: Callable[[], Iterable[Path]], *, since: float) -> None:
         self._watched = watched
-        self._load = load
         self._since = since
-        self._paths: tuple[Path, ...] = ()
         self._digest = ""
         self._settling = Settling({})
+        self.paths: tuple[Path, ...] = ()
+        """What `observe` wants a look at."""
 
     async def begin_load(self) -> None:
         """Take what the files hold now for what is about to be loaded."""
         self._since = time.time()
-        self._paths = tuple(self._watched())
+        self.paths = tuple(self._watched())
         with suppress(ShortageError):
-            look = await asyncio.to_thread(take_look, self._paths)
+            look, self._digest = await run_aside(lambda: _look_and_digest(self.paths))
             self._settling.accept(look)
-            self._digest = await asyncio.to_thread(digest_content, look)
 
     async def follow(self) -> None:
         """Look for the first time at files that were loaded already; what changed since is a change."""
-        is_start = not self._paths
-        paths = tuple(self._watched())
-        look = await asyncio.to_thread(take_look, paths)
-        loaded_ns = (self._since - CLOCK_TICK_S) * 1e9
-        known = {path: state for path, state in look.items() if not _has_changed(state, loaded_ns)}
+        is_start = not self.paths
+        paths, since_ns = tuple(self._watched()), (self._since - CLOCK_TICK_S) * 1e9
         # At the start this process has itself made a key or a store in one of the directories.
-        if not is_start and await asyncio.to_thread(_any_directory_changed, paths, loaded_ns):
-            known = {}
-        is_known = len(known) == len(look)
-        self._digest = await asyncio.to_thread(digest_content, look) if is_known else ""
-        self._paths = paths
+        known, self._digest = await run_aside(lambda: _look_back(paths, since_ns, is_start=is_start))
+        self.paths = paths
         self._settling.accept(known)
 
-    async def watch(self) -> None:
-        """Look again and again until cancelled."""
-        while True:
-            with suppress(
-                ShortageError
-            ):  # nothing can be said of the files until there are descriptors again
-                if tuple(self._watched()) != self._paths:
-                    await self.follow()
-                await self._look_once()
-            await asyncio.sleep(self._interval_s)
+    async def follow_others(self) -> None:
+        """Do so when others are to be watched than before."""
+        if tuple(self._watched()) != self.paths:
+            await self.follow()
 
-    async def _look_once(self) -> None:
-        look = await asyncio.to_thread(take_look, self._paths)
-        intervals = time.monotonic() / self._interval_s * WATCH_INTERVAL_S
-        if not self._settling.observe(look, intervals):
-            return
-        digest = await asyncio.to_thread(digest_content, look)
-        if digest == self._digest:
-            self._settling.accept(look)
-        else:
-            await self._load()
+    async def observe(self, look: Look, monotonic_now: float) -> bool:
+        """Return whether the files changed, by this look at `paths`, and the change counts."""
+        if not self._settling.observe(look, monotonic_now):
+            return False
+        if await run_aside(lambda: digest_content(look)) != self._digest:
+            return True
+        self._settling.accept(look)
+        return False
+
+
+def _look_and_digest(paths: Iterable[Path]) -> tuple[Look, str]:
+    look = take_look(paths)
+    return look, digest_content(look)
+
+
+def _look_back(paths: Iterable[Path], since_ns: float, *, is_start: bool) -> tuple[Look, str]:
+    """Return what has not changed since then, and its digest if that is everything."""
+    look = take_look(paths)
+    known = {path: state for path, state in look.items() if not _has_changed(state, since_ns)}
+    if not is_start and _any_directory_changed(paths, since_ns):
+        known = {}
+    return known, digest_content(look) if len(known) == len(look) else ""
 
 
 def _has_changed(state: FileState, since_ns: float) -> bool:

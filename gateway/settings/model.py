@@ -480,7 +480,7 @@ class ClientSettings:
     legacy_audience: bool = False
     """Whether such an assertion may be for the address of the token endpoint."""
     assertions: tuple[AssertionSettings, ...] = ()
-    origin: Origin | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,7 +492,7 @@ class AuthorizationSettings:
     token_lifetime_s: float | None = None
     until: float | None = None
     """Epoch seconds of the end of its last day (exclusive), or None for no end."""
-    origin: Origin | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,7 +535,7 @@ class RouteSettings:
     """Lower-case names of the protocols that may be switched to."""
     rate_limit: RateLimitSettings | None = None
     mode: Mode = Mode.ENFORCE
-    origin: Origin | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 REASONS_FOR_REFUSAL = (
@@ -601,7 +601,7 @@ class PolicyTest:
     """True for allow, False for deny, None when `expect_status` is given."""
     expect_reason: str | None = None
     expect_status: int | None = None
-    origin: Origin | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

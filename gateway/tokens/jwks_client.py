@@ -43,6 +43,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
@@ -149,23 +150,33 @@ class RemoteKeySets:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_observer", "_sets", "_tries", "_wakeup")
+    __slots__ = ("_clock", "_observer", "_seen", "_sets", "_tries", "_wakeup")
 
     def __init__(self, observer: FetchObserver, clock: Callable[[], float] = time.monotonic) -> None:
         self._observer = observer
         self._clock = clock
         self._sets: dict[RemoteKeySource, _RemoteKeySet] = {}
+        self._seen: dict[RemoteKeySource, _RemoteKeySet] = {}
+        """Those that may be fetching; one that is none of `_sets` any more is dropped."""
         self._tries: dict[str, tuple[VerificationKey, ...]] | None = None
         """None: to be worked out anew."""
         self._wakeup = asyncio.Event()
 
-    def configure(self, sources: Iterable[RemoteKeySource]) -> None:
-        """Keep exactly these sources; `refresh` fetches the new ones at once, readiness does not wait."""
-        wanted = dict.fromkeys(sources)
-        for source in [known for known in self._sets if known not in wanted]:
-            self._sets.pop(source).drop()
-        for source in wanted:
-            self._set_of(source)
+    def take(self, sources: Iterable[RemoteKeySource]) -> Callable[[], None]:
+        """Keep exactly these sources, and return the way back. Nothing is given up before `settle`."""
+        way_back = partial(self._keep, self._sets)
+        self._keep({source: self._sets.get(source) or self._new_set(source) for source in sources})
+        return way_back
+
+    def _keep(self, sets: "dict[RemoteKeySource, _RemoteKeySet]") -> None:
+        self._sets = sets
+        self._tries = None
+
+    def settle(self) -> None:
+        """After `take`: let go of others. `refresh` fetches new ones at once; readiness does not wait."""
+        for source in [source for source, known in self._seen.items() if self._sets.get(source) is not known]:
+            self._seen.pop(source).drop()
+        self._seen |= self._sets
         self._note_change()
 
     async def find(self, source: RemoteKeySource, kid: str | None, alg: str, *, may_fetch: bool) -> KeySet:
@@ -211,8 +222,9 @@ class RemoteKeySets:
 
     async def close(self) -> None:
         """Give up what is being fetched."""
-        fetches = [fetch for each in self._sets.values() if (fetch := each.drop()) is not None]
-        self._sets.clear()
+        every = {*self._sets.values(), *self._seen.values()}
+        fetches = [fetch for each in every if (fetch := each.drop()) is not None]
+        self._sets = {}
         await asyncio.gather(*fetches, return_exceptions=True)
 
     def _note_change(self) -> None:
@@ -222,8 +234,11 @@ class RemoteKeySets:
     def _set_of(self, source: RemoteKeySource) -> "_RemoteKeySet":
         known = self._sets.get(source)
         if known is None:
-            known = self._sets[source] = _RemoteKeySet(source, self._observer, self._clock, self._note_change)
+            known = self._sets[source] = self._seen[source] = self._new_set(source)
         return known
+
+    def _new_set(self, source: RemoteKeySource) -> "_RemoteKeySet":
+        return _RemoteKeySet(source, self._observer, self._clock, self._note_change)
 
 
 class _RemoteKeySet:

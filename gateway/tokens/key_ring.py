@@ -62,7 +62,8 @@ class SigningKey:
 class KeyRing:
     """The issuer's keys: one signs, all verify. Compared by identity."""
 
-    active: SigningKey
+    active: SigningKey | None
+    """None in an empty ring: nothing is signed, and nothing verifies."""
     verification: Mapping[str, VerificationKey]
     """kid -> key, the active one included and first."""
     headers: Mapping[bytes, Mapping[str, object]] = field(repr=False)
@@ -71,3 +72,8 @@ class KeyRing:
     def jwks_document(self) -> dict[str, list[dict[str, str]]]:
         """Return the JWK Set to publish, the active key first."""
         return {"keys": [dict(key.public_jwk) for key in self.verification.values()]}
+
+
+def make_empty_ring() -> KeyRing:
+    """Return the ring of a directory that holds no key any more."""
+    return KeyRing(None, MappingProxyType({}), MappingProxyType({}))

@@ -34,7 +34,13 @@ from gateway.files import (
     write_beside,
 )
 from gateway.tokens.jwt import JwtProblem, parse_json_object
-from gateway.tokens.key_ring import KeyRing, SigningKey, UnusableKeyError, VerificationKey
+from gateway.tokens.key_ring import (
+    KeyRing,
+    SigningKey,
+    UnusableKeyError,
+    VerificationKey,
+    make_empty_ring,
+)
 from gateway.tokens.private_keys import generate_key_text, read_key_pair, read_signer
 from gateway.tokens.signing import make_key_ring
 
@@ -85,6 +91,8 @@ class LoadedKeys:
     ring: KeyRing
     keys: tuple[KeyInfo, ...]
     warnings: tuple[str, ...]
+    place: tuple[int, int] = (0, 0)
+    """Device and inode of the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,37 @@ def load_keys(directory: Path, algorithm: str, *, create: bool) -> LoadedKeys:
         with suppress(_NotWritableError):
             _record_states(directory, loaded.keys)
         return loaded
+
+
+def follow_keys(directory: Path, algorithm: str, former: LoadedKeys) -> LoadedKeys:
+    """Return what the directory that `former` came from holds now; nothing is written.
+
+    No key at all is an answer where that is the same directory: who deletes a leaked key means it.
+    A directory that is gone, or another one that is empty, as a mount point is without its volume,
+    says nothing of the keys.
+
+    Raises:
+        KeyDirectoryError: A file cannot be read or used, or there is no such answer.
+    """
+    try:
+        return _load(directory, algorithm)
+    except NoKeysError:
+        if not os.path.lexists(directory):
+            raise KeyDirectoryError(f"{directory}: the key directory is gone; put it back") from None
+        if _place_of(directory) != former.place:
+            raise KeyDirectoryError(
+                f"{directory}: holds no key, and is not the directory that held the keys in use; "
+                "put that back, or put keys into this one"
+            ) from None
+        return LoadedKeys(make_empty_ring(), (), (), former.place)
+
+
+def _place_of(directory: Path) -> tuple[int, int]:
+    try:
+        status = directory.stat()
+    except OSError as error:
+        raise KeyDirectoryError(f"{directory}: the key directory cannot be read: {error.strerror}") from error
+    return status.st_dev, status.st_ino
 
 
 def generate_key(directory: Path, algorithm: str, *, activate: bool) -> KeyInfo:
@@ -217,7 +256,7 @@ def _load(directory: Path, algorithm: str) -> LoadedKeys:
     infos = [_describe(key_file, stated, active) for key_file in files.values()]
     infos.sort(key=lambda info: info.state is not KeyState.ACTIVE)
     ring = make_key_ring(files[active].signing, [key_file.verification for key_file in files.values()])
-    return LoadedKeys(ring, tuple(infos), tuple(warnings))
+    return LoadedKeys(ring, tuple(infos), tuple(warnings), _place_of(directory))
 
 
 def _describe(key_file: _KeyFile, stated: Mapping[str, _Stated], active: str) -> KeyInfo:

@@ -63,7 +63,7 @@ class Process:
     async def ready_checks(self) -> Mapping[str, CheckResult]:
         return self.checks
 
-    async def reload(self) -> ReloadOutcome:
+    async def reload(self, dry_run: bool) -> ReloadOutcome:
         self.reloads += 1
         return self.outcome
 

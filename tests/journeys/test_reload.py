@@ -84,7 +84,7 @@ async def test_reloads_at_load_fail_no_request_and_take_effect(make, echo, recor
     record_property("reloads_at_load", {"reloads": RELOADS, **seen})
     assert seen["failures"] == []
     assert seen["requests"] > 0.5 * RATE * seconds
-    assert appliance.metric('sidegate_config_reloads_total{result="ok"}') == RELOADS
+    assert appliance.metric('sidegate_config_reloads_total{result="ok",cause="signal"}') == RELOADS
     if FULL:
         assert seen["requests"] > 0.8 * RATE * seconds
         assert seen["longest_ms"] < LONGEST_WAIT_MS
@@ -129,7 +129,7 @@ def test_a_bad_configuration_keeps_the_old_one_and_says_why(appliance, broken, m
     assert appliance.status["configuration"] == before
     assert appliance.get(bearer=token).status == 200
     assert appliance.metric("sidegate_config_last_reload_successful") == 0
-    assert appliance.metric('sidegate_config_reloads_total{result="invalid"}') == 1
+    assert appliance.metric('sidegate_config_reloads_total{result="invalid",cause="signal"}') == 1
     errors = [line["message"] for line in appliance.logged if line["level"] == "error"]
     assert any(message in error and str(more) in error for error in errors)
     assert "the former one stays in effect" in errors[-1]
@@ -251,15 +251,53 @@ def test_tokens_of_a_removed_key_are_refused_though_they_were_cached(appliance):
     assert appliance.get(bearer=appliance.token()).status == 200
 
 
-def test_an_empty_key_directory_keeps_the_old_keys(appliance):
+def test_the_last_key_that_is_deleted_is_gone(appliance):
+    """Whoever deletes a leaked key means it: nothing passes with it, and policies go on reloading."""
     token = appliance.token()
-    for path in key_files(appliance):
-        Path(path).unlink()
-    reloaded = appliance.hang_up()
-    assert reloaded["applied"] is False
-    assert "holds no *.pem or *.jwk" in reloaded["problems"][-1]["message"]
+    kept = {Path(path): Path(path).read_bytes() for path in key_files(appliance)}
+    for path in kept:
+        path.unlink()
+    assert appliance.hang_up()["applied"] is True
+    refused = appliance.get(bearer=token)
+    assert (refused.status, refused.reason) == (401, "unknown_key")
+    asked = appliance.ask_token()
+    assert asked.status == 503
+    assert asked.json["error"] == "temporarily_unavailable"
+    assert published(appliance) == set()
+    unready = appliance.admin("GET", "/readyz")
+    assert unready.status == 503
+    assert unready.json["checks"]["keys"]["ok"] is False
+    appliance.policy.write_text(
+        appliance.policy.read_text().replace("tests:\n", ROUTE.format("keyless") + "tests:\n")
+    )
+    assert appliance.hang_up()["applied"] is True
+    assert appliance.get("/round/keyless").status == 200
+    for path, octets in kept.items():
+        path.write_bytes(octets)
+        path.chmod(0o600)
+    assert appliance.hang_up()["applied"] is True
     assert appliance.get(bearer=token).status == 200
     assert appliance.admin("GET", "/readyz").status == 200
+
+
+def test_a_key_directory_that_is_away_says_nothing_of_the_keys(appliance):
+    token = appliance.token()
+    directory = appliance.directory / "keys"
+    away = directory.with_name("keys.away")
+    directory.rename(away)
+    for make in (lambda: None, directory.mkdir):
+        make()
+        reloaded = appliance.hang_up()
+        assert reloaded["applied"] is True
+        assert [each["path"] for each in reloaded["problems"] if "key" in each["path"]] == ["keys.directory"]
+        assert appliance.get(bearer=token).status == 200
+        assert appliance.get(bearer=appliance.token()).status == 200
+        told = appliance.admin("GET", "/readyz")
+        assert (told.status, [each["name"] for each in told.json["degraded"]]) == (200, ["keys"])
+    directory.rmdir()
+    away.rename(directory)
+    assert appliance.hang_up()["applied"] is True
+    assert appliance.admin("GET", "/readyz").json["degraded"] == []
 
 
 def key_files(appliance):

@@ -248,7 +248,7 @@ def test_series_of_deleted_routes_go_after_one_more_scrape() -> None:
             if name == "sidegate_http_requests_total"
         }
 
-    metrics.keep_routes(["kept", "new"])
+    metrics.take_routes(["kept", "new"])
     assert routes() == {"old", "kept", "_none_"}
     assert routes() == {"kept", "_none_"}
     metrics.absorb([make_exchange(route="new")])
@@ -257,7 +257,7 @@ def test_series_of_deleted_routes_go_after_one_more_scrape() -> None:
 
 def test_a_late_request_on_a_deleted_route_is_shown_once() -> None:
     metrics = make_metrics()
-    metrics.keep_routes(["kept"])
+    metrics.take_routes(["kept"])
     metrics.absorb([make_exchange(route="old")])
     name = "sidegate_http_requests_total"
     labels = {"route": "old", "method": "GET", "code": "200", "reason": "ok"}
@@ -268,8 +268,8 @@ def test_a_late_request_on_a_deleted_route_is_shown_once() -> None:
 def test_a_route_that_returns_before_the_scrape_stays() -> None:
     metrics = make_metrics()
     metrics.absorb([make_exchange(route="back")])
-    metrics.keep_routes([])
-    metrics.keep_routes(["back"])
+    metrics.take_routes([])
+    metrics.take_routes(["back"])
     labels = {"route": "back", "method": "GET", "code": "200", "reason": "ok"}
     scrape(metrics)
     assert value(scrape(metrics), "sidegate_http_requests_total", **labels) == 1
@@ -332,15 +332,15 @@ def test_reloads_show_the_configuration_in_effect() -> None:
     metrics = make_metrics()
     assert "sidegate_config_info" not in names(scrape(metrics))
     metrics.config_loaded("aaa", 100.0)
-    metrics.config_reload("ok", "bbb", 200.0)
-    metrics.config_reload("invalid", "ccc", 300.0)
+    metrics.config_reload("ok", "signal", "bbb", 200.0)
+    metrics.config_reload("invalid", "api", "ccc", 300.0)
     samples = scrape(metrics)
     assert value(samples, "sidegate_config_info", hash="bbb") == 1
     assert value(samples, "sidegate_config_info", hash="aaa") is None
     assert value(samples, "sidegate_config_last_reload_successful") == 0
     assert value(samples, "sidegate_config_last_reload_success_timestamp_seconds") == 200.0
-    assert value(samples, "sidegate_config_reloads_total", result="ok") == 1
-    assert value(samples, "sidegate_config_reloads_total", result="invalid") == 1
+    assert value(samples, "sidegate_config_reloads_total", result="ok", cause="signal") == 1
+    assert value(samples, "sidegate_config_reloads_total", result="invalid", cause="api") == 1
 
 
 def test_gauges_are_read_at_scrape_time_and_grouped_by_family() -> None:

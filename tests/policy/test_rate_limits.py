@@ -1,5 +1,7 @@
 """Hold route limits to whom they count, what they say, and what a reload keeps."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from gateway.policy.compile import compile_routes
@@ -60,14 +62,19 @@ def test_windows_are_whole_seconds(requests: int, per_s: float, value: bytes) ->
 def test_a_reload_keeps_the_counts_of_unchanged_limits_only() -> None:
     limits = RateLimits()
     one = RateLimitSettings(1, 60.0, 1)
-    first = limits.select_routes(compiled(("same", one), ("changed", one), ("gone", one), ("free", None)))
+
+    def take(*routes: tuple[str, RateLimitSettings | None]) -> Mapping[str, RouteLimit]:
+        limits.take(limits.choose(compiled(*routes), Rate(0, 1.0)))
+        return limits.table.routes
+
+    first = take(("same", one), ("changed", one), ("gone", one), ("free", None))
     assert set(first) == {"same", "changed", "gone"}
     for limit in first.values():
         limit.take("a", "", 10.0)
-    second = limits.select_routes(compiled(("same", one), ("changed", RateLimitSettings(1, 61.0, 1))))
+    second = take(("same", one), ("changed", RateLimitSettings(1, 61.0, 1)))
     assert isinstance(second["same"].take("a", "", 10.0), Exceeded)
     assert isinstance(second["changed"].take("a", "", 10.0), bytes)
-    third = limits.select_routes(compiled(("gone", one)))
+    third = take(("gone", one))
     assert isinstance(third["gone"].take("a", "", 10.0), bytes)
 
 
@@ -84,17 +91,35 @@ def test_bad_tokens_are_counted_per_peer() -> None:
 
 def test_the_limit_for_bad_tokens_lives_as_long_as_its_rate() -> None:
     limits = RateLimits()
-    limit = limits.select_bad_tokens(Rate(2, 1.0))
-    assert limit is limits.select_bad_tokens(Rate(2, 1.0))
-    assert limit is not limits.select_bad_tokens(Rate(3, 1.0))
-    assert limits.select_bad_tokens(Rate(0, 1.0)) is None
+
+    def take(rate: Rate) -> BadTokenLimit | None:
+        limits.take(limits.choose((), rate))
+        return limits.bad_tokens
+
+    limit = take(Rate(2, 1.0))
+    assert limit is take(Rate(2, 1.0))
+    assert limit is not take(Rate(3, 1.0))
+    assert take(Rate(0, 1.0)) is None
+
+
+def test_what_is_chosen_counts_once_it_is_taken_and_the_way_back_leads_to_the_former_counts() -> None:
+    limits = RateLimits()
+    one = RateLimitSettings(1, 60.0, 1)
+    limits.take(limits.choose(compiled(("route", one)), Rate(2, 1.0)))
+    former = limits.table
+    chosen = limits.choose(compiled(("route", RateLimitSettings(2, 60.0, 2))), Rate(3, 1.0))
+    assert limits.table is former
+    way_back = limits.take(chosen)
+    assert limits.table is chosen
+    way_back()
+    assert limits.table is former
 
 
 def test_pruning_gets_to_every_limit() -> None:
     limits = RateLimits()
-    selected = limits.select_routes(
-        compiled(*((f"r{index}", RateLimitSettings(1, 1.0, 1)) for index in range(100)))
-    )
+    routes = compiled(*((f"r{index}", RateLimitSettings(1, 1.0, 1)) for index in range(100)))
+    limits.take(limits.choose(routes, Rate(0, 1.0)))
+    selected = limits.table.routes
     for limit in selected.values():
         limit.take("a", "", 10.0)
         limit.take(None, "192.0.2.1", 10.0)

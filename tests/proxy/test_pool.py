@@ -14,7 +14,7 @@ from aiohappyeyeballs import AddrInfoType
 
 from gateway.policy.model import Reason
 from gateway.proxy.health import CircuitState
-from gateway.proxy.pool import IDLE_LIMIT_S, UpstreamPool
+from gateway.proxy.pool import IDLE_LIMIT_S, PoolSettings, UpstreamPool
 from gateway.proxy.targets import (
     NAME_TTL_S,
     SHORTAGES,
@@ -147,7 +147,8 @@ def configure(pool: UpstreamPool, *openers: Opener, **changes: Any) -> None:
         "queue_timeout_s": 1.0,
         **changes,
     }
-    pool.configure({f"t{index}": opener for index, opener in enumerate(openers)}, **settings)
+    pool.take(PoolSettings({f"t{index}": opener for index, opener in enumerate(openers)}, **settings))
+    pool.settle()
 
 
 async def start(pool: UpstreamPool, **wish: Any) -> UpstreamConnection:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.clients.conditions import ClaimValues
-from gateway.live import build_snapshot
 from gateway.policy.model import Reason
 from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
+from gateway.reload.key_directory import load_first_keys
 from gateway.settings.problems import SettingsError, Severity
 from gateway.tokens.key_sets import KeySet
 from tests.support.certificates import Authority
@@ -178,10 +178,10 @@ tests:
 def test_a_key_directory_without_keys_is_a_problem_of_the_configuration(load):
     configuration = load(a=POLICY)
     with pytest.raises(SettingsError, match=r"keys.directory: .*sidegate keys generate"):
-        build_snapshot(configuration, generation=1, now=NOW, create_keys=False)
-    snapshot = build_snapshot(configuration, generation=1, now=NOW, create_keys=True)
-    again = build_snapshot(configuration, generation=2, now=NOW, create_keys=False)
-    assert [key.kid for key in again.keys.keys] == [key.kid for key in snapshot.keys.keys]
+        load_first_keys(configuration, create=False)
+    made = load_first_keys(configuration, create=True)
+    again = load_first_keys(configuration, create=False)
+    assert [key.kid for key in again.keys] == [key.kid for key in made.keys]
 
 
 IDENTITY = """\

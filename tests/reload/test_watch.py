@@ -9,28 +9,42 @@ from pathlib import Path
 import pytest
 
 from gateway.reload.settle import ABSENT, Present
-from gateway.reload.watch import CLOCK_TICK_S, FileWatch, ShortageError, digest_content, take_look
+from gateway.reload.source import Cause, Outcome
+from gateway.reload.sources import Sources
+from gateway.reload.watch import CLOCK_TICK_S, ShortageError, digest_content, take_look
 
 INTERVAL_S = 0.005
 
 
-class Reloads:
-    """Counts reloads of a watch; each may do something while it runs."""
+class Counted:
+    """A source that counts its loads; each may do something while it runs."""
+
+    name = "counted"
 
     def __init__(self, paths, *, since):
+        self.since = since
+        self.paths = paths
         self.count = 0
         self.counted = asyncio.Condition()
-        self.paths = paths
         self.meanwhile = []
-        self.watch = FileWatch(lambda: tuple(self.paths), self.reload, since=since, interval_s=INTERVAL_S)
+        self.sources = Sources([self], Path("gateway.yaml"), note=lambda name, outcome, cause: None)
 
-    async def reload(self):
-        await self.watch.begin_load()
+    def watched(self):
+        return tuple(self.paths)
+
+    async def load(self, *, dry_run):
         if self.meanwhile:
             self.meanwhile.pop(0)()
         async with self.counted:
             self.count += 1
             self.counted.notify_all()
+        return Outcome()
+
+    async def reload(self):
+        await self.sources.reload(Cause.API)
+
+    def watch(self):
+        return asyncio.create_task(self.sources.watch(interval_s=INTERVAL_S))
 
     async def until(self, count):
         async with asyncio.timeout(10), self.counted:
@@ -51,10 +65,10 @@ def watched(tmp_path):
 @pytest.fixture
 async def reloads(watched):
     # Later than the time stamps of the files by more than the watch's allowance for clocks.
-    watch = Reloads([watched / "a.yaml", watched], since=time.time() + 1)
-    await watch.watch.follow()
-    task = asyncio.create_task(watch.watch.watch())
-    yield watch
+    source = Counted([watched / "a.yaml", watched], since=time.time() + 1)
+    await source.sources.follow()
+    task = source.watch()
+    yield source
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -117,14 +131,14 @@ async def test_paths_that_a_reload_brings_in_are_watched(reloads, watched, tmp_p
 
 async def test_a_file_that_a_reload_read_and_that_then_went_is_missed(watched):
     """It goes before the watch has looked at what the reload read: the rights in it would stay."""
-    reloads = Reloads([watched], since=time.time() + 1)
-    await reloads.watch.follow()
+    reloads = Counted([watched], since=time.time() + 1)
+    await reloads.sources.follow()
     more = watched / "b.yaml"
     more.write_text("one")
     await asyncio.sleep(3 * CLOCK_TICK_S)  # older than the allowance for clocks
     reloads.meanwhile.append(lambda: (reloads.paths.append(more), more.unlink()))
     await reloads.reload()
-    task = asyncio.create_task(reloads.watch.watch())
+    task = reloads.watch()
     await reloads.until(2)
     await reloads.several_looks()
     assert reloads.count == 2
@@ -132,8 +146,8 @@ async def test_a_file_that_a_reload_read_and_that_then_went_is_missed(watched):
 
 
 async def test_what_changed_while_the_process_started_is_brought_in(watched):
-    reloads = Reloads([watched / "a.yaml"], since=time.time() - 60)
-    task = asyncio.create_task(reloads.watch.watch())
+    reloads = Counted([watched / "a.yaml"], since=time.time() - 60)
+    task = reloads.watch()
     await reloads.until(1)
     await reloads.several_looks()
     assert reloads.count == 1

@@ -1,7 +1,6 @@
 """Run issuer and gate in this process: the real parts, from a configuration file, on loopback."""
 
 import contextlib
-import os
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -13,13 +12,17 @@ from urllib.parse import urlencode
 
 import yaml
 
-from gateway.app import DataPlane, open_data_plane, open_listeners
-from gateway.live import build_snapshot
+from gateway.app import load_first_snapshot, open_listeners
+from gateway.data_plane import DataPlane, open_data_plane
 from gateway.observe.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.proxy.gate import Gate
 from gateway.proxy.listener import Listener
-from gateway.reload.compile import compile_configuration
+from gateway.reload.certificates import CertificateSource
+from gateway.reload.configuration import ConfigurationSource
+from gateway.reload.keys import KeySource
+from gateway.reload.source import Cause
+from gateway.reload.sources import Report, Sources
 from gateway.settings.model import MetricsSettings
 from gateway.tokens.signing import sign_compact
 from tests.support.caller import Answer, Caller, connected
@@ -101,6 +104,7 @@ class Appliance:
     """A running data plane."""
 
     plane: DataPlane
+    sources: Sources
     path: Path
     ports: tuple[int, ...]
     exchanges: list[Exchange]
@@ -143,7 +147,7 @@ class Appliance:
         basic = b64encode(f"{client}:{secret}".encode()).decode()
         listener = next(
             index
-            for index, settings in enumerate(self.plane.live.snapshot.settings.listeners)
+            for index, settings in enumerate(self.plane.live.plan.snapshot.settings.listeners)
             if settings.serves_issuer
         )
         return await self.ask(
@@ -167,7 +171,7 @@ class Appliance:
             "jti": f"signed-{len(self._tokens)}-{perf_counter()}",
             "scope": "country.read",
         } | changes
-        ring = self.plane.live.snapshot.keys.ring
+        ring = self.plane.live.plan.snapshot.keys.ring
         return sign_compact(
             ring.active, {name: value for name, value in claims.items() if value is not None}, typ=typ
         )
@@ -175,8 +179,12 @@ class Appliance:
     async def reload(self, settings: Mapping[str, Any], *, targets: Mapping[str, list[int]]) -> None:
         """Make other settings live."""
         write(self.path.parent, settings, targets=targets)
-        result = await self.plane.live.reload()
-        assert result.applied, result.problems
+        report = await self.load()
+        assert report.applied, report.problems
+
+    async def load(self) -> Report:
+        """Reload what the files say now."""
+        return await self.sources.reload(Cause.API)
 
     def let_pass(self, seconds: float) -> None:
         """Act as if `seconds` had passed: every deadline up to then is due."""
@@ -193,24 +201,33 @@ async def running(
     """
     path = write(directory, settings, targets=targets)
     now = time.time()
-    snapshot = build_snapshot(
-        compile_configuration(path, environ=os.environ, now=now), generation=1, now=now, create_keys=True
-    )
+    snapshot = load_first_snapshot(path, now)
     exchanges: list[Exchange] = []
     async with contextlib.AsyncExitStack() as stack:
         plane = await open_data_plane(
             stack,
-            path,
             snapshot,
             metrics=Metrics(MetricsSettings(), issuer=ISSUER, version="0", uvloop_version="0"),
             record=exchanges.append,
         )
-        listeners = open_listeners(stack, plane.gate, snapshot.settings.listeners)
+        settings, material = snapshot.settings, snapshot.configuration.material
+        listeners = open_listeners(stack, plane.gate, settings.listeners, material)
+        endpoints = [listener.tls for listener in listeners if listener.tls is not None]
+        live = plane.live
+        sources = Sources(
+            (
+                CertificateSource(path, live, endpoints, since=now),
+                KeySource(path, live),
+                ConfigurationSource(path, live, since=now),
+            ),
+            path,
+            note=lambda name, outcome, cause: None,
+        )
         for listener in listeners:
             listener.start()
         names = [listener.sockets[0].getsockname() for listener in listeners]
         ports = tuple(0 if isinstance(name, str) else name[1] for name in names)
-        yield Appliance(plane, path, ports, exchanges, listeners)
+        yield Appliance(plane, sources, path, ports, exchanges, listeners)
     await until(lambda: not plane.gate.connections)
     await turns_of_the_loop()  # for the aborted connections to upstreams and to the issuer
 

@@ -5,7 +5,7 @@ import gzip
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +49,12 @@ class Client:
         keys = await self.sets.find(source, kid, "ES256", may_fetch=may_fetch)
         assert isinstance(keys, KeySet)
         return isinstance(keys.find(kid, "ES256"), tuple)
+
+
+def configure(sets: RemoteKeySets, sources: Iterable[RemoteKeySource]) -> None:
+    """Keep exactly these sources from now on."""
+    sets.take(sources)
+    sets.settle()
 
 
 @pytest.fixture
@@ -346,15 +352,15 @@ async def test_a_source_that_dawdles_is_given_up(
 
 async def test_keys_are_refreshed_in_the_background(client: Client, server: KeyServer) -> None:
     server.headers = {"Cache-Control": "max-age=600"}
-    client.sets.configure([at(server)])
+    configure(client.sets, [at(server)])
     task = asyncio.create_task(client.sets.refresh())
     await until(lambda: client.results == ["ok"])  # warm before anybody asks
     server.keys = [NEW]
     client.now += 599.0
-    client.sets.configure([at(server)])  # only wakes the task up
+    configure(client.sets, [at(server)])  # only wakes the task up
     await asyncio.sleep(0)
     client.now += 1.0
-    client.sets.configure([at(server)])
+    configure(client.sets, [at(server)])
     await until(lambda: client.results == ["ok", "ok"])
     assert await client.find(at(server), "new", may_fetch=False)
     task.cancel()
@@ -362,12 +368,12 @@ async def test_keys_are_refreshed_in_the_background(client: Client, server: KeyS
 
 async def test_a_failed_refresh_is_tried_again_ever_more_slowly(client: Client, server: KeyServer) -> None:
     server.status = 500
-    client.sets.configure([at(server)])
+    configure(client.sets, [at(server)])
     task = asyncio.create_task(client.sets.refresh())
     for number, pause in enumerate((5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0), 1):
         await until(lambda: len(client.fetches) == number)  # noqa: B023
         client.now += pause
-        client.sets.configure([at(server)])
+        configure(client.sets, [at(server)])
     task.cancel()
 
 
@@ -377,17 +383,17 @@ async def test_callers_do_not_fail_with_a_source_that_a_reload_drops(
     server.hold = asyncio.Event()
     caller = asyncio.create_task(client.find(at(server)))
     await until(lambda: server.asked)
-    client.sets.configure([])
+    configure(client.sets, [])
     with pytest.raises(KeysUnavailableError):
         await caller
 
 
 async def test_a_reload_keeps_what_is_known_and_drops_what_is_gone(client: Client, server: KeyServer) -> None:
     assert await client.find(at(server))
-    client.sets.configure([at(server), RemoteKeySource("b", server.url + "/b")])
+    configure(client.sets, [at(server), RemoteKeySource("b", server.url + "/b")])
     assert await client.find(at(server))
     assert len(server.asked) == 1
-    client.sets.configure([])
+    configure(client.sets, [])
     assert list(client.sets.ages()) == []
 
 
@@ -543,7 +549,7 @@ async def test_many_sources_are_fetched_some_at_a_time(
     monkeypatch.setattr(jwks_client, "MOST_FETCHES", 3)
     sources = [at(server, uri=f"{server.uri}?{number}") for number in range(8)]
     server.hold = asyncio.Event()
-    client.sets.configure(sources)
+    configure(client.sets, sources)
     refreshing = asyncio.create_task(client.sets.refresh())
     try:
         await until(lambda: len(server.asked) == jwks_client.MOST_FETCHES)
@@ -562,7 +568,7 @@ async def _asked_and_answered(client: Client, server: KeyServer) -> bool:
     assert server.hold is not None
     server.hold.set()
     found = await asked
-    client.sets.configure(source for source in client.sets._sets if source.uri != f"{server.uri}?now")
+    configure(client.sets, [source for source in client.sets._sets if source.uri != f"{server.uri}?now"])
     return found
 
 

@@ -430,7 +430,7 @@ async def test_requests_in_flight_outlive_their_upstream(start: Start, upstream:
         appliance.path.write_text(
             text.replace("country:", "other:").replace("upstream: country", "upstream: other")
         )
-        result = await appliance.plane.live.reload()
+        result = await appliance.load()
         assert result.applied, result.problems
         may_answer.set()
         assert (await first.answer()).status == 200

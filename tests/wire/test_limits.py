@@ -152,14 +152,14 @@ async def test_a_reload_keeps_what_was_counted(start: Start, upstream: Upstream)
             configuration(routes=routes(), drain_timeout="9s"),
             targets={"country": [upstream.port]},
         )
-        assert (await appliance.plane.live.reload()).applied
+        assert (await appliance.load()).applied
         assert await statuses(caller, get("/open"), 1) == [429]
         write(
             appliance.path.parent,
             configuration(routes=routes(requests=3)),
             targets={"country": [upstream.port]},
         )
-        assert (await appliance.plane.live.reload()).applied
+        assert (await appliance.load()).applied
         assert await statuses(caller, get("/open"), 1) == [200]
 
 

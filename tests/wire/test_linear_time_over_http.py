@@ -99,7 +99,7 @@ async def answer_by_content_type(request: web.BaseRequest) -> web.Response:
 
 @asynccontextmanager
 async def serving(directory: Path) -> AsyncIterator[tuple[int, int, int]]:
-    async def reload() -> ReloadOutcome:
+    async def reload(dry_run: bool) -> ReloadOutcome:
         return ReloadOutcome(True, "abc")
 
     async def checks() -> dict[str, CheckResult]:

@@ -6,7 +6,6 @@ and the next request passes.
 """
 
 import asyncio
-import logging
 from typing import Any
 
 import pytest
@@ -324,27 +323,3 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, called:
         return real(*arguments)
 
     monkeypatch.setattr(owner, name, counting)
-
-
-async def test_a_reload_never_raises(
-    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.ERROR)
-    async with start() as appliance:
-        live = appliance.plane.live
-        before = live.snapshot
-        for owner, name in ((Gate, "swap"), (Gate, "pool"), (type(live), "_take"), (type(live), "_prepare")):
-            raised = inject(monkeypatch, owner, name)
-            result = await live.reload()
-            monkeypatch.undo()
-            assert raised == [name]
-            assert not result.applied
-            assert live.last_reload is result
-            assert next(problem.message for problem in result.problems).endswith("; see the log")
-            assert live.snapshot is before
-            assert appliance.gate.snapshot.enforcer.generation == before.generation
-            assert (await appliance.ask(GET)).status == 200
-        result = await live.reload()
-        assert result.applied
-        assert live.snapshot is not before
-    assert "InjectedError" in caplog.text

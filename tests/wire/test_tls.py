@@ -401,7 +401,7 @@ async def test_a_replaced_certificate_is_for_new_connections(
         before = shown_by(old)
         replacement = authority.server(kind="rsa")
         replacement.write(files, "server")
-        await endpoint_of(appliance).reload()
+        await appliance.load()
         async with secured(appliance, trusting(authority)) as new:
             assert shown_by(new) == replacement.der != before
             assert (await new.ask(GET)).status == 200
@@ -460,7 +460,7 @@ async def test_files_that_do_not_fit_change_nothing(
         async with secured(appliance, trusting(authority)) as caller:
             before = shown_by(caller)
         why = spoil(files, authority)
-        await endpoint_of(appliance).reload()
+        await appliance.load()
         assert why in endpoint_of(appliance).refusal
         assert why in caplog.text
         async with secured(appliance, trusting(authority)) as caller:
@@ -468,7 +468,7 @@ async def test_files_that_do_not_fit_change_nothing(
             assert (await caller.ask(GET)).status == 200
         repaired = authority.server()
         repaired.write(files, "server")
-        await endpoint_of(appliance).reload()
+        await appliance.load()
         assert endpoint_of(appliance).refusal == ""
         async with secured(appliance, trusting(authority)) as caller:
             assert shown_by(caller) == repaired.der
@@ -489,13 +489,13 @@ async def test_a_removed_authority_is_no_longer_trusted(
             session = caller.writer.get_extra_info("ssl_object").session
             assert await is_let_in(appliance, bob)
             (files / "callers.pem").write_bytes(others.pem)
-            await endpoint_of(appliance).reload()
+            await appliance.load()
             assert not await is_let_in(appliance, alice)
             assert await is_let_in(appliance, bob)
             assert (await caller.ask(GET)).status == 200, "an open connection lives on"
         assert not await asyncio.to_thread(_resumes, appliance.port, alice, session)
         (files / "callers.pem").write_bytes(b"")
-        await endpoint_of(appliance).reload()
+        await appliance.load()
         assert "client_ca_file" in endpoint_of(appliance).refusal
         assert await is_let_in(appliance, bob)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.proxy.health import CircuitState
+from gateway.reload.source import Result
 from tests.support import killable
 from tests.support.appliance import Appliance, configuration, running, write
 from tests.support.caller import assert_own
@@ -230,12 +231,12 @@ async def test_health_survives_a_reload(tmp_path: Path) -> None:
             await until(lambda: not dict(pool.targets_in_use())[url(b.port)])
             settings = {"targets": [*reversed(targets)], "health_check": unwell, "retries": 3}
             write(tmp_path, configuration(upstreams={"country": settings}), targets={})
-            assert (await appliance.plane.live.reload()).applied
+            assert (await appliance.load()).applied
             assert appliance.gate.snapshot.plans["country"].retries == 3
             assert dict(pool.targets_in_use()) == {url(a.port): True, url(b.port): False}
             assert set(await ask_many(appliance, 6)) == {(200, b"a")}
             write(tmp_path, configuration(upstreams={"country": {"targets": targets}}), targets={})
-            assert (await appliance.plane.live.reload()).applied
+            assert (await appliance.load()).applied
             assert all(in_use for _, in_use in pool.targets_in_use())  # nobody checks any more
 
 
@@ -499,20 +500,22 @@ async def test_a_client_certificate_is_shown_and_read_again_by_a_reload(
         assert (await appliance.ask(GET)).status == 502
         callers.client("gate").write(tmp_path, "client")
         assert (await appliance.ask(GET)).status == 502
-        assert (await appliance.plane.live.reload()).applied
+        assert (await appliance.load()).applied
         assert await ask_many(appliance, 3) == {(200, b"ok"): 3}
         connections = len(upstream.connections)
-        assert (await appliance.plane.live.reload()).applied
+        assert (await appliance.load()).applied
         assert await ask_many(appliance, 3) == {(200, b"ok"): 3}
         assert len(upstream.connections) == connections  # nothing changed: kept
         trusting(tmp_path, Authority.make("upstream authority"))
-        assert (await appliance.plane.live.reload()).applied
+        assert (await appliance.load()).applied
         assert (await appliance.ask(GET)).status == 502  # not even on a kept connection
         (tmp_path / "client.key").write_bytes(b"half writ")
-        result = await appliance.plane.live.reload()
-        assert not result.applied
-        assert "upstreams.country.tls.certificate_file" in str(result.problems[0])
-        assert appliance.plane.live.watched.count(tmp_path / "client.key") <= 1
+        report = await appliance.load()
+        assert report.applied  # of the configuration; what cannot be used is kept, and told
+        assert report.outcomes["certificates"].result is Result.INVALID
+        (problem,) = report.outcomes["certificates"].problems
+        assert "the certificates of upstream country" in str(problem)
+        assert tmp_path / "client.key" in appliance.sources.watches["certificates"].paths
 
 
 async def test_a_body_without_length_is_whole_only_with_tls_own_end(

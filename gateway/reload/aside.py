@@ -1,0 +1,74 @@
+"""Run what reads files beside the event loop, without trust in the file system.
+
+A thread that waits for a disk or a network share may wait for ever. So whoever started it may
+stop waiting at any time, it is a daemon that no shutdown waits for, and what it returns
+later is thrown away.
+"""
+
+import asyncio
+import contextlib
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long a loading thread may hold the interpreter before the loop gets its turn."""
+
+
+async def run_aside(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, or raise what it raises, run on a thread of its own.
+
+    Cancelled, or timed out, the thread is left to itself.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def deliver(result: Result | None, error: BaseException | None) -> None:
+        if done.done():  # nobody waits any more
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: Result | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(deliver, result, failure)
+        del result, failure
+
+    start_aside(run)
+    return await done
+
+
+def start_aside(work: Callable[[], object]) -> None:
+    """Run `work` on a thread of its own; nobody waits for it."""
+    threading.Thread(target=work, name="reload", daemon=True).start()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While a configuration is loaded on a thread, disturb the loop as little as possible.
+
+    The collector is off meanwhile (a full collection holds the loop for as long as there
+    are objects), what is kept is then taken out of its sight, and the interpreter changes
+    threads more often.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)
