@@ -113,13 +113,15 @@ def call(
         connection.close()
 
 
-def wait_for(condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S, poll_s: float = POLL_S
+) -> Any:
     """Return the first truthy value of `condition`; fail when there is none in time."""
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"waited {patience_s:.0f} s for {what}")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return value
 
 
@@ -234,6 +236,12 @@ class Appliance:
         self.signal(signal.SIGTERM)
         return self.wait()
 
+    def end(self) -> None:
+        """End the process, if it runs, without waiting for anything that it does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     @property
     def out(self) -> str:
         return (self.directory / "out").read_text()
@@ -344,6 +352,25 @@ def wait_until() -> Callable[..., Any]:
     return wait_for
 
 
+def configured(
+    directory: Path, *, upstream_port: int, policy: str = POLICY, more: str = "", state: str = '"memory:"'
+) -> Appliance:
+    """Write a configuration into a new directory and return the process that is to run with it."""
+    (directory / "policies").mkdir(parents=True)
+    appliance = Appliance(directory, free_port(), free_port())
+    appliance.main.write_text(
+        MAIN.format(
+            port=appliance.port,
+            admin_port=appliance.admin_port,
+            upstream_port=upstream_port,
+            state=state,
+            more=more,
+        )
+    )
+    appliance.policy.write_text(policy)
+    return appliance
+
+
 Make = Callable[..., Appliance]
 
 
@@ -352,28 +379,13 @@ def make(tmp_path: Path, upstream: Upstream) -> Iterator[Make]:
     """Return a function that writes a configuration; every process ends with the test."""
     made: list[Appliance] = []
 
-    def make_appliance(*, policy: str = POLICY, more: str = "", state: str = '"memory:"') -> Appliance:
-        directory = tmp_path / f"gateway-{len(made)}"
-        (directory / "policies").mkdir(parents=True)
-        appliance = Appliance(directory, free_port(), free_port())
-        appliance.main.write_text(
-            MAIN.format(
-                port=appliance.port,
-                admin_port=appliance.admin_port,
-                upstream_port=upstream.port,
-                state=state,
-                more=more,
-            )
-        )
-        appliance.policy.write_text(policy)
-        made.append(appliance)
-        return appliance
+    def make_appliance(**words: str) -> Appliance:
+        made.append(configured(tmp_path / f"gateway-{len(made)}", upstream_port=upstream.port, **words))
+        return made[-1]
 
     yield make_appliance
     for appliance in made:
-        if appliance.process is not None and appliance.process.poll() is None:
-            appliance.process.kill()
-            appliance.process.wait()
+        appliance.end()
 
 
 @pytest.fixture

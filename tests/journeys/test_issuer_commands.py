@@ -9,6 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.journeys.conftest import SIDEGATE, configured
+
 LONG_SECRET = "a readable secret of more than thirty-two bytes"
 PLATFORM = "https://platform.example"
 EVERY_METHOD = """\
@@ -83,18 +85,19 @@ def test_the_secret_may_lie_in_a_file(commanded):
     assert got.stdout.startswith("Authorization: Bearer ey")
 
 
-@pytest.fixture
-def methods(make, sidegate):
+@pytest.fixture(scope="module")
+def methods(tmp_path_factory):
     """Return a process with a client for each way to prove itself, and a key in `client.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": "one"}
     policy = EVERY_METHOD.format(secret=LONG_SECRET, platform=PLATFORM, keys=json.dumps({"keys": [public]}))
-    appliance = make(policy=policy)
+    appliance = configured(tmp_path_factory.mktemp("gateway") / "methods", upstream_port=9, policy=policy)
     (appliance.directory / "client.pem").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
-    appliance.command = sidegate
-    return appliance.start()
+    appliance.command = SIDEGATE
+    yield appliance.start()
+    appliance.end()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from tests.journeys.conftest import POLICY
 
 PUBLISH_AHEAD_S = 4
 LIFETIME_S = 2
+PAUSE_S = 0.03
+"""Between the calls of a caller: many fall into every state of a key, and the machine is not full."""
 
 
 def kid_of(token):
@@ -52,7 +54,7 @@ class Callers:
             self.copy = frozenset(self.fetch())
 
     def call(self):
-        while not self.stop.is_set():
+        while not self.stop.wait(PAUSE_S):
             answer = self.appliance.ask_token(scope="country.read")
             self.statuses.append(answer.status)
             if answer.status != 200:
@@ -89,13 +91,15 @@ def test_a_rotation_by_commands_is_noticed_by_nobody(make, wait_until):
         assert "next" in made.stdout
         published_at = since(appliance, fresh)
         wait_until(lambda: callers.fetch() == {former, fresh}, "both keys to be published")
-        wait_until(lambda: succeeds(appliance, "activate", fresh), "publish_ahead", patience_s=60)
+        wait_until(lambda: succeeds(appliance, "activate", fresh), "publish_ahead", patience_s=60, poll_s=1)
         assert time.time() >= published_at + PUBLISH_AHEAD_S + TAKEN_UP_S
         left_at = since(appliance, former)
         wait_until(lambda: callers.signed_by[-1] == fresh, "the new key to sign")
         assert callers.fetch() == {former, fresh}
 
-        wait_until(lambda: succeeds(appliance, "retire", former), "its last token to end", patience_s=60)
+        wait_until(
+            lambda: succeeds(appliance, "retire", former), "its last token to end", patience_s=60, poll_s=1
+        )
         assert time.time() >= left_at + LIFETIME_S + TAKEN_UP_S
         wait_until(lambda: callers.fetch() == {fresh}, "the former key to go")
         counted = len(callers.statuses)

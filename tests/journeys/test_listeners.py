@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
+from tests.support.replacing import replace
 
 FULL = bool(os.environ.get("SIDEGATE_SOAK"))
 SEEN_WITHIN_S = 4.0
@@ -90,7 +91,7 @@ def test_a_certificate_that_changes_on_disk(make, free_port, wait_until, authori
             "is not the key of the certificate" in problem["message"] for problem in answer.json["problems"]
         )
 
-        (appliance.directory / "server.key").write_bytes(half.key_pem)
+        replace(appliance.directory / "server.key", half.key_pem)
         wait_until(lambda: shown(port, authority) == half.der, "the whole pair")
         assert answers(open_connection)
     assert appliance.stop() == 0

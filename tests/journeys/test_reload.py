@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reloads
+from tests.support.replacing import replace
 
 ROOT = Path(__file__).parents[2]
 FULL = bool(os.environ.get("SIDEGATE_SOAK"))
@@ -208,8 +209,8 @@ def test_a_mounted_configuration_map_is_noticed_when_its_link_is_swapped(make):
 
 def test_a_repair_after_a_bad_save_is_noticed(appliance):
     good = appliance.policy.read_text()
-    assert appliance.reloaded_after(lambda: appliance.policy.write_text("oops: ["))["applied"] is False
-    assert appliance.reloaded_after(lambda: appliance.policy.write_text(good))["applied"] is True
+    assert appliance.reloaded_after(lambda: replace(appliance.policy, "oops: ["))["applied"] is False
+    assert appliance.reloaded_after(lambda: replace(appliance.policy, good))["applied"] is True
 
 
 # --- keys
