@@ -12,7 +12,6 @@ DEVELOPMENT := $(VENV)/.development-installed
 
 DURATION ?= 60s
 BENCH ?=
-PYTEST ?= -n 2
 DEMO ?=
 
 .PHONY: help
@@ -27,6 +26,8 @@ run: $(RUNTIME) ## Start issuer, gate and a demo service; print curl commands to
 SYSTEM := tests/system tests/third_parties/test_openid_client.py
 
 .PHONY: test
+# One worker more than there are processors: some tests wait.
+test: PYTEST ?= -n $(shell expr $$(nproc) + 1) --dist worksteal
 test: $(DEVELOPMENT) ## Run the tests with reduced counts
 	@tools/require-commands curl=curl openssl=openssl redis-server=redis-server
 	@$(BIN)/python -m pytest $(PYTEST) $(addprefix --ignore=,$(SYSTEM))
@@ -48,6 +49,7 @@ lint: $(DEVELOPMENT)
 	$(BIN)/hadolint Dockerfile
 
 .PHONY: soak
+soak: PYTEST ?= -n 2
 soak: $(DEVELOPMENT) ## Run the tests with full counts (long)
 	@tools/require-commands curl=curl redis-server=redis-server
 	@SIDEGATE_SOAK=1 $(BIN)/python -m pytest $(PYTEST) $(addprefix --ignore=,$(SYSTEM))

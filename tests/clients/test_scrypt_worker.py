@@ -12,6 +12,7 @@ import pytest
 from gateway.clients.registry import ScryptCost
 from gateway.clients.scrypt_worker import NICENESS, OverloadedError, ScryptWorker
 from gateway.settings.model import ScryptSecret
+from tests.support.waiting import until
 
 STORED = ScryptSecret(16, 8, 1, b"salt", hashlib.scrypt(b"right", salt=b"salt", n=16, r=8, p=1, dklen=32))
 
@@ -110,7 +111,7 @@ async def test_a_check_that_runs_holds_the_thread_after_its_caller_is_gone() -> 
 async def test_closing_ends_what_waits() -> None:
     worker, held = ScryptWorker(), Held()
     running, waiting = check(worker, stored=held), check(worker)
-    await asyncio.sleep(0)
+    await until(lambda: held.thread)
     worker.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -9,6 +9,9 @@ import pytest
 
 from tests.system.dockerfile import ROOT, Image, build
 
+if os.environ.get("SSL_CERT_FILE") == os.devnull:
+    del os.environ["SSL_CERT_FILE"]  # of tests/conftest.py; what fetches packages needs the authorities
+
 
 @pytest.fixture(scope="session")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -31,7 +31,7 @@ from tests.support.waiting import until
 from tests.wire.strict_reading import Message, Rules, UnfinishedError, read_body, read_head
 
 SOAK = "SIDEGATE_SOAK" in os.environ
-REQUESTS = 10_000 if SOAK else 600
+REQUESTS = 10_000 if SOAK else 400
 CALLERS = 64
 CONNECTIONS = 48
 """Fewer than callers: some wait for each other's."""
