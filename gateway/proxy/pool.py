@@ -241,8 +241,10 @@ class UpstreamPool:
         breaker: CircuitBreaker | None,
         left: list[TargetState],
     ) -> None:
+        eligible = _eligible(targets)  # all that may raise comes first
         self._settings = settings
         self._targets = targets
+        self._eligible = eligible
         self._breaker = breaker
         self._left = left
         self._balance = settings.balance
@@ -253,7 +255,6 @@ class UpstreamPool:
         self._outlier = settings.outlier
         for target in targets:
             target.is_watched = breaker is not None or not target.ejection.is_spotless
-        self._find_eligible()
 
     def settle(self) -> None:
         """After `take`, when all of the process works by the new settings: let the world notice."""
@@ -615,8 +616,7 @@ class UpstreamPool:
         self._serve_waiting()
 
     def _find_eligible(self) -> None:
-        healthy = [target for target in self._targets if target.health.is_healthy]
-        self._eligible = [target for target in healthy if not target.ejection.is_ejected] or healthy
+        self._eligible = _eligible(self._targets)
 
     # --- time
 
@@ -696,3 +696,9 @@ class UpstreamPool:
     def circuit_state(self) -> CircuitState | None:
         """Return whether the upstream is asked, or None without a circuit breaker."""
         return None if self._breaker is None else self._breaker.state
+
+
+def _eligible(targets: list[TargetState]) -> list[TargetState]:
+    """Return the targets that are asked: healthy, and not left out unless there is no other."""
+    healthy = [target for target in targets if target.health.is_healthy]
+    return [target for target in healthy if not target.ejection.is_ejected] or healthy

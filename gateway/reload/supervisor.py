@@ -56,7 +56,7 @@ class Supervisor:
     def amiss(self) -> Mapping[str, str]:
         """Return the tasks that had to be restarted lately, and why, under the names of conditions."""
         return {
-            f"task {name}": f"failed {health.failures} times in a row ({health.fault}); see the log"
+            f"task {name}": f"failed {_times(health.failures)} ({health.fault}); see the log"
             for name, health in self._health.items()
             if health.failures and not self._is_steady(health)
         }
@@ -90,3 +90,7 @@ class Supervisor:
 
     def _is_steady(self, health: _Health) -> bool:
         return self._clock() - health.started_at >= STEADY_S
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times in a row"

@@ -25,6 +25,7 @@ from gateway.reload.source import Cause
 from gateway.reload.sources import Report, Sources
 from gateway.settings.model import MetricsSettings
 from gateway.tokens.signing import sign_compact
+from gateway.views import route_names
 from tests.support.caller import Answer, Caller, connected
 from tests.support.waiting import turns_of_the_loop, until
 
@@ -110,6 +111,7 @@ class Appliance:
     exchanges: list[Exchange]
     """The record of every finished request, in order."""
     listeners: list[Listener]
+    metrics: Metrics
     _tokens: dict[tuple[str, str | None], bytes] = field(default_factory=dict)
 
     @property
@@ -178,9 +180,13 @@ class Appliance:
 
     async def reload(self, settings: Mapping[str, Any], *, targets: Mapping[str, list[int]]) -> None:
         """Make other settings live."""
-        write(self.path.parent, settings, targets=targets)
+        self.write(settings, targets=targets)
         report = await self.load()
         assert report.applied, report.problems
+
+    def write(self, settings: Mapping[str, Any], *, targets: Mapping[str, list[int]]) -> None:
+        """Write other settings, and leave those that are live as they are."""
+        write(self.path.parent, settings, targets=targets)
 
     async def load(self) -> Report:
         """Reload what the files say now."""
@@ -203,12 +209,14 @@ async def running(
     now = time.time()
     snapshot = load_first_snapshot(path, now)
     exchanges: list[Exchange] = []
+    metrics = Metrics(MetricsSettings(), issuer=ISSUER, version="0", uvloop_version="0")
     async with contextlib.AsyncExitStack() as stack:
         plane = await open_data_plane(
             stack,
             snapshot,
-            metrics=Metrics(MetricsSettings(), issuer=ISSUER, version="0", uvloop_version="0"),
+            metrics=metrics,
             record=exchanges.append,
+            others=(lambda plan: metrics.take_routes(route_names(plan.snapshot.settings)),),
         )
         settings, material = snapshot.settings, snapshot.configuration.material
         listeners = open_listeners(stack, plane.gate, settings.listeners, material)
@@ -227,7 +235,7 @@ async def running(
             listener.start()
         names = [listener.sockets[0].getsockname() for listener in listeners]
         ports = tuple(0 if isinstance(name, str) else name[1] for name in names)
-        yield Appliance(plane, sources, path, ports, exchanges, listeners)
+        yield Appliance(plane, sources, path, ports, exchanges, listeners, metrics)
     await until(lambda: not plane.gate.connections)
     await turns_of_the_loop()  # for the aborted connections to upstreams and to the issuer
 
