@@ -292,7 +292,7 @@ class DownstreamConnection(asyncio.Protocol):
         except Exception:
             # The one rescue point of this connection: fail closed, tell nobody's bytes.
             self.gate.log_internal_error()
-            self.abort()
+            self.abort(Reason.INTERNAL)
 
     # --- heads
 
@@ -612,13 +612,17 @@ class DownstreamConnection(asyncio.Protocol):
             reset_at_close(self._transport)
         self.abort()
 
-    def abort(self) -> None:
-        """Cut the connection: what was sent so far must not look complete."""
+    def abort(self, reason: Reason = Reason.CLIENT_CLOSED) -> None:
+        """Cut the connection: what was sent so far must not look complete.
+
+        Args:
+            reason: What is recorded of a request in flight, when it is not its caller who ends it.
+        """
         relay = self.relay
         self.relay = None
         self._leaving = True
         if relay is not None:
-            relay.caller_left()
+            relay.caller_left(reason)
         self._transport.abort()
 
     def tunnel_opened(self) -> bytes:
@@ -802,7 +806,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._read_body(b"")
         except Exception:
             self.gate.log_internal_error()
-            self.abort()
+            self.abort(Reason.INTERNAL)
 
     def _next_request(self) -> None:
         """Go on with the bytes that waited, unless something else still must be waited for."""
@@ -823,7 +827,7 @@ class DownstreamConnection(asyncio.Protocol):
                 self._read_heads(held)
         except Exception:
             self.gate.log_internal_error()
-            self.abort()
+            self.abort(Reason.INTERNAL)
             return
         if not self._hold and not self._leaving:
             self._transport.resume_reading()

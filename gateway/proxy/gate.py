@@ -342,7 +342,7 @@ class Gate:
     def close(self) -> None:
         """Cut what is still open."""
         for connection in list(self.connections):
-            connection.abort()
+            connection.abort(Reason.DRAINING)
         for left in list(self.leaving):
             left.stop_leaving()
         for pool in self.pools.values():

@@ -664,10 +664,10 @@ class Relay:
         self._record(perf_counter())
         self._downstream.answered(self, perf_counter())
 
-    def caller_left(self) -> None:
-        """Stop: nobody waits for the answer any more."""
+    def caller_left(self, reason: Reason = Reason.CLIENT_CLOSED) -> None:
+        """Stop: nobody waits for the answer any more, or `reason` is why nobody gets it."""
         if self.tunnel is not None:
-            self.tunnel.caller_lost()
+            self.tunnel.caller_lost(reason)
             return
         connection = self._connection
         self._connection = None
@@ -678,7 +678,7 @@ class Relay:
             self._end_wait()
         if self._plan is not None:
             self._plan.pool.forget_waiter(self)
-        self._reason = Reason.CLIENT_CLOSED.value
+        self._reason = reason.value
         self._record(perf_counter())
 
     # --- the record

@@ -159,11 +159,15 @@ class Tunnel:
 
     def _end_when_closed(self) -> None:
         """End once both sides have answered the close frame, or ended without."""
+        if self._have_both_closed:
+            self.end(Reason.DRAINING.value, "")
+
+    @property
+    def _have_both_closed(self) -> bool:
         down, up = self._from_upstream, self._from_caller
         assert down is not None
         assert up is not None
-        if (down.closes or self._upstream_ended) and (up.closes or self._caller_ended):
-            self.end(Reason.DRAINING.value, "")
+        return (down.closes or self._upstream_ended) and (up.closes or self._caller_ended)
 
     def caller_ended(self) -> None:
         """The caller sends no more: let the upstream know, and end when it is done as well."""
@@ -177,12 +181,12 @@ class Tunnel:
         if self._caller_ended or not self._downstream.end_writing():
             self.end("", "")
 
-    def caller_lost(self) -> None:
-        """The caller's connection is gone; when it had not ended, it broke off.
+    def caller_lost(self, reason: Reason) -> None:
+        """The caller's connection is gone; when it had not ended, it broke off, or `reason` is why we cut it.
 
         Who had ended and is gone when an answer comes has said all the same what it had to say.
         """
-        self.end("" if self._caller_ended else Reason.CLIENT_CLOSED.value, "")
+        self.end("" if self._caller_ended and reason is Reason.CLIENT_CLOSED else reason.value, "")
 
     def upstream_lost(self) -> None:
         """The upstream's connection is gone; when it had not ended, it broke off."""
@@ -208,13 +212,13 @@ class Tunnel:
         Not to an upstream when the permission is gone, or when it was silent or broke off.
 
         Args:
-            reason: A word of the closed list, or nothing when it ended by itself; `draining` when both
-                sides took leave because this process goes away.
+            reason: A word of the closed list, or nothing when it ended by itself; `draining` when this
+                process goes away: in order when both sides took leave, else what is left is cut.
             detail: For the log.
         """
         gate = self._downstream.gate
         gate.tunnels.discard(self)
-        in_order = not reason or reason == Reason.DRAINING
+        in_order = not reason or (reason == Reason.DRAINING and self._goes_away and self._have_both_closed)
         if in_order or reason == Reason.CLIENT_CLOSED:
             self._upstream.close_after_write(gate.leaving, in_order=in_order)
         else:

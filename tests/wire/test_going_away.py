@@ -12,7 +12,7 @@ from gateway.http1.websocket_frames import GOING_AWAY
 from tests.support.appliance import Appliance
 from tests.support.caller import Caller
 from tests.support.upstream import Accepted, Upstream
-from tests.support.waiting import turns_of_the_loop, until
+from tests.support.waiting import PATIENCE_S, turns_of_the_loop, until
 from tests.wire.conftest import Start
 from tests.wire.test_upgrade import (
     ROUTES,
@@ -156,3 +156,30 @@ async def test_who_does_not_answer_is_cut_at_the_end_of_the_drain(start: Start, 
         assert not appliance.gate.is_drained
         appliance.gate.close()
         assert await caller.rest() == b""
+        await until(lambda: appliance.exchanges)
+        [exchange] = appliance.exchanges
+        assert exchange.reason == "draining", "the caller had not left: we cut it"
+
+
+async def test_a_request_that_is_cut_at_the_end_of_the_drain_is_recorded_as_that(
+    start: Start, upstream: Upstream
+) -> None:
+    async def script(connection: Accepted) -> None:
+        await connection.head()
+        connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+
+    upstream.script = script
+    async with start() as appliance, appliance.connect() as stays, appliance.connect() as leaves:
+        for caller in (stays, leaves):
+            caller.send(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await asyncio.wait_for(caller.reader.readuntil(b"half"), PATIENCE_S)).startswith(
+                b"HTTP/1.1 200 "
+            )
+        appliance.gate.drain()
+        leaves.abort()
+        await until(lambda: appliance.exchanges)
+        assert not appliance.gate.is_drained
+        appliance.gate.close()
+        await stays.rest()
+        await until(lambda: len(appliance.exchanges) == 2)
+        assert [exchange.reason for exchange in appliance.exchanges] == ["client_closed", "draining"]
