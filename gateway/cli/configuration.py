@@ -1,4 +1,4 @@
-"""Carry out `check`, `test` and `config show`: what a configuration says, without starting it."""
+"""Carry out `check` and `test`: what is wrong with a configuration, without starting it."""
 
 import json
 import os
@@ -7,15 +7,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
-from xml.etree import ElementTree
 
 import click
 
-from gateway.policy.policy_tests import PolicyTestOutcome
 from gateway.reload.compile import Configuration, compile_configuration, run_configured_tests
 from gateway.reload.key_directory import key_problems
 from gateway.settings.problems import Problem, SettingsError, Severity
-from gateway.settings.show import effective
 
 EXIT_BAD_CONFIGURATION = 2
 
@@ -77,26 +74,7 @@ def run_policy_test_command(path: Path, junit: Path | None) -> int:
     failed = sum(not outcome.passed for outcome in outcomes)
     click.echo(f"{len(outcomes) - failed} passed, {failed} failed")
     if junit is not None:
-        _write_junit(outcomes, junit)
+        from gateway.cli.junit import write_junit  # few ask for a report, and XML takes its time to load
+
+        write_junit(outcomes, junit)
     return 1 if failed else 0
-
-
-def _write_junit(outcomes: tuple[PolicyTestOutcome, ...], path: Path) -> None:
-    failed = sum(not outcome.passed for outcome in outcomes)
-    suite = ElementTree.Element(
-        "testsuite", name="sidegate policy tests", tests=str(len(outcomes)), failures=str(failed)
-    )
-    for outcome in outcomes:
-        case = ElementTree.SubElement(suite, "testcase", name=outcome.name, classname="policy")
-        if outcome.origin is not None:
-            case.set("file", outcome.origin.file)
-            case.set("line", str(outcome.origin.line))
-        if not outcome.passed:
-            message = f"expected {outcome.expected}, found {outcome.found}"
-            ElementTree.SubElement(case, "failure", message=message)
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def show_command(path: Path) -> None:
-    """Print the effective configuration at `path`."""
-    click.echo(effective(read_configuration(path).settings), nl=False)

@@ -20,11 +20,14 @@ Sources: docs/decisions/0006-tell-nothing-before-a-proof.md.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from gateway.clients.assertions import Assertion, Effort
 from gateway.settings.model import ScryptSecret
 from gateway.tokens.key_ring import VerificationKey
 from gateway.tokens.key_sets import KeySet
+
+if TYPE_CHECKING:  # who compiles a registry judges no assertion
+    from gateway.clients.assertions import Assertion, Effort
 
 MAX_KEY_SETS = 4
 """A grant assertion is checked with the keys of so many sets at most."""
@@ -128,7 +131,7 @@ class SignatureFailure:
     remote_sets: int = 0
     """With how many fetched ones it may be checked, too; if 0, with one of those instead."""
 
-    def spend_rest(self, assertion: Assertion, effort: Effort, remote: Tries, decoys: KeySet) -> None:
+    def spend_rest(self, assertion: "Assertion", effort: "Effort", remote: Tries, decoys: KeySet) -> None:
         """Spend what an assertion that nobody vouches for has not cost yet.
 
         Args:

@@ -36,6 +36,8 @@ LONGEST_CLIENT_ID = 512
 
 @dataclass(slots=True)
 class _Window:
+    """How many failures one key had, and until when they count."""
+
     failures: int
     ends: float
 

@@ -10,10 +10,9 @@ RFC 9700 4.13 (a reverse proxy sanitises what the application trusts).
 """
 
 import re
-from dataclasses import dataclass
 
-from gateway.http1.dropped_fields import group_of, is_kept, spelled_alike
-from gateway.http1.grammar import HOP_BY_HOP
+from gateway.http1.dropped_fields import group_of
+from gateway.http1.forwarding_rules import HOP_BY_HOP, ForwardingRules, may_forward
 from gateway.http1.request import FORWARDABLE_BYTES_PER_BLOCK, FieldBlock, RequestHead
 
 RULES_PER_BLOCK = 8
@@ -44,37 +43,6 @@ _REPLACED = frozenset(
     {b"host", b"max-forwards", b"content-length", b"x-request-id", b"traceparent", b"authorization"}
 )
 """Fields that are written anew, or decided upon, for each request."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ForwardingRules:
-    """What an upstream wants to see of a caller's fields. By identity a key of `forwardable`."""
-
-    keep_headers: frozenset[bytes]
-    """Lower-case names kept although they are dropped by default, as `gateway.http1.dropped_fields` says."""
-    forward_token: bool
-    host: bytes | None
-    """The Host to send, or None for the caller's."""
-    forwarded_x: bool
-    """X-Forwarded-* is added."""
-    trusted_peer: bool
-    """The peer is a trusted proxy: its forwarding fields are kept."""
-    drop_headers: frozenset[bytes] = frozenset()
-    """Further names that callers may not send, as `spelled_alike` spells them."""
-
-
-def may_forward(lower_name: bytes, rules: ForwardingRules) -> bool:
-    """Return whether a caller's field of this name may reach the upstream.
-
-    Connection options and fields that are written anew are the caller's job.
-    """
-    if lower_name in HOP_BY_HOP or (rules.drop_headers and spelled_alike(lower_name) in rules.drop_headers):
-        return False
-    group = group_of(lower_name)
-    if group is None:
-        return True
-    is_named = lower_name in rules.keep_headers
-    return is_kept(lower_name, group, is_named=is_named, is_trusted=rules.trusted_peer)
 
 
 def forwardable_fields(block: FieldBlock, rules: ForwardingRules, *, traced: bool) -> bytes:

@@ -60,23 +60,6 @@ METHODS = frozenset(
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110 9.2.2, of those a proxy meets: may be sent again when no answer began."""
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-authentication-info",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"http2-settings",
-    }
-)
-"""Fields that end at each hop (RFC 9110 7.6.1)."""
-
 STATUS_PHRASES = {
     200: b"OK",
     400: b"Bad Request",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import httptools
 
 from gateway.http1 import grammar
+from gateway.http1.forwarding_rules import HOP_BY_HOP
 from gateway.http1.memo import Memo
 
 MEMO_ENTRIES = 512
@@ -137,7 +138,7 @@ def _judge(
         for value in by_name.get(b"connection", [])
         for option in value.split(b",")
     ) - {b""}
-    dropped = grammar.HOP_BY_HOP | RESERVED_FIELDS | options | {b"content-length"}
+    dropped = HOP_BY_HOP | RESERVED_FIELDS | options | {b"content-length"}
     code = b"HTTP/1.1 %d " % status  # RFC 9112 4: the space stays even when there is no phrase
     start = code + status_line.rstrip(b"\r\n")[len(code) :] + b"\r\n"
     forward = start + b"".join(

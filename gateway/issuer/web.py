@@ -48,13 +48,14 @@ from gateway.issuer.assertions import (
     read_client_assertion,
     read_grant_assertion,
 )
+from gateway.issuer.claims import build_claims
 from gateway.issuer.context import IssuerContext, PeerInfo
 from gateway.issuer.cors import answer_headers, preflight_headers
 from gateway.issuer.endpoints import Endpoint
 from gateway.issuer.errors import NO_STORE, ErrorAnswer, answer_problem
 from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, parse_form
 from gateway.issuer.introspect import introspect
-from gateway.issuer.issue import build_claims, refuse_size, token_reply
+from gateway.issuer.issue import refuse_size, token_reply
 from gateway.issuer.logins import Logins, SlowedDown, claimed_client
 from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.rate_limit import ClientRateLimit

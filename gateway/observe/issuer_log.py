@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.observe.access_log import Timestamps, ascii_lines
+from gateway.observe.credentials import mask_credentials
 from gateway.observe.issuer_request import CALLERS_TEXT, IssuerRequest
 from gateway.observe.line_writer import LineWriter
-from gateway.observe.logs import mask_credentials
 from gateway.observe.recorder import BATCH_SIZE, FLUSH_AFTER_S
 
 LOGGER = "gateway.issuer"

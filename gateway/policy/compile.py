@@ -60,6 +60,8 @@ _PARAMETER = _Parameter()
 
 @dataclass(frozen=True, slots=True)
 class _Template:
+    """A path pattern, split into what is compared segment by segment."""
+
     segments: tuple[str | _Parameter, ...]
     """Literals in match form; an empty last one is a trailing slash."""
     has_rest: bool

@@ -32,7 +32,7 @@ from gateway.enforce.enforcer import NO_LOCATION, Location, Verdict
 from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
 from gateway.http1.diagnosis import what_is_wrong_with_start
-from gateway.http1.forwarding import ForwardingRules
+from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason

@@ -27,7 +27,7 @@ from types import MappingProxyType
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Enforcer, Verdict
 from gateway.http1.dropped_fields import spelled_alike
-from gateway.http1.forwarding import ForwardingRules
+from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange

@@ -24,7 +24,6 @@ from gateway.enforce.enforcer import Location, Verdict
 from gateway.http1.chunked import LAST_CHUNK, chunk, last_chunk
 from gateway.http1.forwarding import (
     RULES_PER_BLOCK,
-    ForwardingRules,
     forwardable_fields,
     forwardable_trailers,
     forwarded_element,
@@ -32,6 +31,7 @@ from gateway.http1.forwarding import (
     own_authorization,
     tell_prefix,
 )
+from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead

@@ -19,8 +19,8 @@ from typing import Any
 from gateway.clients.authorization import GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.clients.registry import Registry, compile_registry
+from gateway.issuer.claims import build_claims
 from gateway.issuer.endpoints import issuer_paths
-from gateway.issuer.issue import build_claims
 from gateway.policy.compile import RouteProblem, compile_routes
 from gateway.policy.model import Reason
 from gateway.policy.opaque_slashes import describe_opaque_slash, find_opaque_slashes

@@ -9,7 +9,7 @@ Sources: RFC 6750 5.2 (tokens in clear text), RFC 7239 8.1 (who may say whom the
 """
 
 import ipaddress
-import socket
+import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -118,7 +118,7 @@ def _is_a_lie(kept: str) -> bool:
 
 def _check_loops(name: str, upstream: UpstreamSettings, settings: Settings) -> Iterator[Finding]:
     """Yield targets that are a listener of this very process."""
-    own_names = {urlsplit(settings.issuer.url).hostname or "", socket.gethostname().lower()}
+    own_names = {urlsplit(settings.issuer.url).hostname or "", os.uname().nodename.lower()}
     for index, target in enumerate(upstream.targets):
         place = ("upstreams", name, "targets", index)
         if _leads_to(target, settings.admin.address, own_names):

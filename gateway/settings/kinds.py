@@ -121,7 +121,7 @@ def found(node: Node) -> str:
     return describe(resolve_plain(node.text) if node.plain else node.text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Text:
     """Text with a shape. `place` turns what was parsed into a value that depends on the file's directory."""
 
@@ -148,7 +148,7 @@ class Text:
         return parsed if self.place is None else self.place(reading.directory, parsed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flag:
     """`true` or `false`."""
 
@@ -168,7 +168,7 @@ class Flag:
         return UNREAD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Whole:
     """A whole number within bounds, both included."""
 
@@ -188,7 +188,7 @@ class Whole:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ratio:
     """A share of a whole: above 0, up to 1."""
 
@@ -203,7 +203,7 @@ class Ratio:
         return float(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
     """A duration or size: text with a unit, or a bare number where the parser takes one."""
 
@@ -231,7 +231,7 @@ class Quantity:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Buckets:
     """Ascending bounds of a histogram, in seconds."""
 
@@ -257,7 +257,7 @@ class Buckets:
         return tuple(bounds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ListOf:
     """A list; each value may stand in it once."""
 
@@ -294,7 +294,7 @@ class ListOf:
         return self.into(values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MapOf:
     """A mapping from names to values. With `attribute`, the value is a section that learns its name by it."""
 
@@ -330,7 +330,7 @@ class MapOf:
         return MappingProxyType(values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Json:
     """Any value that JSON can hold, as plain Python values."""
 
@@ -347,7 +347,7 @@ class Json:
         return read_scalar(node, reading)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Claims:
     """Claims of a token, by name."""
 
@@ -368,7 +368,7 @@ class Claims:
         return claims
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OneOrMore:
     """One scalar, or a list of scalars of which one must be equal."""
 
@@ -392,7 +392,7 @@ class OneOrMore:
         return tuple(values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SecretText:
     """One client secret in any of its stored forms. What was written is never repeated in a message."""
 
@@ -470,7 +470,7 @@ def _read_secret(node: ScalarNode, reading: Reading) -> Secret:
     return PlainSecret(value, scheme)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class InlineKeys:
     """A JWK Set written as YAML; one without keys is None."""
 
@@ -484,7 +484,7 @@ class InlineKeys:
         return _read_keys(json.dumps(document).encode(), node, reading)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyFile:
     """The path of a file with a JWK Set."""
 
@@ -518,7 +518,7 @@ def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
     return StaticKeySource(document, keys)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PublicFile:
     """The path of a file that is read later, again and again, and whose content is no secret."""
 
@@ -539,7 +539,7 @@ class PublicFile:
         return path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EntryName:
     """The name of something that the main file defines under `section`."""
 
@@ -561,7 +561,7 @@ class EntryName:
         return known[node.text]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MovedFile:
     """The path of a file that is named elsewhere now."""
 
@@ -573,7 +573,7 @@ class MovedFile:
         return UNREAD if text is UNREAD else node
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """One key of the contract: what it holds, what it means, whether it works yet."""
 
@@ -591,7 +591,7 @@ class Field:
     """Null means the same as leaving the key out (always so when the default is null)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Section:
     """A mapping with known keys, and what is made of their values."""
 

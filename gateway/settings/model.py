@@ -114,6 +114,8 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
+    """One address to listen on, and what is served there."""
+
     address: ListenAddress
     serves_issuer: bool = True
     serves_gate: bool = True
@@ -123,6 +125,8 @@ class ListenerSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdminSettings:
+    """The admin listener: health, metrics, status, reload."""
+
     address: ListenAddress = TcpAddress("127.0.0.1", 9090)
     hosts: tuple[str, ...] = ()
     token_file: Path | None = None
@@ -130,6 +134,8 @@ class AdminSettings:
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
+    """What tokens are issued, and under whose name."""
+
     url: str = "http://127.0.0.1:8080"
     """The `iss` claim, byte for byte."""
     path_prefix: str = ""
@@ -149,6 +155,8 @@ class IssuerSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
+    """Where the signing keys lie, and how they take turns."""
+
     directory: Path = Path("keys")
     publish_ahead_s: float = 3600.0
     """How long a new key is published before it may sign."""
@@ -177,6 +185,8 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
+    """Where revocations and used assertions are kept."""
+
     sqlite_path: Path | None = None
     """The database file, or None for `memory:` or `redis`."""
     redis: RedisSettings | None = None
@@ -270,6 +280,8 @@ class CircuitBreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
+    """A resource service: where it is, what it is sent, and how long it is waited for."""
+
     name: str
     targets: tuple[TargetSettings | UnixTargetSettings, ...]
     balance: Balance = Balance.LEAST_CONNECTIONS
@@ -318,6 +330,8 @@ class RateLimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
+    """How much of anything callers may take."""
+
     connections: int = 10_000
     connections_per_peer: int = 0
     header_bytes: int = 32 * 1024
@@ -336,6 +350,8 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
+    """What the metrics tell apart."""
+
     buckets: tuple[float, ...] | None = None
     """Bounds in seconds for request durations, ascending; None = the defaults."""
     label_limit: int = 500
@@ -343,6 +359,8 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
+    """What is logged, in which form."""
+
     level: str = "info"
     """debug, info, warning or error."""
     access: str = "stdout"
@@ -460,6 +478,8 @@ class AssertionSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
+    """A client, an audience, or both."""
+
     id: str
     description: str = ""
     scopes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -485,6 +505,8 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationSettings:
+    """What one client may ask for one audience."""
+
     client: str
     audience: str
     scopes: tuple[str, ...] = ()
@@ -497,6 +519,8 @@ class AuthorizationSettings:
 
 @dataclass(frozen=True, slots=True)
 class RequireSettings:
+    """What a route demands of a token."""
+
     audiences: frozenset[str] = frozenset()
     """The token's audience must be one of these (`audience` gives one, `any_audience` several)."""
     scopes: frozenset[str] = frozenset()
@@ -508,12 +532,16 @@ class RequireSettings:
 
 @dataclass(frozen=True, slots=True)
 class RewriteSettings:
+    """What becomes of the path on its way to the upstream."""
+
     strip_prefix: str = ""
     add_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
+    """Which requests a route takes, what it demands of them, and where they go."""
+
     name: str
     path: str
     """The path template as written, e.g. `/a/{id}/**`."""
@@ -588,6 +616,8 @@ Written again because settings lie below policy; a test holds the two together.
 
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
+    """A request of a policy file's `tests:`, and what must come of it."""
+
     name: str
     method: str
     url: str

@@ -8,7 +8,6 @@ variable; a value is quoted as it was written, before expansion
 Sources: CONTRACT section 1 (`check`: file:line:column, dotted path, message, hint).
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -100,5 +99,7 @@ LATER = "is not available in this version"
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean …?` when a known word is close to `word`, else an empty string."""
+    import difflib  # here: whoever makes no mistake need not load it
+
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"did you mean {close[0]}?" if close else ""

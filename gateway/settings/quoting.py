@@ -13,7 +13,7 @@ Sources: RFC 3986 3.2.1 (user information) and 3.4 (query).
 
 import re
 
-from gateway.observe.logs import mask_credentials
+from gateway.observe.credentials import mask_credentials
 from gateway.observe.secret_parameters import mask_parameters
 
 _QUOTED_LENGTH = 80

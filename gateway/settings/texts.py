@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
-from gateway.http1.forwarding import ForwardingRules, may_forward
+from gateway.http1.forwarding_rules import ForwardingRules, may_forward
 from gateway.settings.model import (
     KeySetProxySettings,
     ListenAddress,

@@ -1,14 +1,17 @@
 """Hold keys that sign and keys that verify, each bound to one algorithm, and the issuer's ring of them.
 
-Values alone, made by `gateway.tokens.key_objects` and `gateway.tokens.keys`: whoever only hands keys
+The keys are made by `gateway.tokens.key_objects` and `gateway.tokens.keys`: whoever only hands keys
 on, or names an algorithm, loads no library of cryptography. Pure: no I/O, no clock.
 
-Sources: RFC 7518 3.1; RFC 7638; RFC 9068 2.1.
+Sources: RFC 7515 4; RFC 7518 3.1; RFC 7638; RFC 9068 2.1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from types import MappingProxyType
+
+from gateway.tokens.base64url import encode_base64url
 
 ALGORITHMS = ("ES256", "RS256", "PS256", "EdDSA")
 """The signature algorithms that exist here; anything else is refused by name."""
@@ -77,3 +80,28 @@ class KeyRing:
 def make_empty_ring() -> KeyRing:
     """Return the ring of a directory that holds no key any more."""
     return KeyRing(None, MappingProxyType({}), MappingProxyType({}))
+
+
+def make_key_ring(active: SigningKey, verification: Iterable[VerificationKey]) -> KeyRing:
+    """Return the ring that signs with `active` and verifies with `verification`.
+
+    Raises:
+        ValueError: `active` has no counterpart in `verification`.
+    """
+    keys = {key.kid: key for key in verification}
+    if active.kid not in keys:
+        raise ValueError("the active key is not among the verification keys")
+    ordered = {active.kid: keys[active.kid], **keys}
+    headers: dict[bytes, Mapping[str, object]] = {
+        protected_header(key.alg, key.kid, AT_JWT): MappingProxyType(
+            {"alg": key.alg, "kid": key.kid, "typ": AT_JWT}
+        )
+        for key in ordered.values()
+    }
+    return KeyRing(active, MappingProxyType(ordered), MappingProxyType(headers))
+
+
+def protected_header(alg: str, kid: str, typ: str) -> bytes:
+    """Return the first segment of a compact token as we write it (RFC 7515 4)."""
+    a, k, t = encode_basestring(alg), encode_basestring(kid), encode_basestring(typ)
+    return encode_base64url(f'{{"alg":{a},"kid":{k},"typ":{t}}}'.encode())

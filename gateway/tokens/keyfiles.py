@@ -40,9 +40,9 @@ from gateway.tokens.key_ring import (
     UnusableKeyError,
     VerificationKey,
     make_empty_ring,
+    make_key_ring,
 )
 from gateway.tokens.private_keys import generate_key_text, read_key_pair, read_signer
-from gateway.tokens.signing import make_key_ring
 
 STATES_FILE = "states.json"
 _STATES_VERSION = 1
@@ -97,6 +97,8 @@ class LoadedKeys:
 
 @dataclass(frozen=True, slots=True)
 class _KeyFile:
+    """One file of the directory, as it was read."""
+
     path: Path
     placed_at: float
     signing: SigningKey = field(repr=False)
@@ -105,6 +107,8 @@ class _KeyFile:
 
 @dataclass(frozen=True, slots=True)
 class _Stated:
+    """What `states.json` says of one key."""
+
     state: KeyState
     since: int
 

@@ -11,10 +11,10 @@ from gateway.enforce.token_cache import TokenCache
 from gateway.policy.compile import compile_routes
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.settings.model import Access, Mode, RequireSettings, RouteSettings
-from gateway.tokens.key_ring import KeyRing, SigningKey
+from gateway.tokens.key_ring import KeyRing, SigningKey, make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
 from gateway.tokens.revocations import Revocations
-from gateway.tokens.signing import make_key_ring, sign_compact
+from gateway.tokens.signing import sign_compact
 
 NOW = 1_700_000_000.0
 ISSUER = "https://issuer.example"

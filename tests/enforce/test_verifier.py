@@ -18,9 +18,9 @@ from gateway.enforce.verifier import verify_access_token
 from gateway.policy.model import Reason
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
-from gateway.tokens.key_ring import KeyRing, SigningKey
+from gateway.tokens.key_ring import KeyRing, SigningKey, make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
-from gateway.tokens.signing import make_key_ring, sign_compact
+from gateway.tokens.signing import sign_compact
 
 NOW = 1_700_000_000.0
 ISSUER = "https://issuer.example"

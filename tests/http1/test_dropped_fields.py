@@ -17,7 +17,8 @@ from gateway.http1.dropped_fields import (
     group_of,
     spelled_alike,
 )
-from gateway.http1.forwarding import ForwardingRules, forwardable_trailers, may_forward
+from gateway.http1.forwarding import forwardable_trailers
+from gateway.http1.forwarding_rules import ForwardingRules, may_forward
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "security.md"
 START, END = "<!-- fields: written by tests/http1/test_dropped_fields.py -->", "<!-- end of fields -->"

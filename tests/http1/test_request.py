@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http1.forwarding import RULES_PER_BLOCK, ForwardingRules, forwardable_fields
+from gateway.http1.forwarding import RULES_PER_BLOCK, forwardable_fields
+from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.grammar import METHODS
 from gateway.http1.request import (
     BLOCKS_BUDGET_BYTES,

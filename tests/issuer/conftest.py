@@ -29,11 +29,10 @@ from gateway.state.interface import ReplayGuard, StateStore
 from gateway.state.memory import MAX_USED, MemoryReplayGuard, MemoryStore
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwks_client import RemoteKeySets
-from gateway.tokens.key_ring import KeyRing
+from gateway.tokens.key_ring import KeyRing, make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
 from gateway.tokens.revocations import CLOCKS_APART_S, Revocations
 from gateway.tokens.shares import Shares
-from gateway.tokens.signing import make_key_ring
 
 NOW = 1_700_000_000.25
 SECRET = "reader-secret"

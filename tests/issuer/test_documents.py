@@ -10,8 +10,8 @@ from jwcrypto.jwk import JWK, JWKSet
 
 from gateway.issuer.endpoints import Endpoint, endpoint_url, issuer_paths
 from gateway.settings.model import IssuerSettings, ListenerSettings, RouteSettings, Settings, TcpAddress
+from gateway.tokens.key_ring import make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
-from gateway.tokens.signing import make_key_ring
 from tests.issuer.conftest import EC_RING, ServedIssuer, make_settings
 
 JWKS = ("/.well-known/jwks.json", "/oauth2/jwks")

@@ -32,10 +32,9 @@ from gateway.state.redis import open_redis
 from gateway.state.revoke_client import revoke_client
 from gateway.state.sqlite import open_sqlite
 from gateway.tokens.claims import AccessToken
-from gateway.tokens.key_ring import KeyRing
+from gateway.tokens.key_ring import KeyRing, make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
 from gateway.tokens.revocations import CLOCKS_APART_S, KEPT_S, Revocations
-from gateway.tokens.signing import make_key_ring
 from tests.issuer.conftest import basic, make_settings
 from tests.issuer.test_revocation_promises import unsigned
 from tests.support.redis_server import RedisServer

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.observe.credentials import MASK, mask_credentials
 from gateway.observe.line_writer import LineWriter
-from gateway.observe.logs import MASK, LineFormatter, configure_logging, mask_credentials
+from gateway.observe.logs import LineFormatter, configure_logging
 
 JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.eyJpc3MiOiJodHRwOi8vaSJ9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw"
 

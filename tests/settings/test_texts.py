@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.http1.forwarding import ForwardingRules, forwardable_fields
-from gateway.http1.grammar import HOP_BY_HOP
+from gateway.http1.forwarding import forwardable_fields
+from gateway.http1.forwarding_rules import HOP_BY_HOP, ForwardingRules
 from gateway.http1.request import BadRequest, RequestReader
 from gateway.settings import texts
 from gateway.settings.model import TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings

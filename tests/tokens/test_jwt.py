@@ -21,8 +21,9 @@ from gateway.tokens.jwt import (
     parse_compact,
     parse_json_object,
 )
+from gateway.tokens.key_ring import make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
-from gateway.tokens.signing import make_key_ring, sign_compact
+from gateway.tokens.signing import sign_compact
 
 JWK_ = JWK.generate(kty="EC", crv="P-256")
 KEY = make_signing_key(JWK_, "ES256")

@@ -8,9 +8,8 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from gateway.tokens.base64url import decode_base64url, encode_base64url
-from gateway.tokens.key_ring import UnusableKeyError
+from gateway.tokens.key_ring import UnusableKeyError, make_key_ring
 from gateway.tokens.keys import algorithm_of, make_signing_key, make_verification_key
-from gateway.tokens.signing import make_key_ring
 
 EC = JWK.generate(kty="EC", crv="P-256")
 RSA = JWK.generate(kty="RSA", size=2048)

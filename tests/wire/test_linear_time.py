@@ -33,9 +33,9 @@ from gateway.http1.target import split_target
 from gateway.issuer.assertions import read_client_assertion, read_grant_assertion
 from gateway.issuer.forms import MAX_BODY_BYTES, check_query, parse_form
 from gateway.observe.access_log import Encode, json_lines, text_lines
+from gateway.observe.credentials import mask_credentials
 from gateway.observe.exchange import Exchange
 from gateway.observe.exposition import Exposition
-from gateway.observe.logs import mask_credentials
 from gateway.observe.metrics import Metrics
 from gateway.policy.compile import compile_routes
 from gateway.policy.evaluate import locate
