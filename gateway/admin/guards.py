@@ -5,8 +5,8 @@ the listener: DNS rebinding makes the browser send a foreign name in `Host`, and
 a form or script can post across origins. Tokens are compared in
 `gateway.admin.web`, which reads their file.
 
-Sources: RFC 9110 7.2 (Host) and 15.5.20 (421), RFC 6454 7 (Origin), Fetch Metadata
-(Sec-Fetch-Site), RFC 6761 6.3 (localhost), RFC 6750 2.1 (Bearer).
+Sources: RFC 9110 7.2 (Host) and 15.5.20 (421), RFC 9112 3.2 (none in HTTP/1.0), RFC 6454 7
+(Origin), Fetch Metadata (Sec-Fetch-Site), RFC 6761 6.3 (localhost), RFC 6750 2.1 (Bearer).
 """
 
 import re
@@ -19,6 +19,9 @@ from gateway.settings.model import AdminSettings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Served without a token: probes and scrapers have none."""
+
+PROBED_PATHS = frozenset({"/healthz", "/readyz"})
+"""Answered to HTTP/1.0 without a Host, too, as balancers ask (RFC 9112 3.2); browsers always send one."""
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
@@ -47,6 +50,8 @@ class AdminRequest:
     fetch_site: Sequence[str]
     content_type: Sequence[str]
     authorization: Sequence[str]
+    minor_version: int = 1
+    """0 for HTTP/1.0, 1 for HTTP/1.1."""
 
 
 def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | None:
@@ -54,6 +59,8 @@ def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | No
 
     Order: Host, then cross-origin writes, then the content type of writes.
     """
+    if not request.host and not request.minor_version and _is_probe(request):
+        return None
     if len(request.host) != 1 or not (authority := _AUTHORITY.fullmatch(request.host[0])):
         return Refused(400, "one Host field with a host and an optional port is required")
     if not _answers_to(authority["host"], authority["port"], settings.hosts):
@@ -69,6 +76,10 @@ def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | No
         # A cross-origin form cannot send this type, and a script needs a preflight, which we refuse.
         return Refused(415, "writes need Content-Type: application/json")
     return None
+
+
+def _is_probe(request: AdminRequest) -> bool:
+    return request.method in _READING and request.path in PROBED_PATHS
 
 
 def needs_token(path: str, settings: AdminSettings) -> bool:

@@ -240,6 +240,7 @@ def _read_head(request: web.Request) -> AdminRequest:
         fetch_site=headers.getall("Sec-Fetch-Site", []),
         content_type=headers.getall("Content-Type", []),
         authorization=headers.getall("Authorization", []),
+        minor_version=request.version.minor,
     )
 
 

@@ -35,9 +35,9 @@ from gateway.clients.authenticate import (
     ProvenClient,
     read_credentials,
 )
-from gateway.clients.authorization import NOT_AUTHORIZED, GrantRequest, resolve_grant
+from gateway.clients.authorization import NOT_AUTHORIZED, Grant, GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
-from gateway.clients.registry import JWT_BEARER
+from gateway.clients.registry import JWT_BEARER, RegisteredClient
 from gateway.clients.scrypt_worker import OverloadedError
 from gateway.http1.media_type import is_utf8_media_type
 from gateway.issuer.assertions import (
@@ -66,6 +66,7 @@ from gateway.observe.issuer_request import LONGEST_SCOPE, IssuerRequest, cut
 from gateway.own_answers import OwnServer
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.claims import AccessToken, read_access_token
+from gateway.tokens.key_ring import SigningKey
 
 DOCUMENT_MAX_AGE_S = 300
 
@@ -291,6 +292,22 @@ class Issuer:
             if grant.cause == NOT_AUTHORIZED and entry.asked_audience not in snapshot.registry.clients:
                 entry.cause = "unknown_audience"
             return answer_problem(grant)
+        issued = await self._hand_out(client, grant, grant_type, signing_key, snapshot, now)
+        if isinstance(issued, web.Response):
+            entry.audience, entry.scope = grant.audience, cut(" ".join(grant.scopes), LONGEST_SCOPE)
+            entry.lifetime_s = grant.lifetime_s
+        return issued
+
+    async def _hand_out(
+        self,
+        client: RegisteredClient,
+        grant: Grant,
+        grant_type: str,
+        signing_key: SigningKey,
+        snapshot: IssuerSnapshot,
+        now: float,
+    ) -> web.Response | ErrorAnswer:
+        """Sign a token for what was granted; return the answer that carries it, or why there is none."""
         jti = self._context.revocations.mark_for(client.id, int(now)) + secrets.token_urlsafe(16)
         claims = build_claims(client, grant, snapshot.issuer, jti=jti, now=now)
         try:
@@ -308,8 +325,6 @@ class Issuer:
             return answer_problem(_JUST_REVOKED)
         self._context.on_issued(raw, token)
         self._context.observer.token_issued(client.id, grant.audience, grant_type, grant.lifetime_s)
-        entry.audience, entry.scope = grant.audience, cut(" ".join(grant.scopes), LONGEST_SCOPE)
-        entry.lifetime_s = grant.lifetime_s
         return _json_response(token_reply(raw, grant))
 
     @contextmanager

@@ -99,6 +99,20 @@ def test_other_hosts_are_refused(host: list[str], status: int) -> None:
     assert status_of(replace(READ, host=host)) == status
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_in_http_1_0_needs_no_host(method: str, path: str) -> None:
+    """RFC 9112 3.2: only HTTP/1.1 must have one. Browsers always send it, so no page gets here."""
+    probe = replace(READ, method=method, path=path, host=[], minor_version=0)
+    assert status_of(probe) is None
+    assert status_of(replace(probe, minor_version=1)) == 400
+    assert status_of(replace(probe, host=["evil.example"])) == 421
+    assert status_of(replace(probe, host=["localhost", "localhost"])) == 400
+    for other in ("/metrics", "/api/v1/status", "/api/v1/reload", "/"):
+        assert status_of(replace(probe, path=other)) == 400
+    assert status_of(replace(probe, method="POST", content_type=["application/json"])) == 400
+
+
 @pytest.mark.parametrize(
     "accepted",
     [

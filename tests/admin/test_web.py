@@ -229,6 +229,15 @@ async def test_no_page_is_served_to_a_foreign_host(client: TestClient, path: str
     assert answer.content_type == "application/problem+json"
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz"])
+async def test_a_probe_in_http_1_0_is_answered_without_a_host(client: TestClient, path: bytes) -> None:
+    """HAProxy and others ask so unless they are told otherwise."""
+    answer = await send(client, b"GET %b HTTP/1.0\r\n\r\n" % path)
+    assert answer.split(b" ")[1] == b"200"
+    refused = await send(client, b"GET %b HTTP/1.1\r\nConnection: close\r\n\r\n" % path)
+    assert refused.split(b" ")[1] == b"400"
+
+
 async def test_two_host_fields_are_refused(client: TestClient) -> None:
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
     assert (await send(client, head)).split(b" ")[1] == b"400"
