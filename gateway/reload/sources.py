@@ -21,6 +21,8 @@ from gateway.settings.problems import Problem, Severity
 _log = logging.getLogger(__name__)
 
 DEADLINE_S = 30.0
+RETRY_S = 60.0
+"""A source that could not be loaded is loaded again so often, although no file seems to have changed."""
 WATCH = "watch"
 """What is degraded while the watched files cannot be looked at."""
 MOST_LOGGED = 100
@@ -46,8 +48,10 @@ class Report:
 
     @property
     def applied(self) -> bool:
-        """Return whether the configuration is what its files say."""
-        return all(outcome.result is Result.OK for name, outcome in self.outcomes.items() if name == MAIN)
+        """Return whether the configuration is what its files say; else, whether all that was loaded is."""
+        main = self.outcomes.get(MAIN)
+        outcomes = self.outcomes.values() if main is None else (main,)
+        return all(outcome.result is Result.OK for outcome in outcomes)
 
     @property
     def result(self) -> Result:
@@ -165,19 +169,27 @@ class Sources:
             looks = await run_aside(lambda: {name: take_look(paths[name]) for name in paths})
             intervals = time.monotonic() / interval_s * WATCH_INTERVAL_S
             return [
-                name for name, watch in self.watches.items() if await watch.observe(looks[name], intervals)
+                name
+                for name, watch in self.watches.items()
+                if await watch.observe(looks[name], intervals, has_failed=self._has_failed(name))
+                or self._is_to_be_tried(name)
             ]
         except ShortageError:
             return []
         finally:
             self._looking_since = None
 
+    def _has_failed(self, name: str) -> bool:
+        return self.last[name].outcome.result is not Result.OK
+
+    def _is_to_be_tried(self, name: str) -> bool:
+        """Return whether a load failed so long ago that whatever it was may be over."""
+        return self._has_failed(name) and time.time() - self.last[name].at >= RETRY_S
+
     def amiss(self) -> Mapping[str, str]:
         """Return what is degraded: the sources whose last load failed, and a watch that hangs."""
         found = {
-            name: _summarise(name, last.outcome)
-            for name, last in self.last.items()
-            if last.outcome.result is not Result.OK
+            name: _summarise(name, last.outcome) for name, last in self.last.items() if self._has_failed(name)
         }
         since = self._looking_since
         if since is not None and time.monotonic() - since > self._deadline_s:
@@ -215,10 +227,11 @@ class Sources:
                 (_log.error if problem.severity is Severity.ERROR else _log.warning)("%s", text)
         self._logged[name] = frozenset(texts)
         extra: dict[str, object] = {"source": name, "cause": str(cause)}
-        if outcome.result is not Result.OK:
+        is_news = cause is not Cause.WATCH or texts.keys() != told
+        if outcome.result is not Result.OK and is_news:
             extra |= {"result": str(outcome.result), "problems": len(outcome.problems)}
             _log.error(_KEPT_SEVERAL if name.endswith("s") else _KEPT_ONE, name, extra=extra)
-        elif outcome.swapped:
+        elif outcome.result is Result.OK and outcome.swapped:
             extra |= {"former": outcome.former, "current": outcome.current, "changes": list(outcome.changes)}
             _log.info(_RELOADED_SEVERAL if name.endswith("s") else _RELOADED_ONE, name, extra=extra)
 

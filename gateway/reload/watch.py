@@ -24,6 +24,9 @@ from gateway.reload.settle import ABSENT, FileState, Look, Present, Settling, Un
 WATCH_INTERVAL_S = 1.0
 """How often the watched files are looked at (stat only; content when a change counts)."""
 LARGEST_WATCHED_BYTES = 32 * 1024 * 1024
+DOUBT_S = 5.0
+"""While the last load failed, what the files hold is read anew so often: a disk that answers again
+leaves no trace in a directory."""
 CLOCK_TICK_S = 0.01
 """By at most this much a file's time stamp lies behind the clock."""
 
@@ -104,12 +107,13 @@ class FileWatch:
         since: Epoch seconds at which the process began to read the files first.
     """
 
-    __slots__ = ("_digest", "_settling", "_since", "_watched", "paths")
+    __slots__ = ("_digest", "_doubted_at", "_settling", "_since", "_watched", "paths")
 
     def __init__(self, watched: Callable[[], Iterable[Path]], *, since: float) -> None:
         self._watched = watched
         self._since = since
         self._digest = ""
+        self._doubted_at = 0.0
         self._settling = Settling({})
         self.paths: tuple[Path, ...] = ()
         """What `observe` wants a look at."""
@@ -118,6 +122,7 @@ class FileWatch:
         """Take what the files hold now for what is about to be loaded."""
         self._since = time.time()
         self.paths = tuple(self._watched())
+        self._digest = ""  # for want of descriptors it is not known what is loaded
         with suppress(ShortageError):
             look, self._digest = await run_aside(lambda: _look_and_digest(self.paths))
             self._settling.accept(look)
@@ -136,14 +141,26 @@ class FileWatch:
         if tuple(self._watched()) != self.paths:
             await self.follow()
 
-    async def observe(self, look: Look, monotonic_now: float) -> bool:
-        """Return whether the files changed, by this look at `paths`, and the change counts."""
+    async def observe(self, look: Look, monotonic_now: float, *, has_failed: bool) -> bool:
+        """Return whether the files changed, by this look at `paths`, and the change counts.
+
+        Args:
+            look: The state of every file.
+            monotonic_now: Seconds.
+            has_failed: Whether the last load did.
+        """
         if not self._settling.observe(look, monotonic_now):
-            return False
-        if await run_aside(lambda: digest_content(look)) != self._digest:
+            if not has_failed or monotonic_now - self._doubted_at < DOUBT_S:
+                return False
+            self._doubted_at = monotonic_now
+            return self._settling.is_accepted(look) and await self._differs(look)
+        if await self._differs(look):
             return True
         self._settling.accept(look)
         return False
+
+    async def _differs(self, look: Look) -> bool:
+        return await run_aside(lambda: digest_content(look)) != self._digest
 
 
 def _look_and_digest(paths: Iterable[Path]) -> tuple[Look, str]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.reload import sources as reloading
 from gateway.reload.settle import ABSENT, Present
-from gateway.reload.source import Cause, Outcome
+from gateway.reload.source import Cause, Outcome, Result, failed
 from gateway.reload.sources import Sources
 from gateway.reload.watch import CLOCK_TICK_S, ShortageError, digest_content, take_look
 
@@ -27,6 +28,7 @@ class Counted:
         self.count = 0
         self.counted = asyncio.Condition()
         self.meanwhile = []
+        self.outcome = Outcome()
         self.sources = Sources([self], Path("gateway.yaml"), note=lambda name, outcome, cause: None)
 
     def watched(self):
@@ -38,7 +40,7 @@ class Counted:
         async with self.counted:
             self.count += 1
             self.counted.notify_all()
-        return Outcome()
+        return self.outcome
 
     async def reload(self):
         await self.sources.reload(Cause.API)
@@ -217,3 +219,51 @@ async def test_a_directory_that_cannot_be_read_ends_no_watch(reloads, watched, m
     await reloads.until(2)
     (watched / "a.yaml").write_text("two")
     await reloads.until(3)
+
+
+async def test_a_disk_that_answers_again_is_noticed(reloads, watched, monkeypatch):
+    """No time stamp tells of it: what a source that failed reads is read again now and then."""
+    reloads.outcome = failed(watched / "a.yaml", "cannot be read", Result.INVALID)
+
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", refuse)
+        await reloads.reload()
+        count = reloads.count
+        await reloads.several_looks()
+        assert reloads.count == count
+    reloads.outcome = Outcome()
+    await reloads.until(count + 1)
+    await reloads.several_looks()
+    assert reloads.count == count + 1
+
+
+async def test_a_load_without_descriptors_is_tried_again(reloads, watched, monkeypatch):
+    reloads.outcome = failed(watched / "a.yaml", "cannot be read", Result.INVALID)
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        await reloads.reload()
+        count = reloads.count
+        await reloads.several_looks()
+        assert reloads.count == count
+    reloads.outcome = Outcome()
+    await reloads.until(count + 1)
+
+
+async def test_a_source_that_failed_is_tried_again_after_a_minute(reloads, watched, monkeypatch):
+    reloads.outcome = failed(watched / "a.yaml", "out of memory", Result.IO_ERROR)
+    await reloads.reload()
+    count = reloads.count
+    await reloads.several_looks()
+    assert reloads.count == count
+    monkeypatch.setattr(reloading, "RETRY_S", 0.0)
+    reloads.outcome = Outcome()
+    await reloads.until(count + 1)
+    await reloads.several_looks()
+    assert reloads.count == count + 1
