@@ -33,7 +33,12 @@ _CREDENTIALS = re.compile(
 
 def mask_credentials(text: str) -> str:
     """Return `text` with everything that looks like a credential replaced by `[masked]`."""
-    return _CREDENTIALS.sub(_masked, _DOTTED.sub(_without_token, text) if "eyJ" in text else text)
+    return _CREDENTIALS.sub(_masked, mask_tokens(text))
+
+
+def mask_tokens(text: str) -> str:
+    """Return `text` with everything that looks like a JWT replaced; it may say what is wrong with one."""
+    return _DOTTED.sub(_without_token, text) if "eyJ" in text else text
 
 
 def _without_token(match: re.Match[str]) -> str:

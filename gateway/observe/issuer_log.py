@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.observe.access_log import Timestamps, ascii_lines
-from gateway.observe.credentials import mask_credentials
+from gateway.observe.credentials import mask_credentials, mask_tokens
 from gateway.observe.issuer_request import CALLERS_TEXT, IssuerRequest
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.recorder import BATCH_SIZE, FLUSH_AFTER_S
@@ -64,10 +64,11 @@ def text_lines() -> Callable[[Sequence[IssuerRequest]], bytes]:
 def _mask(request: IssuerRequest) -> None:
     """Hide what looks like a credential in what a caller wrote; what was granted are our own names.
 
-    What it was told may repeat that: the scopes that were refused, a parameter that was sent twice.
+    What it was told may repeat scopes that were refused; else it is in our own words, which name parameters.
     """
     if request.result != _OK:
-        for name in (*CALLERS_TEXT, "detail"):
+        request.detail = mask_tokens(request.detail)
+        for name in CALLERS_TEXT:
             if value := getattr(request, name):
                 setattr(request, name, mask_credentials(value))
 

@@ -63,6 +63,17 @@ def test_what_looks_like_a_credential_is_masked(
     assert token.encode() not in lines
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    "told", ["client_assertion: exp has passed", "client_secret: is sent more than once"]
+)
+def test_what_a_caller_was_told_in_our_own_words_is_left_alone(
+    encoder: Callable[[], Callable[[Sequence[IssuerRequest]], bytes]], told: str
+) -> None:
+    request = IssuerRequest(AT, message="token request", result="invalid_request", detail=told)
+    assert told.encode() in encoder()([request])
+
+
 def test_long_texts_are_cut() -> None:
     assert cut("x" * 128) == "x" * 128
     assert cut("x" * 129) == "x" * 125 + "..."
