@@ -15,11 +15,10 @@ import yaml
 
 from gateway.cli.failure import CommandError
 from gateway.files import UnusableFileError, read_file
-from gateway.settings.build import place_address
 from gateway.settings.environment import Environment
 from gateway.settings.model import AdminSettings, ListenAddress, UnixAddress
 from gateway.settings.problems import SpellingError
-from gateway.settings.texts import parse_address
+from gateway.settings.texts import parse_address, place_address
 
 TIMEOUT_S = 95.0
 """Three sources, each with its deadline."""

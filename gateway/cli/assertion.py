@@ -21,6 +21,7 @@ from gateway.tokens.signing import sign_compact
 
 CLIENT_AUTHENTICATION = "client-authentication+jwt"
 GRANT = "JWT"
+_LIFETIME_S = 60
 _SHORTEST_SECRET_BYTES = 32
 
 
@@ -45,6 +46,30 @@ def assertion_command(
     )
     typ = GRANT if for_grant else CLIENT_AUTHENTICATION
     click.echo(sign_compact(read_assertion_key(key_file, algorithm), claims, typ=typ).decode("ascii"))
+
+
+def sign_as_client(client_id: str, issuer: str, proof: Path | str) -> str:
+    """Return an assertion by which a client proves itself to an issuer now.
+
+    Args:
+        client_id: Who it is.
+        issuer: The issuer's URL: whom the assertion is for.
+        proof: The file of its private key, or its secret.
+
+    Raises:
+        CommandError: The file holds no key that can sign, or the secret is too short.
+    """
+    claims = build_assertion_claims(
+        issuer=client_id,
+        subject=client_id,
+        audience=issuer,
+        now=int(time.time()),
+        lifetime_s=_LIFETIME_S,
+        jti=secrets.token_urlsafe(16),
+    )
+    if isinstance(proof, str):
+        return sign_with_secret(proof, claims).decode("ascii")
+    return sign_compact(read_assertion_key(proof, None), claims, typ=CLIENT_AUTHENTICATION).decode("ascii")
 
 
 def build_assertion_claims(

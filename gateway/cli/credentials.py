@@ -9,9 +9,7 @@ Sources: RFC 6749 2.3.1 (the secret as such), RFC 7523 2.2 (signed assertions), 
 
 import base64
 import os
-import secrets
 import sys
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +17,7 @@ from urllib.parse import quote_plus
 
 import click
 
-from gateway.cli.assertion import (
-    CLIENT_AUTHENTICATION,
-    build_assertion_claims,
-    read_assertion_key,
-    sign_with_secret,
-)
 from gateway.cli.failure import CommandError
-from gateway.tokens.signing import sign_compact
 
 SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
 PRIVATE_KEY_JWT = "private_key_jwt"
@@ -35,7 +26,6 @@ SECRET_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jw
 AUTH_METHODS = (*SECRET_METHODS, PRIVATE_KEY_JWT)
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_ASSERTION_LIFETIME_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +63,10 @@ def prove(credentials: Credentials, issuer: str, allowed: Collection[str] | None
     method = _choose_method(credentials, allowed)
     if method == PRIVATE_KEY_JWT:
         assert credentials.key_file is not None
-        key = read_assertion_key(credentials.key_file, None)
-        return _signed(client_id, sign_compact(key, _claims(client_id, issuer), typ=CLIENT_AUTHENTICATION))
+        return _signed(client_id, issuer, credentials.key_file)
     secret = _read_secret(credentials)
     if method == "client_secret_jwt":
-        return _signed(client_id, sign_with_secret(secret, _claims(client_id, issuer)))
+        return _signed(client_id, issuer, secret)
     if method == "client_secret_post":
         return Proof(form={"client_id": client_id, "client_secret": secret})
     # RFC 6749 2.3.1: each half is form-encoded before they are joined.
@@ -101,23 +90,15 @@ def _choose_method(credentials: Credentials, allowed: Collection[str] | None) ->
     return method
 
 
-def _claims(client_id: str, issuer: str) -> dict[str, object]:
-    return build_assertion_claims(
-        issuer=client_id,
-        subject=client_id,
-        audience=issuer,
-        now=int(time.time()),
-        lifetime_s=_ASSERTION_LIFETIME_S,
-        jti=secrets.token_urlsafe(16),
-    )
+def _signed(client_id: str, issuer: str, proof: Path | str) -> Proof:
+    # Whoever sends a secret as such signs nothing, and need not load what does.
+    from gateway.cli.assertion import sign_as_client
 
-
-def _signed(client_id: str, assertion: bytes) -> Proof:
     return Proof(
         form={
             "client_id": client_id,
             "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": assertion.decode("ascii"),
+            "client_assertion": sign_as_client(client_id, issuer, proof),
         }
     )
 

@@ -16,15 +16,16 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import click
 
-from gateway.cli.configuration import read_configuration
 from gateway.cli.credentials import Credentials, Proof, prove
 from gateway.cli.failure import CommandError
-from gateway.settings.model import Settings
+
+if TYPE_CHECKING:
+    from gateway.settings.model import Settings
 
 TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
@@ -47,6 +48,8 @@ class IssuerOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
+    """What an endpoint answers."""
+
     status: int
     document: Mapping[str, Any] = field(repr=False)
 
@@ -103,11 +106,14 @@ def read_issuer_url(issuer: str | None, configuration: Path) -> str:
     return _find_issuer(issuer, configuration)[0]
 
 
-def _find_issuer(issuer: str | None, configuration: Path) -> tuple[str, Settings | None]:
+def _find_issuer(issuer: str | None, configuration: Path) -> tuple[str, "Settings | None"]:
     """Return the issuer's URL, and its settings where they are what it was taken from."""
     settings = None
     url = issuer or os.environ.get("SIDEGATE_ISSUER")
     if not url:
+        # Whoever names the issuer may have no configuration here, and need not wait until one could be read.
+        from gateway.cli.configuration import read_configuration
+
         settings = read_configuration(configuration).settings
         url = settings.issuer.url
     parts = urlsplit(url)
@@ -127,7 +133,7 @@ def _ask(options: IssuerOptions, endpoint: str, form: Mapping[str, str]) -> _Rep
 
 
 def _prove(
-    credentials: Credentials | None, issuer: str, settings: Settings | None, *, required: bool
+    credentials: Credentials | None, issuer: str, settings: "Settings | None", *, required: bool
 ) -> Proof:
     """Return what the request carries for its client; beside an assertion, a proof is a choice."""
     if credentials is None:

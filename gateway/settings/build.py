@@ -31,7 +31,6 @@ from gateway.settings.model import (
     KeySettings,
     LimitBy,
     LimitSettings,
-    ListenAddress,
     ListenerSettings,
     LogSettings,
     MetricsSettings,
@@ -50,7 +49,6 @@ from gateway.settings.model import (
     TargetSettings,
     TcpAddress,
     TlsSettings,
-    UnixAddress,
     UnixTargetSettings,
     UpstreamSettings,
     UpstreamTlsSettings,
@@ -101,11 +99,6 @@ def make_tls(values: Values, node: Node, reading: Reading) -> TlsSettings:
 def make_bearer_token(values: Values, node: Node, reading: Reading) -> BearerTokenSettings:
     """Return one token of ours; without a readable place it may be sent nowhere."""
     return BearerTokenSettings(values["name"], values.get("file", Path()), values.get("origins", ()))
-
-
-def place_address(directory: Path, address: ListenAddress) -> ListenAddress:
-    """Return an address to listen on, a unix socket's path relative to `directory`."""
-    return UnixAddress(directory / address.path) if isinstance(address, UnixAddress) else address
 
 
 def make_admin(values: Values, node: Node, reading: Reading) -> AdminSettings:

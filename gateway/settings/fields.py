@@ -65,6 +65,7 @@ from gateway.settings.texts import (
     parse_target,
     parse_token_origin,
     parse_variable,
+    place_address,
 )
 
 _YEAR = 365 * 86400
@@ -97,7 +98,7 @@ def _later(key: str, doc: str, default: str | None = None, kind: Kind = Json("va
 
 # --- the process: gateway.yaml only ---------------------------------------------
 
-_ADDRESS = Text("address", parse_address, build.place_address)
+_ADDRESS = Text("address", parse_address, place_address)
 
 SERVER_TLS = Section(
     "TLS",

@@ -227,6 +227,11 @@ def parse_address(text: str) -> ListenAddress:
     return TcpAddress(host, port)
 
 
+def place_address(directory: Path, address: ListenAddress) -> ListenAddress:
+    """Return an address to listen on, a unix socket's path relative to `directory`."""
+    return UnixAddress(directory / address.path) if isinstance(address, UnixAddress) else address
+
+
 def parse_target(text: str) -> TargetSettings | UnixTargetSettings:
     """Return one address of an upstream: `http://host[:port]`, `https://host[:port]`, `unix:PATH`."""
     if text.startswith("unix:"):
