@@ -157,7 +157,7 @@ FAULTS: dict[str, list[Change]] = {
 @pytest.mark.parametrize("fault", [None, *FAULTS])
 def test_planted_faults(fault: str | None, tmp_path: Path) -> None:
     """A copy of the gate with the fault disagrees with the strict reading; one without does not."""
-    shutil.copytree(ROOT / "gateway", tmp_path / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "gateway", tmp_path / "gateway")
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     for path, sound, faulty in FAULTS[fault] if fault else []:
         source = (tmp_path / "gateway" / path).read_text("utf-8")
