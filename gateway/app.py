@@ -39,7 +39,6 @@ from gateway.observe.exposition import Exposition
 from gateway.observe.issuer_log import IssuerLog
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.logs import configure_logging
-from gateway.observe.loop_lag import LoopLag
 from gateway.observe.loop_watch import LoopWatch
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import AccessLog, Recorder
@@ -218,11 +217,11 @@ def _take_labels(metrics: Metrics, plan: Plan) -> Callable[[], None]:
 
 
 def _watch_loop(stack: contextlib.AsyncExitStack, gate: Gate, metrics: Metrics) -> None:
-    loop = asyncio.get_running_loop()
-    lag = LoopLag(loop, lambda seconds: _note_lag(gate, metrics, seconds))
-    lag.start()
-    stack.callback(lag.stop)
-    loop_watch = LoopWatch(loop, metrics.loop_held)
+    loop_watch = LoopWatch(
+        asyncio.get_running_loop(),
+        metrics.loop_held,
+        on_lag=lambda seconds: _note_lag(gate, metrics, seconds),
+    )
     loop_watch.start()
     stack.callback(loop_watch.stop)
 

@@ -8,8 +8,6 @@ so values below one millisecond mean "none".
 import asyncio
 from collections.abc import Callable
 
-INTERVAL_S = 0.1
-
 
 class LoopLag:
     """Reports the lateness of a periodic timer.
@@ -27,7 +25,7 @@ class LoopLag:
         loop: asyncio.AbstractEventLoop,
         report: Callable[[float], None],
         *,
-        interval_s: float = INTERVAL_S,
+        interval_s: float,
     ) -> None:
         self._loop = loop
         self._report = report

@@ -48,21 +48,36 @@ class LoopWatch:
     Args:
         loop: Whose turns are watched.
         report: Called with the seconds of each time the loop was held.
+        on_lag: Called ten times a second with the seconds by which a timer ran late: one timer serves both.
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_file", "_lag", "_report", "_stack_at", "_thread", "_turned_at", "_unlogged")
+    __slots__ = (
+        "_clock",
+        "_file",
+        "_is_second",
+        "_lag",
+        "_on_lag",
+        "_report",
+        "_stack_at",
+        "_thread",
+        "_turned_at",
+        "_unlogged",
+    )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         report: Callable[[float], None],
         *,
+        on_lag: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._report = report
-        self._lag = LoopLag(loop, lambda _: self._on_turn(), interval_s=TICK_S)
+        self._on_lag = on_lag
+        self._is_second = False
+        self._lag = LoopLag(loop, self._on_turn, interval_s=TICK_S)
         self._file = -1
         self._thread = 0
         self._turned_at = 0.0
@@ -87,7 +102,10 @@ class LoopWatch:
             os.close(self._file)
             self._file = -1
 
-    def _on_turn(self) -> None:
+    def _on_turn(self, lag_s: float) -> None:
+        self._is_second = not self._is_second
+        if self._is_second and self._on_lag is not None:
+            self._on_lag(lag_s)
         now = self._clock()
         held_s = now - self._turned_at
         if held_s >= HELD_S:
