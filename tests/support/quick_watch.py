@@ -5,11 +5,11 @@ python quick_watch.py INTERVAL_S run -c FILE
 
 import sys
 
-from gateway.reload.watch import FileWatch
+from gateway.reload.sources import Sources
 
 
 def main() -> None:
-    FileWatch.__init__.__kwdefaults__["interval_s"] = float(sys.argv.pop(1))
+    Sources.watch.__kwdefaults__["interval_s"] = float(sys.argv.pop(1))
     sys.argv[0] = "sidegate"
     from gateway.cli import main as sidegate
 
