@@ -83,9 +83,10 @@ class Settling:
         quiet_s = REPLACED_S if is_whole else IN_PLACE_S
         return monotonic_now - self._since >= quiet_s - _TICK_S
 
-    def is_accepted(self, look: Look) -> bool:
-        """Return whether this look shows what was loaded."""
-        return look == self._accepted
+    @property
+    def accepted(self) -> Look:
+        """Return the look that was loaded."""
+        return self._accepted
 
     def accept(self, look: Look) -> None:
         """Take this look for the one that was loaded."""

@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from errno import EMFILE, ENFILE, ENOMEM
 from pathlib import Path
 
@@ -129,10 +130,11 @@ class FileWatch:
 
     async def follow(self) -> None:
         """Look for the first time at files that were loaded already; what changed since is a change."""
-        is_start = not self.paths
         paths, since_ns = tuple(self._watched()), (self._since - CLOCK_TICK_S) * 1e9
-        # At the start this process has itself made a key or a store in one of the directories.
-        known, self._digest = await run_aside(lambda: _look_back(paths, since_ns, is_start=is_start))
+        former = _Former(frozenset(self.paths), self._settling.accepted)
+        known, digest = await run_aside(lambda: _look_back(paths, since_ns, former))
+        if self._digest or not self.paths:  # else it is not known what was loaded, and stays so
+            self._digest = digest
         self.paths = paths
         self._settling.accept(known)
 
@@ -153,7 +155,7 @@ class FileWatch:
             if not has_failed or monotonic_now - self._doubted_at < DOUBT_S:
                 return False
             self._doubted_at = monotonic_now
-            return self._settling.is_accepted(look) and await self._differs(look)
+            return look == self._settling.accepted and await self._differs(look)
         if await self._differs(look):
             return True
         self._settling.accept(look)
@@ -168,24 +170,43 @@ def _look_and_digest(paths: Iterable[Path]) -> tuple[Look, str]:
     return look, digest_content(look)
 
 
-def _look_back(paths: Iterable[Path], since_ns: float, *, is_start: bool) -> tuple[Look, str]:
-    """Return what has not changed since then, and its digest if that is everything."""
+@dataclass(frozen=True, slots=True)
+class _Former:
+    """What was looked at right before a load, and what was seen; nothing at the start."""
+
+    paths: frozenset[Path]
+    look: Look
+
+    def covers(self, path: Path) -> bool:
+        return path in self.paths or path.parent in self.paths
+
+
+def _look_back(paths: tuple[Path, ...], since_ns: float, former: _Former) -> tuple[Look, str]:
+    """Return what the load found, as far as that can be told, and its digest if nothing is otherwise now.
+
+    What was looked at before the load is known from then: it may have changed and changed back since, or
+    been mended, without a stamp that says so. Of the rest only stamps can tell.
+    """
     look = take_look(paths)
-    known = {path: state for path, state in look.items() if not _has_changed(state, since_ns)}
-    if not is_start and _any_directory_changed(paths, since_ns):
-        known = {}
-    return known, digest_content(look) if len(known) == len(look) else ""
+    watched = frozenset(paths)
+    known = {path: state for path, state in former.look.items() if path in watched or path.parent in watched}
+    others = {path: state for path, state in look.items() if not former.covers(path)}
+    # At the start this process has itself made a key or a store in one of the directories.
+    is_start = not former.paths
+    if is_start or not _any_directory_changed((path for path in paths if not former.covers(path)), since_ns):
+        known |= {path: state for path, state in others.items() if not _has_changed(state, since_ns)}
+    return known, digest_content(look) if known == look else ""
 
 
 def _has_changed(state: FileState, since_ns: float) -> bool:
     return isinstance(state, Present) and state.changed_ns >= since_ns
 
 
-def _any_directory_changed(watched: Iterable[Path], since_ns: float) -> bool:
-    """Return whether anything was added to a watched directory since then, renamed or removed."""
-    for path in watched:
+def _any_directory_changed(paths: Iterable[Path], since_ns: float) -> bool:
+    """Return whether one of these, or a directory in which one lies, got other entries or rights since."""
+    for place in {each for path in paths for each in (path, path.parent)}:
         with suppress(OSError, ValueError):
-            status = path.stat()
-            if stat.S_ISDIR(status.st_mode) and status.st_mtime_ns >= since_ns:
+            status = place.stat()
+            if stat.S_ISDIR(status.st_mode) and max(status.st_mtime_ns, status.st_ctime_ns) >= since_ns:
                 return True
     return False

@@ -156,6 +156,24 @@ async def test_what_changed_while_the_process_started_is_brought_in(watched):
     task.cancel()
 
 
+async def test_what_is_mended_before_the_watch_has_looked_is_brought_in(tmp_path):
+    """A load found a directory away and went on to watch less; it is back, and no stamp tells of it."""
+    policies, aside = tmp_path / "policies", tmp_path / "aside"
+    policies.mkdir()
+    (policies / "a.yaml").write_text("one")
+    source = Counted([policies / "a.yaml", policies], since=time.time() + 1)
+    await source.sources.follow()
+    await asyncio.sleep(3 * CLOCK_TICK_S)
+    policies.rename(aside)
+    source.meanwhile.append(lambda: (source.paths.pop(0), aside.rename(policies)))
+    await source.reload()
+    task = source.watch()
+    await source.until(2)
+    await source.several_looks()
+    assert source.count == 2
+    task.cancel()
+
+
 def test_the_content_decides_not_the_file_it_lies_in(tmp_path):
     """A mounted ConfigMap swaps one symbolic link; equal content behind another link is no change."""
     for version, text in (("v1", "one"), ("v2", "one"), ("v3", "two")):
