@@ -205,9 +205,12 @@ class _Pages:
 
 def _guard_with(context: AdminContext) -> Middleware:
     """Return the middleware that refuses what must not be served, before any page is chosen."""
+    told = ""
+    """Why the token file cannot be used, as it was logged last: callers may come by the second."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal told
         settings = context.settings()
         head = _read_head(request)
         refused = find_refusal(head, settings)
@@ -216,9 +219,13 @@ def _guard_with(context: AdminContext) -> Middleware:
             try:
                 if presented is None or not is_admin_token(settings.token_file, presented):
                     refused = Refused(401, "a valid admin token is required", challenge=True)
+                if presented is not None:
+                    told = ""
             except TokenFileError as error:
-                logger.exception("admin requests are refused")
                 refused = Refused(503, str(error))
+                if told != refused.detail:
+                    told = refused.detail
+                    logger.error("admin requests are refused: %s", told)
         if refused is None:
             return await handler(request)
         response = _problem(HTTPStatus(refused.status), refused.detail)
