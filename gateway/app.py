@@ -191,7 +191,7 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
             ConfigurationSource(path, live, since=now),
         ),
         path,
-        note=lambda name, outcome, cause: note_load(metrics, live, name, outcome, cause),
+        note=lambda name, cause: note_load(metrics, sources, live, name, cause),
     )
     supervisor = Supervisor()
     readiness = Readiness(

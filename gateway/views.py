@@ -20,7 +20,7 @@ from gateway.proxy.listener import Listener
 from gateway.readiness import Readiness
 from gateway.reload.apply import Live
 from gateway.reload.plan import RuntimeState, Snapshot
-from gateway.reload.source import Cause, Outcome, Result
+from gateway.reload.source import Cause, Result
 from gateway.reload.sources import MAIN, Sources
 from gateway.settings.model import Settings, StateSettings
 from gateway.state.interface import StateStore
@@ -32,15 +32,14 @@ def route_names(settings: Settings) -> tuple[str, ...]:
     return (*(route.name for route in settings.routes), ISSUER)
 
 
-def note_load(metrics: Metrics, live: Live, source: str, outcome: Outcome, cause: Cause) -> None:
+def note_load(metrics: Metrics, sources: Sources, live: Live, source: str, cause: Cause) -> None:
     """Count what became of the load of a source, and tell systemd what the process works by."""
     config_hash = live.plan.snapshot.settings.content_hash
     if source == MAIN:
-        metrics.config_reload(str(outcome.result), str(cause), config_hash, time.time())
-    state = (
-        "serving" if outcome.result is Result.OK else f"the {source} could not be loaded; serving as before,"
-    )
-    notify_systemd(f"STATUS={state} configuration {config_hash[:12]}")
+        metrics.config_reload(str(sources.last[source].outcome.result), str(cause), config_hash, time.time())
+    amiss = sources.amiss()
+    degraded = f"; degraded: {', '.join(amiss)}" if amiss else ""
+    notify_systemd(f"STATUS=serving configuration {config_hash[:12]}{degraded}")
 
 
 def describe_start(snapshot: Snapshot) -> Mapping[str, object]:

@@ -5,11 +5,11 @@ stop waiting at any time, it is a daemon that no shutdown waits for, and what it
 later is thrown away.
 """
 
+import _thread
 import asyncio
 import contextlib
 import gc
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -52,7 +52,8 @@ async def run_aside(work: Callable[[], Result]) -> Result:
 
 def start_aside(work: Callable[[], object]) -> None:
     """Run `work` on a thread of its own; nobody waits for it."""
-    threading.Thread(target=work, name="reload", daemon=True).start()
+    # `threading.Thread.start` returns when the thread runs: on a busy machine the loop would stand still.
+    _thread.start_new_thread(work, ())
 
 
 @contextlib.contextmanager

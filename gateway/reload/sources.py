@@ -82,8 +82,8 @@ _KEPT_SEVERAL = "the %s were not reloaded: the former ones stay in effect"
 MAIN = "configuration"
 """The source whose outcome answers the question whether a reload was applied."""
 
-Note = Callable[[str, Outcome, Cause], None]
-"""Takes the name of a source, what became of its load, and why it was loaded."""
+Note = Callable[[str, Cause], None]
+"""Takes the name of a source that was loaded, well or not, and why it was."""
 
 
 class Sources:
@@ -219,7 +219,7 @@ class Sources:
         now = time.time()
         good_at = now if outcome.result is Result.OK else self.last[name].good_at
         self.last[name] = LastLoad(outcome, now, good_at)
-        self._note(name, outcome, cause)
+        self._note(name, cause)
         told = self._logged[name]
         texts = {str(problem): problem for problem in outcome.problems}
         for text, problem in list(texts.items())[:MOST_LOGGED]:
@@ -232,7 +232,9 @@ class Sources:
             extra |= {"result": str(outcome.result), "problems": len(outcome.problems)}
             _log.error(_KEPT_SEVERAL if name.endswith("s") else _KEPT_ONE, name, extra=extra)
         elif outcome.result is Result.OK and outcome.swapped:
-            extra |= {"former": outcome.former, "current": outcome.current, "changes": list(outcome.changes)}
+            extra |= {"former": outcome.former, "current": outcome.current}
+            if outcome.changes:
+                extra["changes"] = "; ".join(outcome.changes)
             _log.info(_RELOADED_SEVERAL if name.endswith("s") else _RELOADED_ONE, name, extra=extra)
 
 

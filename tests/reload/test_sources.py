@@ -46,7 +46,7 @@ def sources_of(*sources: Scripted, deadline_s: float = 30.0) -> tuple[Sources, l
     made = Sources(
         sources,
         FILE,
-        note=lambda name, outcome, cause: noted.append((name, str(outcome.result), str(cause))),
+        note=lambda name, cause: noted.append((name, str(made.last[name].outcome.result), str(cause))),
         deadline_s=deadline_s,
     )
     return made, noted
@@ -109,7 +109,9 @@ async def test_what_probes_are_told_holds_no_value_of_a_configuration() -> None:
 
 async def test_the_log_says_cause_and_what_changed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    outcome = Outcome(changes=("routes: 1 added: a",), swapped=True, former="one", current="two")
+    outcome = Outcome(
+        changes=("routes: 1 added: a", "limits: changed"), swapped=True, former="one", current="two"
+    )
     sources, _ = sources_of(Scripted("configuration", outcome))
     await sources.reload(Cause.WATCH)
     (record,) = caplog.records
@@ -119,7 +121,7 @@ async def test_the_log_says_cause_and_what_changed(caplog: pytest.LogCaptureFixt
         "cause": "watch",
         "former": "one",
         "current": "two",
-        "changes": ["routes: 1 added: a"],
+        "changes": "routes: 1 added: a; limits: changed",
     }
 
 

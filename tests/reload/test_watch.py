@@ -29,7 +29,7 @@ class Counted:
         self.counted = asyncio.Condition()
         self.meanwhile = []
         self.outcome = Outcome()
-        self.sources = Sources([self], Path("gateway.yaml"), note=lambda name, outcome, cause: None)
+        self.sources = Sources([self], Path("gateway.yaml"), note=lambda name, cause: None)
 
     def watched(self):
         return tuple(self.paths)

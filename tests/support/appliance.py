@@ -229,7 +229,7 @@ async def running(
                 ConfigurationSource(path, live, since=now),
             ),
             path,
-            note=lambda name, outcome, cause: None,
+            note=lambda name, cause: None,
         )
         for listener in listeners:
             listener.start()
