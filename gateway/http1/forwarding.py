@@ -20,6 +20,10 @@ FORWARDED_FOR = b"X-Forwarded-For: "
 
 _FORWARDED_PROTO_LINE = re.compile(rb"X-Forwarded-Proto: [^\r]*\r\n")
 _FORWARDED_PREFIX_LINE = re.compile(rb"^x-forwarded-prefix:([^\r]*)\r\n", re.IGNORECASE | re.MULTILINE)
+_PREFIX = re.compile(
+    rb"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9\-._~!$&'()*+;=:@]|%(?!2[EeFf]|5[Cc])[0-9A-Fa-f]{2})+)+"
+)
+"""A path without empty and dot segments, or escapes that make them: what may stand before another path."""
 _NEVER_TRAILERS = frozenset(
     {
         b"host",
@@ -164,7 +168,8 @@ def tell_prefix(fields: bytes, prefix: bytes) -> bytes:
     """Return `fields` with one X-Forwarded-Prefix: where the caller finds the path that was forwarded.
 
     What a believed peer says was taken away before it came to us stands before `prefix`, in one
-    path: services that read one value and those that join a list see the same.
+    path: services that read one value and those that join a list see the same. What is no path is left
+    out: a believed peer may pass on what its caller wrote, and `//host` before a path leads elsewhere.
 
     Args:
         fields: Of the caller, those that may pass.
@@ -172,7 +177,8 @@ def tell_prefix(fields: bytes, prefix: bytes) -> bytes:
     """
     if b"-forwarded-prefix:" in fields.lower():
         values = b",".join(_FORWARDED_PREFIX_LINE.findall(fields)).split(b",")
-        prefix = b"".join(value.strip(b" \t").rstrip(b"/") for value in values) + prefix
+        parts = (value.strip(b" \t").removesuffix(b"/") for value in values)
+        prefix = b"".join(part for part in parts if _PREFIX.fullmatch(part)) + prefix
         fields = _FORWARDED_PREFIX_LINE.sub(b"", fields)
     return b"%bX-Forwarded-Prefix: %b\r\n" % (fields, prefix)
 

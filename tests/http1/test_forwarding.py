@@ -230,6 +230,31 @@ def test_who_says_a_callers_address(name: bytes) -> None:
         (b"Host: a\r\nX-Forwarded-Prefix: /api, /v1\r\n", b"/api/v1/shop"),
         (b"Host: a\r\nX-Forwarded-Prefix: /\r\n", b"/shop"),
         (b"Host: a\r\nX-Forwarded-Prefix:\r\n", b"/shop"),
+        (b"Host: a\r\nX-Forwarded-Prefix: /api/v1/, /.hidden/x.y~%20\r\n", b"/api/v1/.hidden/x.y~%20/shop"),
+        *(
+            (b"Host: a\r\nX-Forwarded-Prefix: /good, %b\r\n" % odd, b"/good/shop")
+            for odd in (
+                b"//evil.example",
+                b"///evil.example",
+                b"/a//evil.example",
+                b"https://evil.example",
+                b"evil.example",
+                b"\\evil.example",
+                b"/\\evil.example",
+                b"/a/../..",
+                b"/.",
+                b"/a?b=",
+                b"/%2Fevil.example",
+                b"/%5cevil.example",
+                b"/%2e%2E",
+                b"/100%",
+                b"/a#b",
+                b"/a b",
+                b"/\xe9",
+                b'/a"b',
+                b"/<script>",
+            )
+        ),
         (b"Host: a\r\nX: y-forwarded-prefix: 1\r\n", b"/shop"),
     ],
 )
