@@ -6,6 +6,7 @@ The lists below are the architecture, in the form in which it is enforced;
 """
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import NamedTuple
 
 import pytest
+from jwcrypto.jwk import JWK
 
 from gateway.cli.starter import write_starter
 
@@ -113,7 +115,7 @@ NOT_OFFLINE = frozenset(
         "uvloop", "xml",
     }
 )  # fmt: skip
-"""What they do not load for a configuration in which no key is written: serving, and reading a JWK."""
+"""What they do not load unless a private key is written as a JWK: serving, and what reads such a key."""
 
 CLIENTS_OF_A_PROCESS = (
     "healthcheck",
@@ -305,6 +307,9 @@ def test_aiohttp_reads_no_field_of_a_stranger(module: Module) -> None:
 
 # --- what commands load ------------------------------------------------------------------------
 
+PARTNER = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
+"""The key of RFC 8037 A.2."""
+
 TELL_LOADED = """
 import sys
 from gateway.cli import main
@@ -356,15 +361,25 @@ def test_commands_that_ask_a_process_read_no_more_than_where_it_is(command: str,
     assert not loaded & (NOT_FOR_CLIENTS | NOT_OFFLINE - {"email", "http", "socket", "ssl"})
 
 
-def test_a_key_that_is_written_as_a_jwk_is_read_even_so(starter: Path) -> None:
-    policies = starter.parent / "policies"
-    keys = '{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
-    policy = policies / "partner.yaml"
-    policy.write_text(f"version: 1\nclients:\n  partner:\n    jwks: {keys}\n", "utf-8")
+def test_key_sets_in_a_policy_are_read_without_jwcrypto(starter: Path) -> None:
+    policy = starter.parent / "policies" / "partner.yaml"
+    policy.write_text(f"version: 1\nclients: {{partner: {{jwks: {json.dumps(PARTNER)}}}}}\n", "utf-8")
+    try:
+        loaded = loaded_by("check", starter)
+        assert "gateway.tokens.foreign_keys" in loaded
+        assert not loaded & NOT_OFFLINE
+    finally:
+        policy.unlink()
+
+
+def test_a_private_key_that_is_written_as_a_jwk_is_read_with_jwcrypto(starter: Path) -> None:
+    key = starter.parent / "keys" / "next.jwk"
+    key.write_text(JWK.generate(kty="EC", crv="P-256").export_private(), "utf-8")
+    key.chmod(0o600)
     try:
         assert "jwcrypto" in loaded_by("check", starter)
     finally:
-        policy.unlink()
+        key.unlink()
 
 
 # --- the map ---------------------------------------------------------------------------------

@@ -505,7 +505,7 @@ class KeyFile:
 
 
 def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
-    # Few configurations hold keys, and what reads them takes longer to load than all the rest.
+    # Few configurations hold keys; the others do without the library of cryptography that reads them.
     from gateway.tokens.foreign_keys import read_key_set
 
     try:

@@ -26,14 +26,18 @@ Sources: RFC 7517 4 and 5; RFC 7638; RFC 8725 3.1, 3.8; SPIFFE JWT-SVID and bund
 import re
 from collections.abc import Iterable, Mapping
 
-from jwcrypto.common import JWException
-from jwcrypto.jwk import JWK
-
 from gateway.tokens.jwt import JwtProblem, parse_key_set_object
 from gateway.tokens.key_members import BYTE_ORDER_MARK, PUBLIC_MEMBERS, present_members, public_members
+from gateway.tokens.key_objects import (
+    WRONG_TYPE,
+    algorithms_of,
+    choose_algorithm,
+    make_verification,
+    public_key_of,
+    thumbprint_of,
+)
 from gateway.tokens.key_ring import TooLargeKeyError, UnusableKeyError
 from gateway.tokens.key_sets import MAX_TRIED, ForeignKey, KeySet, KeySetError
-from gateway.tokens.keys import algorithm_of, key_id, make_verification_key
 
 MAX_SET_BYTES = 512 * 1024
 MAX_KEYS = 256
@@ -104,8 +108,8 @@ def _given_away(member: Mapping[str, object]) -> str:
     if _PRIVATE_MEMBERS.isdisjoint(member) or not isinstance(kty, str) or kty not in PUBLIC_MEMBERS:
         return ""
     try:
-        return key_id(JWK(kty=kty, **public_members(kty, member)))
-    except (UnusableKeyError, JWException, ValueError, TypeError):
+        return thumbprint_of(public_members(kty, member))
+    except UnusableKeyError:
         return ""
 
 
@@ -163,7 +167,7 @@ def _read_key(member: object) -> ForeignKey:
     member = present_members(member)
     kid, kty = _read_kid(member), member.get("kty")
     if not isinstance(kty, str) or kty not in PUBLIC_MEMBERS:
-        raise UnusableKeyError("its type is not supported; use EC P-256, RSA or Ed25519")
+        raise UnusableKeyError(WRONG_TYPE)
     if not _PRIVATE_MEMBERS.isdisjoint(member):
         raise UnusableKeyError("it gives away its private half, so anybody could sign with it")
     if member.get("use", "sig") not in _SIGNATURE_USES:
@@ -171,15 +175,7 @@ def _read_key(member: object) -> ForeignKey:
     operations = member.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise UnusableKeyError("its key_ops member says that it is not for verifying")
-    public = public_members(kty, member)
-    alg = member.get("alg")
-    if alg is not None:
-        public["alg"] = alg if isinstance(alg, str) else ""
-    try:
-        jwk = JWK(kty=kty, **public)
-        alg = algorithm_of(jwk, preferred=_WITHOUT_ALG)
-        return ForeignKey(kid, make_verification_key(jwk, alg, max_rsa_bits=MAX_RSA_BITS))
-    except UnusableKeyError:
-        raise
-    except (JWException, ValueError, TypeError) as error:
-        raise UnusableKeyError("its members do not make a key") from error
+    members = public_members(kty, member)
+    key = public_key_of(members)
+    alg = choose_algorithm(algorithms_of(key), member.get("alg"), preferred=_WITHOUT_ALG)
+    return ForeignKey(kid, make_verification(key, alg, members, max_rsa_bits=MAX_RSA_BITS))

@@ -38,7 +38,7 @@ def present_members(member: Mapping[str, object]) -> dict[str, object]:
 
 
 def public_members(kty: str, member: Mapping[str, object]) -> dict[str, str]:
-    """Return the members that make the public key, each in its one spelling.
+    """Return `kty` and the members that make the public key, each in its one spelling.
 
     Args:
         kty: A key of `PUBLIC_MEMBERS`.
@@ -58,7 +58,7 @@ def public_members(kty: str, member: Mapping[str, object]) -> dict[str, str]:
     for name in names:
         if name != "crv":
             found[name] = _one_spelling(name, _octets(name, found[name]), kty, curve)
-    return found
+    return {"kty": kty, **found}
 
 
 def _octets(name: str, text: str) -> bytes:

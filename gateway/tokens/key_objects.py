@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import assert_never
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from gateway.tokens.base64url import encode_base64url
+from gateway.tokens.base64url import decode_base64url, encode_base64url
 from gateway.tokens.key_ring import (
     Sign,
     SigningKey,
@@ -41,6 +41,7 @@ WRONG_TYPE = "its type is not supported; use EC P-256, RSA or Ed25519"
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
+_CURVES = frozenset({("EC", "P-256"), ("OKP", "Ed25519")})
 _P256_OCTETS = 32
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _SHA256 = SHA256()
@@ -83,6 +84,54 @@ def members_of(key: PublicKey) -> dict[str, str]:
             return {"kty": "RSA", "n": _shortest(numbers.n), "e": _shortest(numbers.e)}
         case _:
             assert_never(key)
+
+
+def public_key_of(members: Mapping[str, str]) -> PublicKey:
+    """Return the key that `members` spell: what `members_of` returns, or the same of another key.
+
+    Raises:
+        UnusableKeyError: They make no key, or none that we use.
+    """
+    curve = members.get("crv")
+    if curve is not None and (members["kty"], curve) not in _CURVES:
+        raise UnusableKeyError(WRONG_CURVE)
+    values = {name: _octets(text) for name, text in members.items() if name not in ("kty", "crv")}
+    try:
+        match members["kty"]:
+            case "EC":
+                x, y = int.from_bytes(values["x"], "big"), int.from_bytes(values["y"], "big")
+                return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+            case "OKP":
+                return ed25519.Ed25519PublicKey.from_public_bytes(values["x"])
+            case _:
+                e, n = int.from_bytes(values["e"], "big"), int.from_bytes(values["n"], "big")
+                return rsa.RSAPublicNumbers(e, n).public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnusableKeyError("its members do not make a key") from error
+
+
+def _octets(text: str) -> bytes:
+    octets = decode_base64url(text.encode("ascii"))
+    assert octets is not None, "whoever reads members brings them into their one spelling"
+    return octets
+
+
+def choose_algorithm(possible: tuple[str, ...], declared: object, *, preferred: str) -> str:
+    """Return the one algorithm that a key is used with.
+
+    Args:
+        possible: What its type allows.
+        declared: Its own `alg` member, which wins; None where it has none.
+        preferred: Chooses among several.
+
+    Raises:
+        UnusableKeyError: The `alg` member fits none.
+    """
+    if declared is not None:
+        if declared not in possible:
+            raise UnusableKeyError(f"its alg member does not fit; expected {' or '.join(possible)}")
+        return str(declared)
+    return preferred if preferred in possible else possible[0]
 
 
 def _coordinate(number: int) -> str:

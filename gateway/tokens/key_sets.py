@@ -106,7 +106,7 @@ def keys_of(source: StaticKeySource) -> KeySet:
     """
     if isinstance(source.read, KeySet):
         return source.read
-    # The loader has read them. Reading takes jwcrypto, and a configuration without keys does without.
+    # The loader has read them. Reading takes cryptography, and a configuration without keys does without.
     from gateway.tokens.foreign_keys import read_key_set
 
     return read_key_set(source.document)

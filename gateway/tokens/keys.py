@@ -20,6 +20,7 @@ from gateway.tokens.key_objects import (
     WRONG_TYPE,
     PrivateKey,
     PublicKey,
+    choose_algorithm,
     make_signing,
     make_verification,
     thumbprint_of,
@@ -53,13 +54,7 @@ def algorithm_of(jwk: JWK, *, preferred: str) -> str:
     Raises:
         UnusableKeyError: The type, curve or `alg` member fits none of ours.
     """
-    possible = _possible_algorithms(jwk)
-    declared = jwk.get("alg")
-    if declared is not None:
-        if declared not in possible:
-            raise UnusableKeyError(f"its alg member does not fit; expected {' or '.join(possible)}")
-        return str(declared)
-    return preferred if preferred in possible else possible[0]
+    return choose_algorithm(_possible_algorithms(jwk), jwk.get("alg"), preferred=preferred)
 
 
 def _possible_algorithms(jwk: JWK) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwcrypto.jwk import JWK
 
+from gateway.tokens.key_objects import members_of, public_key_of
 from gateway.tokens.key_ring import UnusableKeyError
 from gateway.tokens.private_keys import read_key_pair, read_signer
 
@@ -33,6 +34,9 @@ def test_a_pem_key_is_the_key_that_jwcrypto_reads(kind: str) -> None:
     assert theirs.verification.verify(b"message", ours.signing.sign(b"message"))
     assert ours.verification.verify(b"message", theirs.signing.sign(b"message"))
     assert read_signer(pem, None).kid == jwk.thumbprint()
+    public = jwk.export_public(as_dict=True)
+    members = {name: value for name, value in public.items() if name not in ("kid", "alg", "use")}
+    assert members_of(public_key_of(members)) == members
 
 
 def test_a_coordinate_that_begins_with_zero_octets_keeps_its_length() -> None:
