@@ -1,6 +1,9 @@
 """Show what a running process writes: JSON lines, and nothing secret in any of them."""
 
 import signal
+import subprocess
+
+from gateway.version import VERSION
 
 
 def test_access_lines_name_the_decision_and_hold_no_query_and_no_token(appliance, wait_until):
@@ -27,6 +30,23 @@ def test_the_request_id_of_an_answer_is_that_of_its_line(appliance, wait_until):
     answer = appliance.get("/nowhere")
     (line,) = wait_until(lambda: appliance.accesses, "the access log")
     assert line["request_id"] == answer.headers["X-Request-Id"] == answer.json["request_id"]
+
+
+def test_one_line_says_what_a_process_serves_from_its_start_on(appliance, sidegate, wait_until):
+    def starts():
+        return [line for line in appliance.logged if line["message"] == "serving"]
+
+    (line,) = wait_until(starts, "the line")
+    keys = subprocess.run([sidegate, "keys", "list", "-c", appliance.main], capture_output=True, timeout=20)
+    assert line["level"] == "info"
+    assert line["version"] == VERSION
+    assert line["configuration"] == str(appliance.main)
+    assert line["hash"] == appliance.status["configuration"]["hash"]
+    assert (line["clients"], line["authorizations"], line["routes"], line["upstreams"]) == (3, 1, 1, 1)
+    assert line["state"] == "memory"
+    assert line["kid"] == keys.stdout.decode().split()[0]
+    appliance.hang_up()
+    assert starts() == [line], "a reload has a line of its own"
 
 
 def test_a_reload_by_signal_is_logged(appliance):
