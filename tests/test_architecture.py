@@ -21,7 +21,9 @@ from typing import NamedTuple
 import pytest
 from jwcrypto.jwk import JWK
 
+from gateway import oauth_names
 from gateway.cli.starter import write_starter
+from gateway.observe import families as metric_families
 
 ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / "docs" / "architecture.md"
@@ -29,7 +31,7 @@ MAP = ROOT / "docs" / "architecture.md"
 # --- the rules --------------------------------------------------------------------------
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"version", "settings.model", "files", "names"}),  # what everything may use
+    frozenset({"version", "settings.model", "files", "names", "oauth_names"}),  # what everything may use
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
@@ -401,6 +403,33 @@ def file_list() -> str:
             mark = " *(shell)*" if module.name in SHELLS else ""
             lines.append(f"- `{module.path.relative_to(ROOT)}`{mark}: {sentence}")
     return "\n".join(lines)
+
+
+def vocabularies() -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the home of each vocabulary, and its words that could mean nothing else."""
+    names = (grant.grant_type for grant in oauth_names.GRANTS)
+    methods = oauth_names.auth_methods()
+    yield "oauth_names", frozenset({*names, *methods, oauth_names.ASSERTION_TYPE})
+    families = (value.name for value in vars(metric_families).values() if hasattr(value, "name"))
+    yield "observe.families", frozenset(families)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+def test_a_word_stands_in_one_module(module: Module) -> None:
+    """Prose may speak of them; what the program compares or sends comes from their home."""
+    docs = {
+        id(node.value)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for home, words in vocabularies():
+        if module.name == home:
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Constant) and id(node) not in docs and isinstance(node.value, str):
+                spelled = words & {node.value, node.value.removesuffix("_total")}
+                place = f"{module.name}:{node.lineno}"
+                assert not spelled, f"{place} spells {', '.join(spelled)}: take it from gateway.{home}"
 
 
 def test_the_map_lists_every_file() -> None:

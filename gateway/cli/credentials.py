@@ -18,14 +18,17 @@ from urllib.parse import quote_plus
 import click
 
 from gateway.cli.failure import CommandError
+from gateway.oauth_names import (
+    ASSERTION_TYPE,
+    CLIENT_SECRET_JWT,
+    CLIENT_SECRET_POST,
+    PRIVATE_KEY_JWT,
+    auth_methods,
+)
 
 SECRET_VARIABLE = "SIDEGATE_CLIENT_SECRET"  # noqa: S105  # the name of a variable
-PRIVATE_KEY_JWT = "private_key_jwt"
-SECRET_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+SECRET_METHODS = tuple(method for method in auth_methods() if method != PRIVATE_KEY_JWT)
 """In the order in which they are chosen where a client may use several."""
-AUTH_METHODS = (*SECRET_METHODS, PRIVATE_KEY_JWT)
-
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,9 @@ def prove(credentials: Credentials, issuer: str, allowed: Collection[str] | None
         assert credentials.key_file is not None
         return _signed(client_id, issuer, credentials.key_file)
     secret = _read_secret(credentials)
-    if method == "client_secret_jwt":
+    if method == CLIENT_SECRET_JWT:
         return _signed(client_id, issuer, secret)
-    if method == "client_secret_post":
+    if method == CLIENT_SECRET_POST:
         return Proof(form={"client_id": client_id, "client_secret": secret})
     # RFC 6749 2.3.1: each half is form-encoded before they are joined.
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
@@ -97,7 +100,7 @@ def _signed(client_id: str, issuer: str, proof: Path | str) -> Proof:
     return Proof(
         form={
             "client_id": client_id,
-            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": sign_as_client(client_id, issuer, proof),
         }
     )

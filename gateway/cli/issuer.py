@@ -23,6 +23,7 @@ import click
 
 from gateway.cli.credentials import Credentials, Proof, prove
 from gateway.cli.failure import CommandError
+from gateway.oauth_names import CLIENT_CREDENTIALS, JWT_BEARER
 
 if TYPE_CHECKING:
     from gateway.settings.model import Settings
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _METADATA = "/.well-known/oauth-authorization-server"
-_CLIENT_CREDENTIALS = "client_credentials"
-_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,9 @@ def token_command(
     output: str,
 ) -> int:
     """Get a token, with an assertion by the jwt-bearer grant, and print it; return the exit code."""
-    form = {"grant_type": _CLIENT_CREDENTIALS}
+    form = {"grant_type": CLIENT_CREDENTIALS}
     if assertion_file is not None:
-        form = {"grant_type": _JWT_BEARER, "assertion": _read_assertion(assertion_file)}
+        form = {"grant_type": JWT_BEARER, "assertion": _read_assertion(assertion_file)}
     if audience is not None:
         form["audience"] = audience
     if scopes:

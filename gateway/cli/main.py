@@ -15,6 +15,7 @@ from typing import Any, ParamSpec
 
 import click
 
+from gateway.oauth_names import auth_methods
 from gateway.version import VERSION
 
 DEFAULT_CONFIGURATION = "config/gateway.yaml"
@@ -71,9 +72,7 @@ def issuer_options(command: Callable[..., Any] | None = None, *, required: bool 
         ),
         click.option(
             "--auth-method",
-            type=click.Choice(
-                ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt"]
-            ),
+            type=click.Choice(auth_methods()),
             help="How the client proves itself. Default: as the configuration says of it, else "
             "client_secret_basic; private_key_jwt with --key-file.",
         ),

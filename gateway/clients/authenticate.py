@@ -21,22 +21,14 @@ from typing import Protocol
 from gateway.clients.assertions import AssertionReason
 from gateway.clients.failure_costs import ScryptCost
 from gateway.clients.problems import ErrorCode, OAuthProblem
-from gateway.clients.registry import (
-    CLIENT_SECRET_BASIC,
-    CLIENT_SECRET_POST,
-    PRIVATE_KEY_JWT,
-    RegisteredClient,
-    Registry,
-)
+from gateway.clients.registry import RegisteredClient, Registry
 from gateway.clients.secrets import check_quick_secrets
+from gateway.oauth_names import ASSERTION_TYPE, CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, PRIVATE_KEY_JWT
 from gateway.settings.model import ScryptSecret
 from gateway.tokens.percent import decode_form_text
 
 NO_METHOD = "none"
 """The method's name when no credentials were sent."""
-
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-"""RFC 7523 2.2: the only `client_assertion_type` there is."""
 
 _BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

@@ -24,6 +24,14 @@ from gateway.clients.failure_costs import (
     grant_failure,
 )
 from gateway.clients.identities import Identities, Keys, TrustedIdentity, file_identities
+from gateway.oauth_names import (
+    CLIENT_CREDENTIALS,
+    CLIENT_SECRET_BASIC,
+    CLIENT_SECRET_JWT,
+    CLIENT_SECRET_POST,
+    JWT_BEARER,
+    PRIVATE_KEY_JWT,
+)
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.settings.model import (
     AuthorizationSettings,
@@ -39,12 +47,6 @@ from gateway.settings.model import (
 from gateway.tokens.claims import REGISTERED_CLAIMS
 from gateway.tokens.key_sets import KeySet, keys_of
 
-CLIENT_CREDENTIALS = "client_credentials"
-JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105  # a method
-CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105  # a method
-CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105  # a method
-PRIVATE_KEY_JWT = "private_key_jwt"
 _SECRET_METHODS = frozenset({CLIENT_SECRET_BASIC, CLIENT_SECRET_POST})
 
 MIN_HMAC_SECRET_BYTES = 32

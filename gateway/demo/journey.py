@@ -15,6 +15,8 @@ from urllib.parse import quote_plus
 
 import aiohttp
 
+from gateway.oauth_names import CLIENT_CREDENTIALS
+
 TOKEN = "$TOKEN"  # noqa: S105 - a shell variable's name, filled in by the second step
 COUNTRY_PATH = "/ms-system/country/code/AUS"
 
@@ -93,7 +95,7 @@ STEPS: tuple[Step, ...] = (
         "/oauth2/token",
         Basic(),
         Expected(200, members={"token_type": "Bearer", "scope": "country.read"}),
-        form={"grant_type": "client_credentials", "scope": "country.read"},
+        form={"grant_type": CLIENT_CREDENTIALS, "scope": "country.read"},
     ),
     Step(
         "Call again with the token: the country service answers",

@@ -45,17 +45,12 @@ from gateway.clients.authenticate import (
 from gateway.clients.failure_costs import MAX_KEY_SETS
 from gateway.clients.identities import Keys, TrustedIdentity
 from gateway.clients.problems import ErrorCode, OAuthProblem
-from gateway.clients.registry import (
-    CLIENT_SECRET_JWT,
-    JWT_BEARER,
-    PRIVATE_KEY_JWT,
-    RegisteredClient,
-    Registry,
-)
+from gateway.clients.registry import RegisteredClient, Registry
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import token_urls
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.issuer.uses import Unusable, note_use, owner_of
+from gateway.oauth_names import CLIENT_SECRET_JWT, JWT_BEARER, PRIVATE_KEY_JWT
 from gateway.settings.model import IssuerSettings
 from gateway.tokens.jwks_client import KeysUnavailableError
 from gateway.tokens.key_sets import KeySet

@@ -4,21 +4,12 @@ Sources: RFC 8414 2 and 3.2, OpenID Connect Discovery 1.0 3.
 """
 
 from gateway.clients.assertions import HS256
-from gateway.clients.registry import (
-    CLIENT_CREDENTIALS,
-    CLIENT_SECRET_BASIC,
-    CLIENT_SECRET_JWT,
-    CLIENT_SECRET_POST,
-    JWT_BEARER,
-    PRIVATE_KEY_JWT,
-    Registry,
-)
+from gateway.clients.registry import Registry
 from gateway.issuer.endpoints import Endpoint, endpoint_url
+from gateway.oauth_names import auth_methods, grant_types
 from gateway.settings.model import Settings
 from gateway.tokens.key_ring import ALGORITHMS, KeyRing
 
-GRANT_TYPES = (CLIENT_CREDENTIALS, JWT_BEARER)
-AUTH_METHODS = (CLIENT_SECRET_BASIC, CLIENT_SECRET_POST, PRIVATE_KEY_JWT, CLIENT_SECRET_JWT)
 ASSERTION_ALGORITHMS = (*ALGORITHMS, HS256)
 _FORM_ENDPOINTS = ("token", "introspection", "revocation")
 _MAX_SCOPES = 256
@@ -40,10 +31,10 @@ def server_metadata(settings: Settings, registry: Registry) -> dict[str, object]
         "revocation_endpoint": endpoint_url(issuer, Endpoint.REVOCATION),
         "response_types_supported": [],
         # Never left out: its default would be authorization_code and implicit.
-        "grant_types_supported": list(GRANT_TYPES),
+        "grant_types_supported": list(grant_types()),
     }
     for name in _FORM_ENDPOINTS:
-        document[f"{name}_endpoint_auth_methods_supported"] = list(AUTH_METHODS)
+        document[f"{name}_endpoint_auth_methods_supported"] = list(auth_methods())
         # RFC 8414 2: present as soon as a method with assertions is listed.
         document[f"{name}_endpoint_auth_signing_alg_values_supported"] = list(ASSERTION_ALGORITHMS)
     if 0 < len(registry.scopes) <= _MAX_SCOPES:

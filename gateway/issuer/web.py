@@ -37,7 +37,7 @@ from gateway.clients.authenticate import (
 )
 from gateway.clients.authorization import NOT_AUTHORIZED, Grant, GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
-from gateway.clients.registry import JWT_BEARER, RegisteredClient
+from gateway.clients.registry import RegisteredClient
 from gateway.clients.scrypt_worker import OverloadedError
 from gateway.http1.media_type import is_utf8_media_type
 from gateway.issuer.assertions import (
@@ -57,11 +57,11 @@ from gateway.issuer.forms import MAX_BODY_BYTES, Form, check_query, missing, par
 from gateway.issuer.introspect import introspect
 from gateway.issuer.issue import refuse_size, token_reply
 from gateway.issuer.logins import Logins, SlowedDown, claimed_client
-from gateway.issuer.metadata import GRANT_TYPES
 from gateway.issuer.rate_limit import ClientRateLimit
 from gateway.issuer.revoke import find_revocable
 from gateway.issuer.signer import SignerOverloadedError, TokenSigner
 from gateway.issuer.snapshot import Document, IssuerSnapshot
+from gateway.oauth_names import JWT_BEARER, grant_types
 from gateway.observe.issuer_request import LONGEST_SCOPE, IssuerRequest, cut
 from gateway.own_answers import OwnServer
 from gateway.state.interface import StateUnavailableError
@@ -542,12 +542,12 @@ def _is_for(assertion: Assertion, audience: str) -> bool:
 def _check_grant_type(form: Form, entry: IssuerRequest) -> str | OAuthProblem:
     grant_type = form.get("grant_type")
     if grant_type is None:
-        return missing("grant_type", f"this issuer supports {', '.join(GRANT_TYPES)}")
-    if grant_type not in GRANT_TYPES:
+        return missing("grant_type", f"this issuer supports {', '.join(grant_types())}")
+    if grant_type not in grant_types():
         entry.asked_grant = cut(grant_type)
         return OAuthProblem(
             ErrorCode.UNSUPPORTED_GRANT_TYPE,
-            f"grant_type: is not supported; this issuer supports {', '.join(GRANT_TYPES)}",
+            f"grant_type: is not supported; this issuer supports {', '.join(grant_types())}",
         )
     entry.grant = grant_type
     return grant_type

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from gateway.oauth_names import short_grants
 from gateway.observe import families
 from gateway.observe.exchange import Exchange
 from gateway.observe.families import Collected, Family, GaugeSample, Histogram, LabelLimit, Row
@@ -35,15 +36,7 @@ NO_ANSWER = "none"
 """The code class of a request without a status."""
 RESULT_OK = "ok"
 
-_GRANT_LABELS = {
-    "client_credentials": "client_credentials",
-    "jwt-bearer": "jwt-bearer",
-    "urn:ietf:params:oauth:grant-type:jwt-bearer": "jwt-bearer",
-    "token-exchange": "token-exchange",
-    "urn:ietf:params:oauth:grant-type:token-exchange": "token-exchange",
-    "": families.NONE,
-    families.NONE: families.NONE,
-}
+_GRANT_LABELS = {**short_grants(), "": families.NONE, families.NONE: families.NONE}
 _FAILED_RESULTS = frozenset({"server_error", "temporarily_unavailable"})
 _UPSTREAM_REASON = "upstream_"
 _NOT_CONNECTED = "upstream_connect"

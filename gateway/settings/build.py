@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gateway.oauth_names import GRANTS, grant_types
 from gateway.observe.secret_parameters import mask_parameters
 from gateway.settings.document import MapNode, Node, ScalarNode
 from gateway.settings.kinds import UNREAD, MovedToken, Reading, Section, Text, found
@@ -271,14 +272,11 @@ def place_path(directory: Path, text: str) -> Path:
 # --- policy sections
 
 
-_GRANT_URN = "urn:ietf:params:oauth:grant-type:"
-
-
 def parse_grant(text: str) -> str:
-    """Return the full name of a grant; jwt-bearer and token-exchange may be written short."""
-    full = _GRANT_URN + text if text in ("jwt-bearer", "token-exchange") else text
-    known = ("client_credentials", _GRANT_URN + "jwt-bearer")
-    return choose_from("a grant", known, (_GRANT_URN + "token-exchange",))(full)
+    """Return the full name of a grant; each may be written short."""
+    full = next((grant.grant_type for grant in GRANTS if grant.short == text), text)
+    later = tuple(grant.grant_type for grant in GRANTS if not grant.available)
+    return choose_from("a grant", grant_types(), later)(full)
 
 
 def _choose_keys(values: Values, node: Node, reading: Reading) -> tuple[str, Any]:

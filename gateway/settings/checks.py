@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.oauth_names import AUTH_METHODS, CLIENT_SECRET_JWT, GRANTS, JWT_BEARER, PRIVATE_KEY_JWT
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
@@ -40,7 +41,6 @@ Step = str | int | tuple[str, ...]
 """A key, an index, or several keys of which the first that is written is meant.
 Where a list of texts was reached, a text means the item that reads so."""
 
-_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _MOST_SUGGESTIONS = 50
 _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
@@ -343,16 +343,20 @@ def _check_number_of_secrets(client: ClientSettings) -> Iterator[Finding]:
 def _check_methods(client: ClientSettings) -> Iterator[Finding]:
     """Yield the ways to prove itself that are named and that the credentials do not make possible."""
     readable = any(isinstance(secret, PlainSecret) and len(secret.value) >= 32 for secret in client.secrets)
-    for steps, name, possible, hint in (
-        (("auth_methods",), "private_key_jwt", client.keys is not None, "name its keys by jwks_uri or jwks"),
-        (("auth_methods",), "client_secret_jwt", readable, "an env: or file: secret of 32 bytes or more"),
-        (("grants",), _JWT_BEARER, bool(client.assertions), "name its identities under assertions"),
-    ):
-        named = client.grants if steps == ("grants",) else client.auth_methods
-        if named is not None and name in named and not possible:
-            yield Finding(
-                client.origin, steps, f"the client has nothing to use {name} with", hint, Severity.WARNING
-            )
+    has = {
+        PRIVATE_KEY_JWT: client.keys is not None,
+        CLIENT_SECRET_JWT: readable,
+        JWT_BEARER: bool(client.assertions),
+    }
+    grants, methods = client.grants or (), client.auth_methods or ()
+    named = [
+        *(("grants", grant.grant_type, grant.needs) for grant in GRANTS if grant.grant_type in grants),
+        *(("auth_methods", each.name, each.needs) for each in AUTH_METHODS if each.name in methods),
+    ]
+    for key, name, needs in named:
+        if needs and not has[name]:
+            text = f"the client has nothing to use {name} with"
+            yield Finding(client.origin, (key,), text, needs, Severity.WARNING)
 
 
 def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ two together.
 Sources: CONTRACT section 2.
 """
 
+from gateway.oauth_names import AUTH_METHODS, auth_methods
 from gateway.settings import build
 from gateway.settings.kinds import (
     Buckets,
@@ -915,14 +916,8 @@ CLIENT = Section(
             ListOf(
                 "list of methods",
                 _one_of(
-                    "client_secret_basic",
-                    "client_secret_post",
-                    "client_secret_jwt",
-                    "private_key_jwt",
-                    later=(
-                        "tls_client_auth",
-                        "self_signed_tls_client_auth",
-                    ),
+                    *auth_methods(),
+                    later=tuple(method.name for method in AUTH_METHODS if not method.available),
                 ),
                 into=frozenset,
             ),

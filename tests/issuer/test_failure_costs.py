@@ -13,8 +13,7 @@ import pytest
 from jwcrypto.jwk import JWK
 
 from gateway.clients import assertions, secrets
-from gateway.clients.authenticate import ASSERTION_TYPE
-from gateway.clients.registry import JWT_BEARER
+from gateway.oauth_names import ASSERTION_TYPE, JWT_BEARER
 from gateway.settings.model import (
     AssertionSettings,
     ClientSettings,

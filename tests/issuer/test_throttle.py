@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.clients.authenticate import ASSERTION_TYPE
+from gateway.oauth_names import ASSERTION_TYPE
 from gateway.settings.model import (
     AuthorizationSettings,
     ClientSettings,
