@@ -49,12 +49,13 @@ from gateway.proxy.isolation import act_on_each
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.readiness import Readiness
 from gateway.reload.certificates import CertificateSource
-from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
+from gateway.reload.compile import compile_configuration
 from gateway.reload.configuration import ConfigurationSource
 from gateway.reload.key_directory import load_first_keys
 from gateway.reload.keys import KeySource
 from gateway.reload.material import listener_key
 from gateway.reload.plan import Plan, RuntimeState, Snapshot, snapshot_of
+from gateway.reload.policy_tests import policy_test_problems, run_configured_tests
 from gateway.reload.source import Cause
 from gateway.reload.sources import Report, Sources
 from gateway.reload.supervisor import Supervisor

@@ -1,4 +1,4 @@
-"""Carry out `check` and `test`: what is wrong with a configuration, without starting it."""
+"""Carry out `check`: what is wrong with a configuration, without starting it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import TextIO
 
 import click
 
-from gateway.reload.compile import Configuration, compile_configuration, run_configured_tests
+from gateway.reload.compile import Configuration, compile_configuration
 from gateway.reload.key_directory import key_problems
 from gateway.settings.problems import Problem, SettingsError, Severity
 
@@ -56,25 +56,3 @@ def check_configuration(path: Path, *, output: str, strict: bool) -> int:
     else:
         click.echo(f"{path}: ok")
     return EXIT_BAD_CONFIGURATION if failed else 0
-
-
-def run_policy_test_command(path: Path, junit: Path | None) -> int:
-    """Run the policy tests of the configuration at `path`; return the exit code."""
-    configuration = read_configuration(path)
-    outcomes = run_configured_tests(configuration, now=time.time())
-    for outcome in outcomes:
-        if outcome.passed:
-            click.echo(f"{click.style('ok', fg='green')}    {outcome.name}")
-        else:
-            place = f"{outcome.origin.file}:{outcome.origin.line}: " if outcome.origin else ""
-            click.echo(
-                f"{click.style('FAIL', fg='red')}  {place}{outcome.name}: "
-                f"expected {outcome.expected}, found {outcome.found}"
-            )
-    failed = sum(not outcome.passed for outcome in outcomes)
-    click.echo(f"{len(outcomes) - failed} passed, {failed} failed")
-    if junit is not None:
-        from gateway.cli.junit import write_junit  # few ask for a report, and XML takes its time to load
-
-        write_junit(outcomes, junit)
-    return 1 if failed else 0

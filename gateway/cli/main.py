@@ -238,7 +238,7 @@ def test(config: Path, junit: Path | None) -> int:
     Example:  sidegate test --junit policy-tests.xml
     Exit code: 0, or 1 when a test fails.
     """
-    from gateway.cli.configuration import run_policy_test_command
+    from gateway.cli.policy_tests import run_policy_test_command
 
     return run_policy_test_command(config, junit)
 

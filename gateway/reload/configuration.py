@@ -11,12 +11,11 @@ from gateway.reload.aside import quiet, run_aside, start_aside
 from gateway.reload.compile import (
     InUse,
     compile_configuration,
-    policy_test_problems,
-    run_configured_tests,
 )
 from gateway.reload.differences import describe_differences
 from gateway.reload.key_directory import load_first_keys
 from gateway.reload.plan import Plan, Snapshot, plan_snapshot, snapshot_of
+from gateway.reload.policy_tests import policy_test_problems, run_configured_tests
 from gateway.reload.source import Outcome, Result
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, SettingsError, Severity

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.clients.conditions import ClaimValues
 from gateway.policy.model import Reason
-from gateway.reload.compile import compile_configuration, policy_test_problems, run_configured_tests
+from gateway.reload.compile import compile_configuration
 from gateway.reload.key_directory import load_first_keys
+from gateway.reload.policy_tests import policy_test_problems, run_configured_tests
 from gateway.settings.problems import SettingsError, Severity
 from gateway.tokens.key_sets import KeySet
 from tests.support.certificates import Authority
