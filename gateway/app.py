@@ -48,6 +48,7 @@ from gateway.proxy.heap import give_back_free_memory, separate_large_buffers
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.listener import Listener, open_sockets, socket_files
 from gateway.readiness import Readiness
+from gateway.reload.apply import Live
 from gateway.reload.certificates import CertificateSource
 from gateway.reload.compile import compile_configuration
 from gateway.reload.configuration import ConfigurationSource
@@ -57,7 +58,7 @@ from gateway.reload.material import listener_key
 from gateway.reload.plan import Plan, RuntimeState, Snapshot, snapshot_of
 from gateway.reload.policy_tests import policy_test_problems, run_configured_tests
 from gateway.reload.source import Cause
-from gateway.reload.sources import Report, Sources
+from gateway.reload.sources import Note, Report, Sources
 from gateway.reload.supervisor import Supervisor
 from gateway.settings.model import (
     AdminSettings,
@@ -183,15 +184,12 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
         others=(lambda plan: _take_labels(metrics, plan),),
     )
     listeners = open_listeners(stack, plane.gate, settings.listeners, snapshot.configuration.material)
-    endpoints = [listener.tls for listener in listeners if listener.tls is not None]
     live = plane.live
-    sources = Sources(
-        (
-            CertificateSource(path, live, endpoints, since=now),
-            KeySource(path, live),
-            ConfigurationSource(path, live, since=now),
-        ),
+    sources = make_sources(
         path,
+        live,
+        listeners,
+        since=now,
         note=lambda name, cause: note_load(metrics, sources, live, name, cause),
     )
     supervisor = Supervisor()
@@ -211,6 +209,27 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
     await sources.follow()
     await readiness.look()
     return Process(plane, tuple(listeners), sources, supervisor, readiness, metrics, recorder, issuer_log)
+
+
+def make_sources(
+    path: Path, live: Live, listeners: Iterable[Listener], *, since: float, note: Note
+) -> Sources:
+    """Return the three sources of a process, in the order in which they are loaded.
+
+    Args:
+        path: The main configuration file.
+        live: What they are swapped in under.
+        listeners: Whose certificates are among them.
+        since: Epoch seconds at which their files began to be read first.
+        note: Is told of every load.
+    """
+    endpoints = [listener.tls for listener in listeners if listener.tls is not None]
+    sources = (
+        CertificateSource(path, live, endpoints, since=since),
+        KeySource(path, live),
+        ConfigurationSource(path, live, since=since),
+    )
+    return Sources(sources, path, note=note)
 
 
 def _take_labels(metrics: Metrics, plan: Plan) -> Callable[[], None]:

@@ -12,15 +12,12 @@ from urllib.parse import urlencode
 
 import yaml
 
-from gateway.app import load_first_snapshot, open_listeners
+from gateway.app import load_first_snapshot, make_sources, open_listeners
 from gateway.data_plane import DataPlane, open_data_plane
 from gateway.observe.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.proxy.gate import Gate
 from gateway.proxy.listener import Listener
-from gateway.reload.certificates import CertificateSource
-from gateway.reload.configuration import ConfigurationSource
-from gateway.reload.keys import KeySource
 from gateway.reload.source import Cause
 from gateway.reload.sources import Report, Sources
 from gateway.settings.model import MetricsSettings
@@ -220,17 +217,7 @@ async def running(
         )
         settings, material = snapshot.settings, snapshot.configuration.material
         listeners = open_listeners(stack, plane.gate, settings.listeners, material)
-        endpoints = [listener.tls for listener in listeners if listener.tls is not None]
-        live = plane.live
-        sources = Sources(
-            (
-                CertificateSource(path, live, endpoints, since=now),
-                KeySource(path, live),
-                ConfigurationSource(path, live, since=now),
-            ),
-            path,
-            note=lambda name, cause: None,
-        )
+        sources = make_sources(path, plane.live, listeners, since=now, note=lambda name, cause: None)
         for listener in listeners:
             listener.start()
         names = [listener.sockets[0].getsockname() for listener in listeners]
