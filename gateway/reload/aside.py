@@ -11,6 +11,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -26,28 +27,34 @@ async def run_aside(work: Callable[[], Result]) -> Result:
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
+    start_aside(partial(_run, work, loop, done))
+    try:
+        return await done
+    finally:
+        # What was raised holds this frame, and the future holds what was raised. A cycle would live for
+        # ever once it is frozen, and with it whatever the callers of this one look at.
+        del done
 
-    def deliver(result: Result | None, error: BaseException | None) -> None:
-        if done.done():  # nobody waits any more
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]
-        else:
-            done.set_exception(error)
 
-    def run() -> None:
-        result: Result | None = None
-        failure: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
-            loop.call_soon_threadsafe(deliver, result, failure)
-        del result, failure
+def _run(work: Callable[[], Result], loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Result]") -> None:
+    result: Result | None = None
+    failure: BaseException | None = None
+    try:
+        result = work()
+    except BaseException as error:
+        failure = error
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(_deliver, done, result, failure)
+    del done, result, failure  # as above: what was raised holds this frame, too
 
-    start_aside(run)
-    return await done
+
+def _deliver(done: "asyncio.Future[Result]", result: Result | None, failure: BaseException | None) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if failure is None:
+        done.set_result(result)  # type: ignore[arg-type]
+    else:
+        done.set_exception(failure)
 
 
 def start_aside(work: Callable[[], object]) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gateway.reload.apply import Live
 from gateway.reload.aside import quiet, run_aside, start_aside
@@ -14,7 +15,7 @@ from gateway.reload.compile import (
 )
 from gateway.reload.differences import describe_differences
 from gateway.reload.key_directory import load_first_keys
-from gateway.reload.plan import Plan, Snapshot, plan_snapshot, snapshot_of
+from gateway.reload.plan import Snapshot, plan_snapshot, snapshot_of
 from gateway.reload.policy_tests import policy_test_problems, run_configured_tests
 from gateway.reload.source import Outcome, Result
 from gateway.settings.model import Settings
@@ -53,11 +54,13 @@ class ConfigurationSource:
                 self._watched = compiled.watched or self._watched
             return Outcome(Result.INVALID, compiled.problems)
         snapshot, outcome = compiled
-        if dry_run:
-            return outcome
-        retired = [self._live.plan]
-        self._live.apply(plan_snapshot(snapshot, self._live.parts))
-        self._watched = snapshot.settings.watched
+        del compiled
+        retired: list[Any] = [snapshot]
+        if not dry_run:
+            retired = [self._live.plan.snapshot, self._live.plan]
+            self._live.apply(plan_snapshot(snapshot, self._live.parts))
+            self._watched = snapshot.settings.watched
+        del snapshot
         start_aside(lambda: _release(retired))
         return outcome
 
@@ -138,13 +141,13 @@ def _pieces(snapshot: Snapshot) -> Iterator[object]:
         waiting += (child for child in (node.parameter, node.rest) if child is not None)
 
 
-def _release(retired: list[Plan]) -> None:
-    """Take the one plan off the list, which nobody else holds, and free it piece by piece.
+def _release(retired: list[Any]) -> None:
+    """Free a snapshot piece by piece: the first of the list, which nobody holds but the rest of it.
 
     Freed as a whole, the snapshot of ten thousand clients and routes holds the interpreter,
     and with it the loop, for 50 ms.
     """
-    pieces = deque(_pieces(retired[0].snapshot))
+    pieces = deque(_pieces(retired[0]))
     retired.clear()
     while pieces:
         pieces.popleft()
