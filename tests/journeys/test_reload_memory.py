@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tests.journeys.conftest import COUNTRY, wait_for
 from tests.journeys.test_listeners import rss_kib
-from tests.journeys.test_scale import large_policy
 
 FULL = bool(os.environ.get("SIDEGATE_SOAK"))
 ROUTES, TOKENS, CONNECTIONS = (5_000, 3_000, 200) if FULL else (400, 100, 20)
@@ -19,6 +18,19 @@ MOST_MORE_FROZEN = 2_000
 """Connections to the upstream and the like come and go; a snapshot that is not freed has many more."""
 FROZEN_COUNT = Path(__file__).parent.parent / "support" / "frozen_count.py"
 
+ROUTES_OF_ONE_AUDIENCE = """\
+clients:
+  many: {{description: Turn 0, scopes: {{use: Use}}}}
+routes:
+{routes}"""
+ROUTE = """\
+  - name: route-{0}
+    path: /v1/thing-{0}/{{id}}
+    methods: [GET, POST]
+    upstream: country
+    require: {{audience: many, scopes: [use]}}
+"""
+
 
 class Counted:
     """A process with many routes that tells what it holds."""
@@ -26,7 +38,7 @@ class Counted:
     def __init__(self, appliance):
         self.appliance = appliance
         self.policy = appliance.policy.with_name("large.yaml")
-        self.text = large_policy(ROUTES)
+        self.text = ROUTES_OF_ONE_AUDIENCE.format(routes="".join(map(ROUTE.format, range(ROUTES))))
         self.counts = appliance.directory / "counts"
         self.policy.write_text(self.text)
         appliance.started_by = (sys.executable, FROZEN_COUNT, str(self.counts))
@@ -43,7 +55,7 @@ class Counted:
     def reload(self, turn):
         """Change one text and reload."""
         beside = self.policy.with_suffix(".new")
-        beside.write_text(self.text.replace("description: Client 7\n", f"description: Turn {turn}\n"))
+        beside.write_text(self.text.replace("Turn 0", f"Turn {turn + 1}"))
         beside.rename(self.policy)
         assert self.appliance.reload().status == 200
 
@@ -54,8 +66,9 @@ class Counted:
 def told(record_property, seen):
     record_property("rss_kib_and_frozen_after_each_reload", seen)
     print(seen)
-    (rss, frozen), (last_rss, last_frozen) = seen[SETTLED - 1], seen[-1]
-    return last_rss - rss, last_frozen - frozen
+    (rss, _), (last_rss, last_frozen) = seen[SETTLED - 1], seen[-1]
+    # What was made a moment too late to be frozen is missing now and then.
+    return last_rss - rss, last_frozen - max(frozen for _, frozen in seen[:SETTLED])
 
 
 def test_ten_reloads_leave_nothing_behind(make, record_property):
