@@ -74,7 +74,9 @@ class Pair:
             for run in (self.without, self.beside)
         ]
         verdict = "holds" if self.holds else "FAILS"
-        return f"without: {runs[0]}; with {RELOADS} reloads: {runs[1]} (bound {self.bound_ms:.1f}): {verdict}"
+        line = f"without: {runs[0]}; with {RELOADS} reloads: {runs[1]} (bound {self.bound_ms:.1f}): {verdict}"
+        failures = [*self.without["failures"], *self.beside["failures"]]
+        return "\n  ".join([line, *(str(failure).partition("\r\n")[0] for failure in failures)])
 
 
 def reloads(*, rounds: int, routes: int, rate: int = RATE) -> list[Pair]:
