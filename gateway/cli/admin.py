@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 import yaml
 
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import CommandError, why
 from gateway.files import UnusableFileError, read_file
 from gateway.settings.environment import Environment
 from gateway.settings.model import AdminSettings, ListenAddress, UnixAddress
@@ -146,7 +146,7 @@ def _ask(
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise CommandError(f"the admin listener at {admin.address} does not answer: {error}") from error
+        raise CommandError(f"the admin listener at {admin.address} does not answer: {why(error)}") from error
     finally:
         connection.close()
 

@@ -111,7 +111,7 @@ def _read_secret(credentials: Credentials) -> str:
     if credentials.secret_file is not None:
         secret = credentials.secret_file.read_text(encoding="utf-8").rstrip("\r\n")
     elif SECRET_VARIABLE in os.environ:
-        secret = os.environ[SECRET_VARIABLE]
+        secret = os.environ[SECRET_VARIABLE].rstrip("\r\n")  # as of a file: $(cat …) drops it, others do not
     elif sys.stderr.isatty() and sys.stdin.isatty():
         secret = str(click.prompt(f"Secret of {credentials.client_id}", hide_input=True, err=True))
     else:

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 import click
 
 from gateway.cli.credentials import Credentials, Proof, prove
-from gateway.cli.failure import CommandError
+from gateway.cli.failure import CommandError, why
 from gateway.oauth_names import CLIENT_CREDENTIALS, JWT_BEARER
 
 if TYPE_CHECKING:
@@ -185,7 +185,8 @@ def _send(
             return _Reply(error.code, _object(error.read(_MOST_BYTES)))
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise CommandError(f"{url}: does not answer: {reason}") from error
+        told = why(reason) if isinstance(reason, BaseException) else reason
+        raise CommandError(f"{url}: does not answer: {told}") from error
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -112,6 +112,7 @@ def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arg
     @wraps(command)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
         from gateway.cli.core_files import stay_out_of_core_files
+        from gateway.cli.failure import why
         from gateway.settings.problems import SettingsError
 
         stay_out_of_core_files()
@@ -123,7 +124,7 @@ def translate_errors(command: Callable[_Arguments, int | None]) -> Callable[_Arg
             print_problems(error.problems, sys.stderr)
             sys.exit(EXIT_BAD_CONFIGURATION)
         except (OSError, _expected_errors()) as error:
-            click.echo(f"sidegate: {error}", err=True)
+            click.echo(f"sidegate: {why(error)}", err=True)
             sys.exit(1)
         sys.exit(code or 0)
 

@@ -10,7 +10,7 @@ import pytest
 def test_nobody_there_is_exit_1_and_says_where_it_looked(run, configuration, command):
     done = run(command, "-c", configuration)
     assert done.exit_code == 1
-    assert "the admin listener at 127.0.0.1:2 does not answer" in done.stderr
+    assert done.stderr == "sidegate: the admin listener at 127.0.0.1:2 does not answer: Connection refused\n"
     assert "Traceback" not in done.output
 
 

@@ -40,7 +40,7 @@ authorizations:
 
 
 def run(appliance, *arguments, stdin="", secret="caller-secret"):
-    environment = {**appliance.environment, "SIDEGATE_CLIENT_SECRET": secret}
+    environment = {**appliance.environment, "SIDEGATE_CLIENT_SECRET": f"{secret}\n"}
     return subprocess.run(
         [appliance.command, *arguments, "-c", appliance.main],
         input=stdin,
