@@ -19,6 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
+from typing import Protocol
+
+_BEGINNING = b"-----BEGIN "
 
 
 class UnusableFileError(Exception):
@@ -40,6 +43,13 @@ class FileContent:
 
     octets: bytes = field(repr=False)
     status: os.stat_result = field(repr=False)
+
+
+class ReadFile(Protocol):
+    """One of the ways to read a file below."""
+
+    def __call__(self, path: Path, *, largest_bytes: int) -> FileContent:
+        """Return its content; raises UnusableFileError."""
 
 
 def read_file(path: Path, *, largest_bytes: int) -> FileContent:
@@ -70,6 +80,26 @@ def read_file(path: Path, *, largest_bytes: int) -> FileContent:
         raise _unreadable(error) from None
     finally:
         os.close(descriptor)
+
+
+def read_pem_file(path: Path, *, largest_bytes: int) -> FileContent:
+    """Return the content of a file in PEM form, in which whatever begins also ends.
+
+    Those who parse it pass over a last part that was cut short, so that a bundle of two authorities
+    would count as one.
+
+    Raises:
+        MissingFileError, UnusableFileError: As `read_file`, or a part of it has no end.
+    """
+    content = read_file(path, largest_bytes=largest_bytes)
+    lines = [line.strip() for line in content.octets.splitlines()]
+    markers = [line for line in lines if line.startswith(b"-----")]
+    begun = sum(line.startswith(b"-----BEGIN ") for line in markers)
+    ended = sum(line.startswith(b"-----END ") and line.endswith(b"-----") for line in markers)
+    last = next((line for line in reversed(lines) if line), b"")
+    if begun != ended or _BEGINNING.startswith(last[: len(_BEGINNING)] or b" "):
+        raise UnusableFileError("is cut short: a certificate or key in it has no end")
+    return content
 
 
 def list_directory(path: Path) -> tuple[str, ...]:

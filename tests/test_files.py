@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.files import MissingFileError, UnusableFileError, list_directory, read_file, write_beside
+from gateway.files import (
+    MissingFileError,
+    UnusableFileError,
+    list_directory,
+    read_file,
+    read_pem_file,
+    write_beside,
+)
 
 KIB = 1024
 
@@ -105,6 +112,26 @@ def test_an_error_of_the_disk_is_told_without_the_path(
     with pytest.raises(UnusableFileError) as caught:
         read_file(path, largest_bytes=KIB)
     assert str(caught.value) == "cannot be read: Input/output error"
+
+
+BLOCK = b"-----BEGIN CERTIFICATE-----\nMIIB\nAAAA\n-----END CERTIFICATE-----"
+
+
+@pytest.mark.parametrize("line_break", [b"\n", b"\r\n"])
+def test_a_bundle_that_is_cut_anywhere_in_its_second_part_is_no_bundle(
+    tmp_path: Path, line_break: bytes
+) -> None:
+    """Whoever parses it would take the first part for all there is."""
+    path = tmp_path / "bundle.pem"
+    first = b"# a comment" + line_break + BLOCK.replace(b"\n", line_break) + line_break
+    whole = first + BLOCK.replace(b"\n", line_break)
+    for end in range(len(first) + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(UnusableFileError, match="is cut short"):
+            read_pem_file(path, largest_bytes=KIB)
+    for sound in (b"", first, whole, whole + line_break * 2, whole + line_break + b"a comment"):
+        path.write_bytes(sound)
+        assert read_pem_file(path, largest_bytes=KIB).octets == sound
 
 
 def test_no_descriptor_is_left_behind(tmp_path: Path) -> None:

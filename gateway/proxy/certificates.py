@@ -213,6 +213,8 @@ def _why_no_pair(error: Exception) -> str:
         return "is not the key of the certificate"
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return "is encrypted, which is not supported"
+    if isinstance(error, ssl.SSLError) and not reason:  # the certificates were read already
+        return "cannot be used: it holds no private key in PEM form"
     return f"cannot be used: {_words(error)}"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gateway.files import read_file
+from gateway.files import read_pem_file
 
 LARGEST_PEM_BYTES = 1024 * 1024
 
@@ -25,8 +25,8 @@ Password = str | Callable[[], str]
 
 
 def read_pem(path: Path) -> bytes:
-    """Return the octets of a PEM file; raises `gateway.files.UnusableFileError`."""
-    return read_file(path, largest_bytes=LARGEST_PEM_BYTES).octets
+    """Return the octets of a whole PEM file; raises `gateway.files.UnusableFileError`."""
+    return read_pem_file(path, largest_bytes=LARGEST_PEM_BYTES).octets
 
 
 def load_pair(

@@ -50,7 +50,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from gateway.files import UnusableFileError, read_file
+from gateway.files import ReadFile, UnusableFileError, read_file, read_pem_file
 from gateway.settings.model import RemoteKeySource
 from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, read_key_set
 from gateway.tokens.freshness import MAX_FRESH_S, fresh_seconds
@@ -486,9 +486,8 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
             "name a PEM file with who signed the certificate of the source, or leave it out for the system's"
         )
         # As octets of ours: OpenSSL would open the path itself, and read whatever it is to its end.
-        text = _read_key_source_file("ca_file", ca_file, _MAX_AUTHORITIES_BYTES, hint).decode(
-            "ascii", "ignore"
-        )
+        octets = _read_key_source_file("ca_file", ca_file, read_pem_file, _MAX_AUTHORITIES_BYTES, hint)
+        text = octets.decode("ascii", "ignore")
         try:
             if not text.strip():
                 raise ssl.SSLError("nothing there")  # which would mean the authorities of the system
@@ -506,7 +505,7 @@ def _read_token_of(source: RemoteKeySource) -> str:
 def _read_token(path: Path) -> str:
     hint = "the platform must have put a token there before the start; leave it out if the keys are public"
     try:
-        token = _read_key_source_file("file", path, _MAX_TOKEN_BYTES, hint).decode("ascii").strip()
+        token = _read_key_source_file("file", path, read_file, _MAX_TOKEN_BYTES, hint).decode("ascii").strip()
     except UnicodeDecodeError:
         token = ""
     if not token or not token.isprintable() or " " in token:
@@ -514,9 +513,9 @@ def _read_token(path: Path) -> str:
     return token
 
 
-def _read_key_source_file(key: str, path: Path, largest_bytes: int, hint: str) -> bytes:
+def _read_key_source_file(key: str, path: Path, read: ReadFile, largest_bytes: int, hint: str) -> bytes:
     try:
-        return read_file(path, largest_bytes=largest_bytes).octets
+        return read(path, largest_bytes=largest_bytes).octets
     except UnusableFileError as reason:
         raise KeySourceFileError(key, str(reason), hint) from None
 

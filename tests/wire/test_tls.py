@@ -426,6 +426,18 @@ def _other_key_type(files: Path, authority: Authority) -> str:
 
 def _cut_short(files: Path, authority: Authority) -> str:
     (files / "server.pem").write_bytes(authority.server().pem[:200])
+    return "is cut short"
+
+
+def _chain_cut_short(files: Path, authority: Authority) -> str:
+    certificate = authority.server()
+    certificate.write(files, "server")
+    (files / "server.pem").write_bytes(certificate.pem + authority.pem[:-60])
+    return "is cut short"
+
+
+def _no_certificate(files: Path, authority: Authority) -> str:
+    (files / "server.pem").write_bytes(authority.server().key_pem)
     return "holds no PEM certificate"
 
 
@@ -436,7 +448,7 @@ def _no_key(files: Path, authority: Authority) -> str:
 
 def _empty_key(files: Path, authority: Authority) -> str:
     (files / "server.key").write_bytes(b"")
-    return "cannot be used"
+    return "cannot be used: it holds no private key in PEM form"
 
 
 def _encrypted_key(files: Path, authority: Authority) -> str:
@@ -447,7 +459,17 @@ def _encrypted_key(files: Path, authority: Authority) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [_half_written, _other_key_type, _cut_short, _no_key, _empty_key, _encrypted_key]
+    "spoil",
+    [
+        _half_written,
+        _other_key_type,
+        _cut_short,
+        _chain_cut_short,
+        _no_certificate,
+        _no_key,
+        _empty_key,
+        _encrypted_key,
+    ],
 )
 async def test_files_that_do_not_fit_change_nothing(
     files: Path,
