@@ -322,10 +322,11 @@ finally:
 """
 
 
-def loaded_by(command: str, configuration: Path, *, expected: int = 0) -> frozenset[str]:
+def loaded_by(command: str, configuration: Path | None, *, expected: int = 0) -> frozenset[str]:
     """Return the modules that a command had loaded in the end, with the packages that they are in."""
+    named = [] if configuration is None else ["-c", str(configuration)]
     run = subprocess.run(
-        [sys.executable, "-c", TELL_LOADED, *command.split(), "-c", str(configuration)],
+        [sys.executable, "-c", TELL_LOADED, *command.split(), *named],
         capture_output=True,
         text=True,
         timeout=60,
@@ -350,6 +351,12 @@ def test_offline_commands_are_light(command: str, starter: Path) -> None:
     loaded = loaded_by(command, starter)
     assert "gateway.settings.load" in loaded
     assert not loaded & NOT_OFFLINE
+
+
+def test_the_schema_takes_the_table_of_keys_and_no_more() -> None:
+    loaded = loaded_by("schema", None)
+    assert "gateway.settings.fields" in loaded
+    assert not loaded & (NOT_OFFLINE | {"cryptography", "gateway.settings.load", "jsonschema"})
 
 
 @pytest.mark.parametrize("command", CLIENTS_OF_A_PROCESS)

@@ -568,3 +568,18 @@ def config_show(config: Path) -> None:
     from gateway.cli.show import show_command
 
     show_command(config)
+
+
+@main.command()
+@click.option("--policy", is_flag=True, help="That of policy files, in place of the main file's.")
+@translate_errors
+def schema(policy: bool) -> None:
+    """Print the JSON Schema of the configuration, for editors; `init` writes it beside the files.
+
+    \b
+    Example:  sidegate schema
+    Or:       sidegate schema --policy
+    """
+    from gateway.settings.schema import main_schema, policy_schema, spell_schema
+
+    click.echo(spell_schema(policy_schema() if policy else main_schema()), nl=False)

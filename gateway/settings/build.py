@@ -15,7 +15,17 @@ from urllib.parse import urlsplit
 from gateway.oauth_names import GRANTS, grant_types
 from gateway.observe.secret_parameters import mask_parameters
 from gateway.settings.document import MapNode, Node, ScalarNode
-from gateway.settings.kinds import UNREAD, MovedToken, Reading, Section, Text, found
+from gateway.settings.kinds import (
+    FROM_ENVIRONMENT,
+    UNREAD,
+    MovedToken,
+    Reading,
+    Schema,
+    Section,
+    Text,
+    any_of,
+    found,
+)
 from gateway.settings.model import (
     Access,
     AdminSettings,
@@ -172,6 +182,11 @@ class StateText(Text):
             return self.mapping.read(node, reading)
         return Text.read(self, node, reading)
 
+    def schema(self) -> Schema:
+        """Return a text or the mapping."""
+        text = Text.schema(self)
+        return text if self.mapping is None else any_of(text, self.mapping.schema())
+
 
 def place_target(
     directory: Path, target: TargetSettings | UnixTargetSettings
@@ -182,8 +197,6 @@ def place_target(
 
 def make_upstream_tls(values: Values, node: Node, reading: Reading) -> UpstreamTlsSettings:
     """Return how `https://` targets are verified."""
-    if "key_file" in values and "certificate_file" not in values:
-        reading.error(node, "the key is required", "its certificate", below="certificate_file")
     return UpstreamTlsSettings(**values)
 
 
@@ -272,6 +285,12 @@ def place_path(directory: Path, text: str) -> Path:
 # --- policy sections
 
 
+GRANT_WORDS = tuple(
+    dict.fromkeys(word for grant in GRANTS if grant.available for word in (grant.short, grant.grant_type))
+)
+"""The grants that work, in either spelling."""
+
+
 def parse_grant(text: str) -> str:
     """Return the full name of a grant; each may be written short."""
     full = next((grant.grant_type for grant in GRANTS if grant.short == text), text)
@@ -279,24 +298,20 @@ def parse_grant(text: str) -> str:
     return choose_from("a grant", grant_types(), later)(full)
 
 
-def _choose_keys(values: Values, node: Node, reading: Reading) -> tuple[str, Any]:
+KEY_SOURCES = ("jwks", "jwks_file", "jwks_uri")
+"""How the keys of others may be given: by one of these."""
+
+
+def _choose_keys(values: Values) -> tuple[str, Any]:
     """Take the keys out of the values; return what they were written as, and what was written."""
-    written = [
-        (key, value)
-        for key in ("jwks", "jwks_file", "jwks_uri")
-        if (value := values.pop(key, None)) is not None
-    ]
-    for key, _ in written[1:]:
-        reading.error(
-            node, f"{written[0][0]} is given too", "write one of jwks, jwks_file and jwks_uri", below=key
-        )
+    written = [(key, value) for key in KEY_SOURCES if (value := values.pop(key, None)) is not None]
     return written[0] if written else ("", None)
 
 
 def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSettings:
     """Return one identity of another platform; without keys of its own they are discovered."""
     issuer = values.setdefault("issuer", "")
-    key, keys = _choose_keys(values, node, reading)
+    key, keys = _choose_keys(values)
     ways = {name: values.pop(name, None) for name in ("ca_file", "bearer_token", "proxy")}
     moved = values.pop("bearer_token_file", None)
     if moved is not None:
@@ -365,7 +380,7 @@ def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
     """Return one client; it comes from where its id is written."""
     if not values.get("auth_methods"):
         values.pop("auth_methods", None)
-    _, keys = _choose_keys(values, node, reading)
+    _, keys = _choose_keys(values)
     proxy = values.pop("proxy", None)
     if isinstance(keys, str):
         keys = RemoteKeySource(values.get("id", ""), keys, proxy=proxy)
@@ -401,9 +416,6 @@ def make_require(values: Values, node: Node, reading: Reading) -> RequireSetting
     audience = values.pop("audience", None)
     audiences = values.pop("any_audience", frozenset())
     if audience is not None:
-        if isinstance(node, MapNode) and "any_audience" in node.members:
-            key = node.members["any_audience"][0]
-            reading.error(key, "audience is given too", "write one of audience and any_audience")
         audiences = frozenset({audience})
     return RequireSettings(audiences=audiences, **values)
 
@@ -457,6 +469,7 @@ class Expectation:
     label = "expectation"
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
+        self._reasons = reasons
         self._parse_reason = choose_from("a reason for a refusal", reasons)
 
     def read(self, node: Node, reading: Reading) -> Any:
@@ -475,6 +488,21 @@ class Expectation:
             node, f"expected an expectation, found {found(node)}", "allow, deny, {deny: reason} or a status"
         )
         return UNREAD
+
+    def schema(self) -> Schema:
+        """Return the two words, a mapping with a reason, or a status."""
+        reason = any_of({"enum": list(self._reasons)}, FROM_ENVIRONMENT)
+        return any_of(
+            {"enum": ["allow", "deny"]},
+            {
+                "type": "object",
+                "properties": {"deny": reason},
+                "required": ["deny"],
+                "additionalProperties": False,
+            },
+            {"type": "integer", "minimum": 200, "maximum": 599},
+            FROM_ENVIRONMENT,
+        )
 
 
 def make_test(values: Values, node: Node, reading: Reading) -> PolicyTest:

@@ -35,7 +35,7 @@ from gateway.settings.kinds import (
     Whole,
 )
 from gateway.settings.model import MAX_CLOCK_SKEW_S, REASONS_FOR_REFUSAL
-from gateway.settings.quantities import parse_duration, parse_size
+from gateway.settings.quantities import DURATION, SIZE
 from gateway.settings.texts import (
     choose_from,
     parse_address,
@@ -70,13 +70,13 @@ from gateway.settings.texts import (
 )
 
 _YEAR = 365 * 86400
-_TIMEOUT = Quantity("duration", parse_duration, 0.001, _YEAR, "from 1ms to 365d; it cannot be unlimited")
-_DELAY = Quantity("duration", parse_duration, 0, 3600, "from 0s to 1h")
-_TIMEOUT_OR_NONE = Quantity("duration", parse_duration, 0, _YEAR, "up to 365d; 0 is unlimited")
-_INTERVAL = Quantity("duration", parse_duration, 0.25, 86400, "from 250ms to 1d")
-_LIFETIME = Quantity("duration", parse_duration, 1, _YEAR, "whole seconds, from 1s to 365d", whole=True)
-_BODY_SIZE = Quantity("size", parse_size, 0, 2**50, "up to 1024TiB; 0 is unlimited")
-_HEADER_SIZE = Quantity("size", parse_size, 1024, 2**20, "from 1KiB to 1MiB")
+_TIMEOUT = Quantity(DURATION, 0.001, _YEAR, "from 1ms to 365d; it cannot be unlimited")
+_DELAY = Quantity(DURATION, 0, 3600, "from 0s to 1h")
+_TIMEOUT_OR_NONE = Quantity(DURATION, 0, _YEAR, "up to 365d; 0 is unlimited")
+_INTERVAL = Quantity(DURATION, 0.25, 86400, "from 250ms to 1d")
+_LIFETIME = Quantity(DURATION, 1, _YEAR, "whole seconds, from 1s to 365d", whole=True)
+_BODY_SIZE = Quantity(SIZE, 0, 2**50, "up to 1024TiB; 0 is unlimited")
+_HEADER_SIZE = Quantity(SIZE, 1024, 2**20, "from 1KiB to 1MiB")
 _COUNT_OR_NONE = Whole(0, 10_000_000)
 _FLAG = Flag()
 _LINE = Text("text", parse_line)
@@ -89,7 +89,7 @@ _CLIENT_SET = ListOf("list of client ids", _CLIENT, into=frozenset)
 
 
 def _one_of(*words: str, later: tuple[str, ...] = ()) -> Text:
-    return Text(" | ".join(words), choose_from("known here", words, later))
+    return Text(" | ".join(words), choose_from("known here", words, later), words=words)
 
 
 def _later(key: str, doc: str, default: str | None = None, kind: Kind = Json("value")) -> Field:  # noqa: B008 (frozen)
@@ -277,7 +277,7 @@ ISSUER = Section(
         ),
         Field(
             "clock_skew",
-            Quantity("duration", parse_duration, 0, MAX_CLOCK_SKEW_S, "up to 10m"),
+            Quantity(DURATION, 0, MAX_CLOCK_SKEW_S, "up to 10m"),
             "Leeway for the clocks of others, in assertions; never for our own tokens.",
             "60s",
             "clock_skew_s",
@@ -316,7 +316,7 @@ KEYS = Section(
         _later("rotate_every", "Rotate the signing key by itself, e.g. every `30d`.", "null"),
         Field(
             "publish_ahead",
-            Quantity("duration", parse_duration, 0, 30 * 86400, "up to 30d"),
+            Quantity(DURATION, 0, 30 * 86400, "up to 30d"),
             "How long a new key is in the JWKS before `sidegate keys activate` lets it sign: for so long "
             "callers may keep a copy.",
             "1h",
@@ -367,6 +367,7 @@ UPSTREAM_TLS = Section(
             _FILE,
             "Its private key (PEM, unencrypted). Null: in `certificate_file`, too.",
             "null",
+            needs="certificate_file",
         ),
     ),
     build.make_upstream_tls,
@@ -687,7 +688,7 @@ PROCESS_FIELDS = (
     Field("keys", KEYS, "The signing keys.", nullable=True),
     Field(
         "state",
-        build.StateText("state store", build.parse_state, build.defer_state, True, STATE),
+        build.StateText("state store", build.parse_state, build.defer_state, is_address=True, mapping=STATE),
         "Where revocations and used assertions are kept: `memory:` (gone with the process), `sqlite:PATH` "
         "(one process; in `data_directory` if relative), or "
         "`redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` with TLS). Or a "
@@ -863,6 +864,7 @@ ASSERTION = Section(
         ),
     ),
     build.make_assertion,
+    one_of=(build.KEY_SOURCES,),
 )
 
 CLIENT = Section(
@@ -902,7 +904,7 @@ CLIENT = Section(
             "grants",
             ListOf(
                 "list of grants",
-                Text("grant", build.parse_grant),
+                Text("grant", build.parse_grant, words=build.GRANT_WORDS),
                 1,
                 frozenset,
                 "leave the key out for all that its credentials make possible",
@@ -960,6 +962,7 @@ CLIENT = Section(
         _later("token_format", "`jwt` or `opaque`.", "jwt"),
     ),
     build.make_client,
+    one_of=(build.KEY_SOURCES,),
 )
 
 AUTHORIZATION = Section(
@@ -1001,6 +1004,7 @@ REQUIRE = Section(
         ),
     ),
     build.make_require,
+    one_of=(("audience", "any_audience"),),
 )
 
 REWRITE = Section(

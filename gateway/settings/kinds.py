@@ -1,9 +1,13 @@
 """Read positioned YAML values as kinds of settings: text, numbers, lists, sections.
 
 A kind turns one node into one value, or notes what is wrong and gives `UNREAD`;
-it never raises on what a file holds, so that one run finds every mistake. What
-keys there are is `gateway.settings.fields`; how names relate to each other is
-`gateway.settings.checks`. No I/O: secrets in files come through `Reading`.
+it never raises on what a file holds, so that one run finds every mistake. It also
+says what it reads as JSON Schema: the shape alone, not how a text is spelled or what a
+name leads to. What keys there are is `gateway.settings.fields`; how names relate to each
+other is `gateway.settings.checks`; a whole schema is put together by
+`gateway.settings.schema`. No I/O: secrets in files come through `Reading`.
+
+Sources: JSON Schema draft 2020-12 (core 8.2, validation 6).
 """
 
 import itertools
@@ -15,10 +19,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
+from gateway.settings.document import ListNode, MapNode, Node, ScalarNode, read_document
 from gateway.settings.environment import Environment, Unexpanded
 from gateway.settings.model import Origin, PlainSecret, Secret, StaticKeySource
 from gateway.settings.problems import LATER, Severity, SpellingError, suggest
+from gateway.settings.quantities import Measure
 from gateway.settings.quoting import quote, quote_address
 from gateway.settings.scalars import Value, describe, resolve_plain
 from gateway.settings.secret_texts import (
@@ -33,6 +38,12 @@ from gateway.tokens.key_sets import KeySetError
 
 UNREAD: Final = object()
 """What a kind gives when the node was not usable; the reason is noted already."""
+
+Schema = dict[str, Any]
+"""A JSON Schema as an object of JSON."""
+
+FROM_ENVIRONMENT: Final[Mapping[str, Any]] = MappingProxyType({"$ref": "#/$defs/environment"})
+"""The schema of a text that is expanded before it is read: what comes out may be of any type."""
 
 _LONGEST_CLAIMS = 4096
 
@@ -106,6 +117,17 @@ class Kind(Protocol):
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the value of a node, or UNREAD."""
 
+    def schema(self) -> Schema:
+        """Return the JSON Schema of what is read. Whatever is read without an error is valid by it."""
+
+
+def any_of(*shapes: Mapping[str, Any]) -> Schema:
+    """Return the schema of what is valid by one of several; those of alternatives are alternatives too."""
+    flat: list[Schema] = []
+    for shape in shapes:
+        flat += shape["anyOf"] if list(shape) == ["anyOf"] else [dict(shape)]
+    return {"anyOf": flat}
+
 
 def is_null(node: Node) -> bool:
     """Return whether a node is written as nothing."""
@@ -130,6 +152,8 @@ class Text:
     place: Callable[[Path, Any], Any] | None = None
     is_address: bool = False
     """It may be a URL, with a password in it; of a mistaken one hardly anything is repeated."""
+    words: tuple[str, ...] = ()
+    """The only texts there are; none when there is no end of them."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the parsed text; a number or a truth value is no text."""
@@ -146,6 +170,10 @@ class Text:
             reading.refuse(node, reason, is_address=self.is_address)
             return UNREAD
         return parsed if self.place is None else self.place(reading.directory, parsed)
+
+    def schema(self) -> Schema:
+        """Return any text, or one of the words."""
+        return any_of({"enum": list(self.words)}, FROM_ENVIRONMENT) if self.words else {"type": "string"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +195,10 @@ class Flag:
         )
         return UNREAD
 
+    def schema(self) -> Schema:
+        """Return a truth value."""
+        return any_of({"type": "boolean"}, FROM_ENVIRONMENT)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whole:
@@ -187,6 +219,10 @@ class Whole:
             return UNREAD
         return value
 
+    def schema(self) -> Schema:
+        """Return a whole number with its bounds."""
+        return any_of(_whole_numbers(self.least, self.most), FROM_ENVIRONMENT)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ratio:
@@ -202,13 +238,16 @@ class Ratio:
             return UNREAD
         return float(value)
 
+    def schema(self) -> Schema:
+        """Return a number with its bounds."""
+        return any_of({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, FROM_ENVIRONMENT)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
-    """A duration or size: text with a unit, or a bare number where the parser takes one."""
+    """A duration or size: text with a unit, or a bare number where the measure has one."""
 
-    label: str
-    parse: Callable[[str], float]
+    measure: Measure
     least: float
     most: float
     bounds: str
@@ -216,19 +255,38 @@ class Quantity:
     whole: bool = False
     """Only whole seconds: times in tokens have no fraction."""
 
+    @property
+    def label(self) -> str:
+        """The name of the measure."""
+        return self.measure.name
+
     def read(self, node: Node, reading: Reading) -> Any:
         """Return seconds or bytes."""
         if not isinstance(node, ScalarNode) or is_null(node):
             reading.error(node, f"expected {_with_article(self.label)}, found {found(node)}")
             return UNREAD
         try:
-            value = self.parse(node.text)
+            value = self.measure.parse(node.text)
             if not self.least <= value <= self.most or (self.whole and value != int(value)):
                 raise SpellingError("is out of bounds", self.bounds)
         except SpellingError as reason:
             reading.refuse(node, reason)
             return UNREAD
         return value
+
+    def schema(self) -> Schema:
+        """Return a number with a unit, and a bare one where it needs none; bounds of texts are in words."""
+        some = "(?=0*[1-9])" if self.least > 0 else ""
+        text = {
+            "type": "string",
+            "pattern": f"^{some}{self.measure.pattern}$",
+            "description": f"A {self.label}, {self.bounds}.",
+        }
+        if not self.measure.needs_unit:
+            return any_of(text, _whole_numbers(int(self.least), int(self.most)), FROM_ENVIRONMENT)
+        if self.least > 0:
+            return any_of(text, FROM_ENVIRONMENT)
+        return any_of(text, {"const": 0}, FROM_ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,6 +313,17 @@ class Buckets:
             reading.error(node, "the bounds are not 1 to 50 ascending numbers")
             return UNREAD
         return tuple(bounds)
+
+    def schema(self) -> Schema:
+        """Return a list of different numbers."""
+        seconds = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1_000_000}
+        return {
+            "type": "array",
+            "items": any_of(seconds, FROM_ENVIRONMENT),
+            "minItems": 1,
+            "maxItems": 50,
+            "uniqueItems": True,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -293,6 +362,15 @@ class ListOf:
             values.append(value)
         return self.into(values)
 
+    def schema(self) -> Schema:
+        """Return a list of the items."""
+        shape: Schema = {"type": "array", "items": self.item.schema()}
+        if self.least:
+            shape["minItems"] = self.least
+        if self.distinct:
+            shape["uniqueItems"] = True
+        return shape
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapOf:
@@ -329,6 +407,10 @@ class MapOf:
                 values[name] = value
         return MappingProxyType(values)
 
+    def schema(self) -> Schema:
+        """Return a mapping from any names to the values."""
+        return {"type": "object", "additionalProperties": self.value.schema()}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Json:
@@ -345,6 +427,10 @@ class Json:
             members = {key: self.read(member, reading) for key, (_, member) in node.members.items()}
             return UNREAD if UNREAD in members.values() else members
         return read_scalar(node, reading)
+
+    def schema(self) -> Schema:
+        """Return anything."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -366,6 +452,10 @@ class Claims:
             elif isinstance(parse_json_object(written), JwtProblem):
                 reading.error(node, "the claims nest too deep for a token", "fewer lists and mappings")
         return claims
+
+    def schema(self) -> Schema:
+        """Return a mapping."""
+        return {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,6 +481,11 @@ class OneOrMore:
             values.append(value)
         return tuple(values)
 
+    def schema(self) -> Schema:
+        """Return a scalar, or a list that is not empty."""
+        scalar = {"type": ["string", "number", "boolean", "null"]}
+        return any_of(scalar, {"type": "array", "items": scalar, "minItems": 1})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecretText:
@@ -413,6 +508,15 @@ class SecretText:
         elif node.text == UNUSABLE_SECRET:
             reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
         return secret
+
+    def schema(self) -> Schema:
+        """Return a text with one of the schemes."""
+        stored = {
+            "type": "string",
+            "pattern": "^(?:sha256|scrypt|env|file|plain):",
+            "description": _KNOWN_FORMS,
+        }
+        return any_of(stored, FROM_ENVIRONMENT)
 
 
 def _note_weakness(secret: PlainSecret, node: Node, reading: Reading) -> None:
@@ -483,6 +587,14 @@ class InlineKeys:
             return UNREAD if document is UNREAD else None
         return _read_keys(json.dumps(document).encode(), node, reading)
 
+    def schema(self) -> Schema:
+        """Return a JWK Set, or a single JWK."""
+        return {
+            "type": "object",
+            "anyOf": [{"required": ["keys"]}, {"required": ["kty"]}],
+            "properties": {"keys": {"type": "array"}},
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyFile:
@@ -502,6 +614,10 @@ class KeyFile:
             reading.refuse(node, SpellingError(f"cannot be used: {reason.message}", reason.hint))
             return UNREAD
         return _read_keys(content, node, reading)
+
+    def schema(self) -> Schema:
+        """Return any text."""
+        return {"type": "string"}
 
 
 def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:
@@ -538,6 +654,10 @@ class PublicFile:
             return UNREAD
         return path
 
+    def schema(self) -> Schema:
+        """Return any text."""
+        return {"type": "string"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EntryName:
@@ -560,6 +680,10 @@ class EntryName:
             return UNREAD
         return known[node.text]
 
+    def schema(self) -> Schema:
+        """Return any text."""
+        return {"type": "string"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MovedFile:
@@ -571,6 +695,10 @@ class MovedFile:
         """Return the node, for whoever says what to write instead."""
         text = Text(self.label, parse_file_text).read(node, reading)
         return UNREAD if text is UNREAD else node
+
+    def schema(self) -> Schema:
+        """Return nothing but null: every path is an error."""
+        return {"type": "null", "deprecated": True}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -589,6 +717,31 @@ class Field:
     """False: the key is known, and using it is the error "not available in this version"."""
     nullable: bool = False
     """Null means the same as leaving the key out (always so when the default is null)."""
+    needs: str = ""
+    """The key that must be given, too, where this one is."""
+
+    @property
+    def takes_null(self) -> bool:
+        """Whether null may be written."""
+        return self.nullable or self.default == "null"
+
+    def schema(self) -> Schema:
+        """Return the schema of the value, with what it means and what it is when it is left out."""
+        shape = self.kind.schema()
+        if self.takes_null and shape.get("type") != "null":
+            only_a_type = list(shape) == ["type"]
+            shape = {"type": [shape["type"], "null"]} if only_a_type else any_of(shape, {"type": "null"})
+        shape = {"description": self.doc, **shape}
+        return shape if self.default is None else {**shape, "default": self.default_value}
+
+    @property
+    def default_value(self) -> Any:
+        """The default as plain Python values; None where there is none, too."""
+        if self.default is None:
+            return None
+        root = read_document(self.default, lambda written: written).root
+        assert root is not None
+        return plain_value(root)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -600,8 +753,11 @@ class Section:
     make: Callable[[dict[str, Any], Node, Reading], Any]
     foreign: frozenset[str] = frozenset()
     """Keys that would be right in the main file."""
+    one_of: tuple[tuple[str, ...], ...] = ()
+    """Groups of keys of which one at most may be given with another value than its default."""
     _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False, repr=False)
     _required: tuple[str, ...] = field(init=False, repr=False)
+    _needs: tuple[tuple[str, str], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Index the fields by key."""
@@ -610,12 +766,14 @@ class Section:
                 item.kind,
                 item.attribute or item.key,
                 item.available,
-                item.nullable or item.default == "null",
+                item.takes_null,
             )
             for item in self.fields
         }
         object.__setattr__(self, "_by_key", index)
         object.__setattr__(self, "_required", tuple(item.key for item in self.fields if item.required))
+        needs = tuple((item.key, item.needs) for item in self.fields if item.needs)
+        object.__setattr__(self, "_needs", needs)
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return what is made of the members; UNREAD when the node is no mapping."""
@@ -648,7 +806,39 @@ class Section:
         for name in self._required:
             if name not in members:
                 reading.error(node, "the key is required", below=name)
+        for name, needed in self._needs:
+            if _is_given(name, node) and not _is_given(needed, node):
+                reading.error(node, "the key is required", f"{name} has no use without it", below=needed)
+        for group in self.one_of:
+            if sum(name in members for name in group) > 1:
+                self._refuse_all_but_one(group, node, reading)
         return values
+
+    def schema(self) -> Schema:
+        """Return a mapping with the keys that work, and no others."""
+        known = [item for item in self.fields if item.available]
+        shape: Schema = {"type": "object", "properties": {item.key: item.schema() for item in known}}
+        if self._required:
+            shape["required"] = list(self._required)
+        rules = [{"if": _has(name), "then": _has(needed)} for name, needed in self._needs]
+        for group in self.one_of:
+            pairs = itertools.combinations([item for item in known if item.key in group], 2)
+            rules += [{"not": {"allOf": [_changes(one), _changes(other)]}} for one, other in pairs]
+        if rules:
+            shape["allOf"] = rules
+        return {**shape, "additionalProperties": False}
+
+    def _refuse_all_but_one(self, group: tuple[str, ...], node: MapNode, reading: Reading) -> None:
+        """Note each but the first key of a group that is given with another value than its default."""
+        defaults = {item.key: item.default_value for item in self.fields if item.key in group}
+        given = [
+            name
+            for name in group
+            if _is_given(name, node) and plain_value(node.members[name][1]) != defaults[name]
+        ]
+        for name in given[1:]:
+            words = f"write one of {', '.join(group[:-1])} and {group[-1]}"
+            reading.error(node.members[name][0], f"{given[0]} is given too", words)
 
     def _refuse_key(self, key: ScalarNode, reading: Reading) -> None:
         if key.text in self.foreign:
@@ -669,6 +859,35 @@ def read_scalar(node: ScalarNode, reading: Reading) -> Any:
         reading.error(node, "the number is not finite")
         return UNREAD
     return value
+
+
+def _is_given(key: str, node: MapNode) -> bool:
+    """Return whether a key is there with another value than null."""
+    return key in node.members and not is_null(node.members[key][1])
+
+
+def _has(key: str) -> Schema:
+    """Return the schema of mappings in which a key is given."""
+    return {"required": [key], "properties": {key: {"not": {"type": "null"}}}}
+
+
+def _changes(item: Field) -> Schema:
+    """Return the schema of mappings in which a key has another value than its default, and than null."""
+    idle = [None] if item.default_value is None else [None, item.default_value]
+    return {"required": [item.key], "properties": {item.key: {"not": {"enum": idle}}}}
+
+
+def _whole_numbers(least: int, most: int) -> Schema:
+    return {"const": least} if least == most else {"type": "integer", "minimum": least, "maximum": most}
+
+
+def plain_value(node: Node) -> Any:
+    """Return a node as plain Python values, by the core schema."""
+    if isinstance(node, ListNode):
+        return [plain_value(item) for item in node.items]
+    if isinstance(node, MapNode):
+        return {key: plain_value(member) for key, (_, member) in node.members.items()}
+    return resolve_plain(node.text) if node.plain else node.text
 
 
 def _with_article(label: str) -> str:

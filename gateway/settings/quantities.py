@@ -6,6 +6,8 @@ Sources: CONTRACT section 2.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from gateway.settings.problems import SpellingError
 
@@ -52,3 +54,20 @@ def format_size(size: int) -> str:
         if size and size % length == 0:
             return f"{size // length}{unit}"
     return str(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How one sort of quantity is spelled."""
+
+    name: str
+    """In a reader's words."""
+    parse: Callable[[str], float]
+    pattern: str
+    """What texts are spelled like, for readers that know regular expressions of ECMAScript only."""
+    needs_unit: bool
+    """Whether 0 is the only number without a unit."""
+
+
+DURATION = Measure("duration", parse_duration, "(?:0|[0-9]{1,9}(?:ms|s|m|h|d))", needs_unit=True)
+SIZE = Measure("size", parse_size, "[0-9]{1,15}(?:KiB|MiB|GiB)?", needs_unit=False)

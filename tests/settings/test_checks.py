@@ -171,7 +171,7 @@ PROCESS = [
      "E 1:26: upstreams.u.targets: the path of the socket is too long (hint: at most 107 bytes)"),
     ("upstreams: {u: {targets: ['https://a'], tls: {key_file: k}}}",
      "upstreams: {u: {targets: ['https://a'], tls: {server_name: b}}}",
-     "E 1:46: upstreams.u.tls.certificate_file: the key is required (hint: its certificate)"),
+     "E 1:46: upstreams.u.tls.certificate_file: the key is required (hint: key_file has no use without it)"),
     ("upstreams: {u: {targets: ['http://a'], tls: {server_name: b}}}",
      "upstreams: {u: {targets: ['http://a', 'https://a'], tls: {server_name: b}}}",
      "W 1:13: upstreams.u: tls has no effect: no target is https://"),
