@@ -57,6 +57,41 @@ def _deliver(done: "asyncio.Future[Result]", result: Result | None, failure: Bas
         done.set_exception(failure)
 
 
+class StillRunningError(Exception):
+    """What was begun before, and nobody waits for any more, has not ended."""
+
+
+class OneThread:
+    """Runs work aside, one at a time: a file system that hangs gets no thread more from who asks again."""
+
+    __slots__ = ("_is_running",)
+
+    def __init__(self) -> None:
+        self._is_running = False
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns, or raise what it raises, as `run_aside`.
+
+        Raises:
+            StillRunningError: What was run before still is; `work` is not begun.
+        """
+        if self._is_running:
+            raise StillRunningError
+        self._is_running = True
+
+        def run_and_tell() -> Result:
+            try:
+                return work()
+            finally:
+                self._is_running = False
+
+        try:
+            return await run_aside(run_and_tell)
+        except RuntimeError:  # there may have been no thread to have
+            self._is_running = False
+            raise
+
+
 def start_aside(work: Callable[[], object]) -> None:
     """Run `work` on a thread of its own; nobody waits for it."""
     # `threading.Thread.start` returns when the thread runs: on a busy machine the loop would stand still.

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.proxy.certificates import TlsEndpoint
 from gateway.reload.apply import Live
-from gateway.reload.aside import run_aside
+from gateway.reload.aside import OneThread
 from gateway.reload.material import Material, UnusableMaterialError, listener_key, material_of
 from gateway.reload.plan import plan_material
 from gateway.reload.source import Outcome, Result
@@ -44,6 +44,7 @@ class CertificateSource:
         self.since = since
         self._file = file
         self._live = live
+        self._thread = OneThread()
         self._endpoints = {listener_key(each.listener, each.settings): each for each in endpoints}
 
     def watched(self) -> tuple[Path, ...]:
@@ -56,7 +57,7 @@ class CertificateSource:
         plan = self._live.plan
         material = material_of(plan.snapshot.settings)
         now = time.time()
-        loaded = await run_aside(lambda: self._load(material, now))
+        loaded = await self._thread.run(lambda: self._load(material, now))
         known = plan.snapshot.configuration.material
         changes = [
             f"{each.name}: changed"

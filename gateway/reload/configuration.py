@@ -4,11 +4,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gateway.reload.apply import Live
-from gateway.reload.aside import quiet, run_aside, start_aside
+from gateway.reload.aside import OneThread, quiet, start_aside
 from gateway.reload.compile import (
     InUse,
     compile_configuration,
@@ -41,33 +42,37 @@ class ConfigurationSource:
         self._started_with = _fixed_at_start(settings)
         self._store_url = settings.issuer.url if settings.state.redis is not None else None
         self._watched = settings.watched
+        self._thread = OneThread()
 
     def watched(self) -> tuple[Path, ...]:
         """Return what the last attempt read, successful or not."""
         return self._watched
 
     async def load(self, *, dry_run: bool) -> Outcome:
-        """Compile what the files say now, and put it in force unless it is a dry run."""
+        """Compile what the files say now; the outcome puts it in force, unless it is a dry run."""
         compiled = await self._compile_aside()
         if isinstance(compiled, SettingsError):
             if not dry_run:
                 self._watched = compiled.watched or self._watched
             return Outcome(Result.INVALID, compiled.problems)
-        snapshot, outcome = compiled
+        fresh, outcome = [compiled[0]], compiled[1]
         del compiled
-        retired: list[Any] = [snapshot]
-        if not dry_run:
-            retired = [self._live.plan.snapshot, self._live.plan]
-            self._live.apply(plan_snapshot(snapshot, self._live.parts))
-            self._watched = snapshot.settings.watched
-        del snapshot
+        if dry_run:
+            start_aside(lambda: _release(fresh))
+            return outcome
+        return replace(outcome, swap=lambda: self._swap(fresh))
+
+    def _swap(self, fresh: list[Snapshot]) -> None:
+        """Put the one snapshot in force, and free the former beside the loop."""
+        retired: list[Any] = [self._live.plan.snapshot, self._live.plan]
+        self._live.apply(plan_snapshot(fresh[0], self._live.parts))
+        self._watched = fresh.pop().settings.watched
         start_aside(lambda: _release(retired))
-        return outcome
 
     async def _compile_aside(self) -> tuple[Snapshot, Outcome] | SettingsError:
         former, now = self._live.plan.snapshot, time.time()
         with quiet():
-            return await run_aside(lambda: self._compile(former, now))
+            return await self._thread.run(lambda: self._compile(former, now))
 
     def _compile(self, former: Snapshot, now: float) -> tuple[Snapshot, Outcome] | SettingsError:
         """Return what would be in force and what is different then, or why there is nothing.

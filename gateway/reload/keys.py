@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 
 from gateway.reload.apply import Live
-from gateway.reload.aside import run_aside
+from gateway.reload.aside import OneThread
 from gateway.reload.key_directory import SETTING, key_warnings
 from gateway.reload.plan import plan_keys
 from gateway.reload.source import Outcome, Result, failed
@@ -35,6 +35,7 @@ class KeySource:
     def __init__(self, file: Path, live: Live) -> None:
         self._file = file
         self._live = live
+        self._thread = OneThread()
 
     def watched(self) -> tuple[Path, ...]:
         """Return the key directory of the configuration in force."""
@@ -46,7 +47,7 @@ class KeySource:
         settings, former = plan.snapshot.settings, plan.snapshot.keys
         directory, algorithm = settings.keys.directory, settings.issuer.signing_algorithm
         try:
-            keys = await run_aside(lambda: follow_keys(directory, algorithm, former))
+            keys = await self._thread.run(lambda: follow_keys(directory, algorithm, former))
         except KeyDirectoryError as error:
             return failed(self._file, str(error), Result.INVALID, path=SETTING)
         changes = _describe_changes(former.keys, keys.keys)

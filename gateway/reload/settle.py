@@ -88,6 +88,11 @@ class Settling:
         """Return the look that was loaded."""
         return self._accepted
 
+    @property
+    def latest(self) -> Look:
+        """Return the look that came last."""
+        return self._latest
+
     def accept(self, look: Look) -> None:
         """Take this look for the one that was loaded."""
         self._accepted = self._latest = look

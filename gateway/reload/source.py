@@ -4,8 +4,8 @@ There are three: the configuration, the keys, the certificates. What goes wrong 
 keeps that one as it was and is no other's matter.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,8 @@ class Outcome:
     former: str = ""
     current: str = ""
     """What names the state before and after, such as a hash."""
+    swap: Callable[[], None] | None = field(default=None, compare=False)
+    """Puts in force what was loaded, or raises and changes nothing; None where that is done, or not to be."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -66,7 +68,7 @@ class Source(Protocol):
         """Return the files and directories whose change may change it; after a failure, a repair as well."""
 
     async def load(self, *, dry_run: bool) -> Outcome:
-        """Load what the files say now, and swap it in unless it is a dry run.
+        """Load what the files say now; swap it in, or leave that to the outcome, unless it is a dry run.
 
         When it raises, nothing has changed.
         """

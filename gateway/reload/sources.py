@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.reload.aside import run_aside
+from gateway.reload.aside import StillRunningError, run_aside
 from gateway.reload.source import Cause, Outcome, Result, Source, failed
 from gateway.reload.watch import WATCH_INTERVAL_S, FileWatch, ShortageError, take_look
 from gateway.settings.problems import Problem, Severity
@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 DEADLINE_S = 30.0
 RETRY_S = 60.0
 """A source that could not be loaded is loaded again so often, although no file seems to have changed."""
+MAIN = "configuration"
+"""The source whose outcome answers the question whether a reload was applied."""
 WATCH = "watch"
 """What is degraded while the watched files cannot be looked at."""
 MOST_LOGGED = 100
@@ -79,8 +81,6 @@ _RELOADED_ONE = "the %s was reloaded"
 _RELOADED_SEVERAL = "the %s were reloaded"
 _KEPT_ONE = "the %s was not reloaded: the former one stays in effect"
 _KEPT_SEVERAL = "the %s were not reloaded: the former ones stay in effect"
-MAIN = "configuration"
-"""The source whose outcome answers the question whether a reload was applied."""
 
 Note = Callable[[str, Cause], None]
 """Takes the name of a source that was loaded, well or not, and why it was."""
@@ -109,6 +109,8 @@ class Sources:
         self._note = note
         self._deadline_s = deadline_s
         self._turn = asyncio.Lock()
+        self._tried_at = {source.name: time.monotonic() for source in sources}
+        """When each was loaded last, well or not, by a clock that nobody sets."""
         self._logged: dict[str, frozenset[str]] = {name: frozenset() for name in self._sources}
         """The problems of the last load of each source: told once, not at every load."""
         self.watches = {
@@ -123,31 +125,51 @@ class Sources:
         """Of the last reload; None, 0 and None before the first."""
         self._looking_since: float | None = None
 
-    async def reload(self, cause: Cause, *, only: str = "", dry_run: bool = False) -> Report:
-        """Load all sources, or one; take over what is sound, keep the rest and say why. Never raises.
+    async def reload(
+        self,
+        cause: Cause,
+        *,
+        only: Collection[str] = (),
+        dry_run: bool = False,
+        only_if_quiet: bool = False,
+    ) -> Report:
+        """Load all sources, or some; take over what is sound, keep the rest and say why. Never raises.
 
         Args:
             cause: Who asks.
-            only: The name of the one source whose files changed; empty for all.
+            only: The names of the sources whose files changed; empty for all.
             dry_run: Change nothing, and say what would.
+            only_if_quiet: Leave alone a source whose files change between the look that counted and the swap.
         """
         async with self._turn:
-            outcomes = {}
+            outcomes: dict[str, Outcome] = {}
             for name, source in self._sources.items():
-                if only in ("", name):
-                    outcomes[name] = await self._load(source, dry_run=dry_run)
+                if not only or name in only:
+                    await self._load_into(outcomes, source, dry_run, only_if_quiet)
+            for source in () if dry_run else tuple(self._find_displaced(outcomes)):
+                await self._load_into(outcomes, source, dry_run=False, only_if_quiet=False)
             report = Report(outcomes)
-            if not dry_run:
+            if outcomes and not dry_run:
                 for name, outcome in outcomes.items():
                     self._keep(name, outcome, cause)
                 self.last_report, self.last_reload_at, self.last_cause = report, time.time(), cause
             return report
 
+    def _find_displaced(self, outcomes: Mapping[str, Outcome]) -> Iterator[Source]:
+        """Yield sources that failed by files which the configuration that came after them names no more."""
+        main = outcomes.get(MAIN)
+        if main is not None and main.swapped:
+            for name, source in self._sources.items():
+                outcome = outcomes.get(name, self.last[name].outcome)
+                moved = tuple(source.watched()) != self.watches[name].paths
+                if moved and outcome.result is not Result.OK:
+                    yield source
+
     async def watch(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
         """Look at the files again and again, and reload each source whose files changed, until cancelled."""
         while True:
-            for name in await self._find_changed(interval_s):
-                await self.reload(Cause.WATCH, only=name)
+            if changed := await self._find_changed(interval_s):
+                await self.reload(Cause.WATCH, only=changed, only_if_quiet=True)
             await asyncio.sleep(interval_s)
 
     async def follow(self) -> None:
@@ -184,7 +206,7 @@ class Sources:
 
     def _is_to_be_tried(self, name: str) -> bool:
         """Return whether a load failed so long ago that whatever it was may be over."""
-        return self._has_failed(name) and time.time() - self.last[name].at >= RETRY_S
+        return self._has_failed(name) and time.monotonic() - self._tried_at[name] >= RETRY_S
 
     def amiss(self) -> Mapping[str, str]:
         """Return what is degraded: the sources whose last load failed, and a watch that hangs."""
@@ -196,12 +218,31 @@ class Sources:
             found[WATCH] = "the watched files cannot be looked at: the file system does not answer"
         return found
 
-    async def _load(self, source: Source, *, dry_run: bool) -> Outcome:
+    async def _load_into(
+        self, outcomes: dict[str, Outcome], source: Source, dry_run: bool, only_if_quiet: bool
+    ) -> None:
+        """Note what became of loading a source: nothing, when its files changed again meanwhile."""
+        outcome = await self._load(source, dry_run=dry_run, only_if_quiet=only_if_quiet)
+        if outcome is not None:
+            outcomes[source.name] = outcome
+
+    async def _load(self, source: Source, *, dry_run: bool, only_if_quiet: bool) -> Outcome | None:
+        watch = self.watches[source.name]
         try:
             async with asyncio.timeout(self._deadline_s):
-                if not dry_run:
-                    await self.watches[source.name].begin_load()
-                return await source.load(dry_run=dry_run)
+                if not dry_run and not await watch.begin_load(only_if_quiet=only_if_quiet):
+                    return None
+                outcome = await source.load(dry_run=dry_run)
+                if outcome.swap is None:
+                    return outcome
+                if only_if_quiet and not await watch.is_quiet():
+                    watch.abandon_load()
+                    return None
+                outcome.swap()
+                return replace(outcome, swap=None)
+        except StillRunningError:
+            result = Result.TIMEOUT
+            text = f"loading the {source.name} was given up before, and still waits for the file system"
         except TimeoutError:
             result = Result.TIMEOUT
             text = f"loading the {source.name} took more than {self._deadline_s:g} s and was given up"
@@ -216,7 +257,7 @@ class Sources:
         return failed(self._file, text, result)
 
     def _keep(self, name: str, outcome: Outcome, cause: Cause) -> None:
-        now = time.time()
+        now, self._tried_at[name] = time.time(), time.monotonic()
         good_at = now if outcome.result is Result.OK else self.last[name].good_at
         self.last[name] = LastLoad(outcome, now, good_at)
         self._note(name, cause)

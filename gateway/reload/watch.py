@@ -19,7 +19,7 @@ from errno import EMFILE, ENFILE, ENOMEM
 from pathlib import Path
 
 from gateway.files import UnusableFileError, list_directory, read_file
-from gateway.reload.aside import run_aside
+from gateway.reload.aside import OneThread, run_aside
 from gateway.reload.settle import ABSENT, FileState, Look, Present, Settling, Unreadable
 
 WATCH_INTERVAL_S = 1.0
@@ -108,7 +108,7 @@ class FileWatch:
         since: Epoch seconds at which the process began to read the files first.
     """
 
-    __slots__ = ("_digest", "_doubted_at", "_settling", "_since", "_watched", "paths")
+    __slots__ = ("_digest", "_doubted_at", "_former", "_settling", "_since", "_thread", "_watched", "paths")
 
     def __init__(self, watched: Callable[[], Iterable[Path]], *, since: float) -> None:
         self._watched = watched
@@ -116,17 +116,44 @@ class FileWatch:
         self._digest = ""
         self._doubted_at = 0.0
         self._settling = Settling({})
+        self._former: tuple[Look, str] = {}, ""
+        """What was accepted before the last load began, and its digest."""
+        self._thread = OneThread()
         self.paths: tuple[Path, ...] = ()
         """What `observe` wants a look at."""
 
-    async def begin_load(self) -> None:
-        """Take what the files hold now for what is about to be loaded."""
-        self._since = time.time()
-        self.paths = tuple(self._watched())
+    async def begin_load(self, *, only_if_quiet: bool = False) -> bool:
+        """Take what the files hold now for what is about to be loaded; return whether it may be.
+
+        Args:
+            only_if_quiet: It may not when they are no longer as `observe` saw them last: somebody writes.
+        """
+        self._former = self._settling.accepted, self._digest
+        since = time.time()
+        self.paths = paths = tuple(self._watched())
         self._digest = ""  # for want of descriptors it is not known what is loaded
         with suppress(ShortageError):
-            look, self._digest = await run_aside(lambda: _look_and_digest(self.paths))
+            look, digest = await self._thread.run(lambda: _look_and_digest(paths))
+            if only_if_quiet and look != self._settling.latest:
+                self._digest = self._former[1]
+                return False
             self._settling.accept(look)
+            self._digest = digest
+        self._since = since
+        return True
+
+    async def is_quiet(self) -> bool:
+        """Return whether the files are as the load that goes on found them when it began."""
+        paths = self.paths
+        try:
+            return await run_aside(lambda: take_look(paths)) == self._settling.accepted
+        except ShortageError:
+            return False
+
+    def abandon_load(self) -> None:
+        """Take nothing for loaded: what was begun is not put in force, and another look decides."""
+        accepted, self._digest = self._former
+        self._settling.accept(accepted)
 
     async def follow(self) -> None:
         """Look for the first time at files that were loaded already; what changed since is a change."""

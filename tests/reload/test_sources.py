@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,10 @@ async def test_what_goes_wrong_with_one_is_no_other_s_matter() -> None:
     assert sources.amiss() == {
         "keys": "the last reload failed: loading the keys failed inside the gateway; see the log"
     }
-    assert (await sources.reload(Cause.WATCH, only="keys")).result is Result.INVALID
+    assert (await sources.reload(Cause.WATCH, only=("keys",))).result is Result.INVALID
     assert configuration.loads == 1
     assert sources.amiss() == {"keys": "the last reload failed: half a key"}
-    await sources.reload(Cause.WATCH, only="keys")
+    await sources.reload(Cause.WATCH, only=("keys",))
     assert sources.amiss() == {}
 
 
@@ -148,4 +149,16 @@ async def test_a_look_that_hangs_is_told_and_not_begun_again(monkeypatch: pytest
     assert (await sources.reload(Cause.API)).applied
     hold.set()
     await until(lambda: looks[0] > 1 and WATCH not in sources.amiss())
+    task.cancel()
+
+
+async def test_a_clock_that_is_set_back_puts_no_retry_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "RETRY_S", 0.01)
+    configuration = Scripted("configuration", failed(FILE, "the disk", Result.IO_ERROR))
+    sources, _ = sources_of(configuration)
+    await sources.reload(Cause.API)
+    an_hour_ago = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: an_hour_ago)
+    task = asyncio.create_task(sources.watch(interval_s=0.001))
+    await until(lambda: not sources.amiss())
     task.cancel()

@@ -1,6 +1,8 @@
 """Break each step of a reload, and find everything as it was; the next good reload works."""
 
+import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -197,14 +199,14 @@ async def test_keys_that_cannot_be_taken_leave_the_former(
     generate_key(appliance.path.parent / "keys", "ES256", activate=True)
     before = in_force(appliance)
     calls = inject(monkeypatch, owner, name, at_call=1)
-    report = await appliance.sources.reload(Cause.WATCH, only="keys")
+    report = await appliance.sources.reload(Cause.WATCH, only=("keys",))
     monkeypatch.undo()
     assert calls == [1]
     assert report.result is Result.INVALID
     assert in_force(appliance) == before
     assert appliance.sources.amiss().keys() == {"keys"}
     assert (await appliance.ask(READ % token)).status == 200
-    assert (await appliance.sources.reload(Cause.WATCH, only="keys")).result is Result.OK
+    assert (await appliance.sources.reload(Cause.WATCH, only=("keys",))).result is Result.OK
     assert appliance.sources.amiss() == {}
     assert appliance.plane.live.plan.snapshot.keys.ring is not before["plan"].snapshot.keys.ring
 
@@ -216,7 +218,7 @@ async def test_a_key_recompiles_nothing(appliance: Appliance, monkeypatch: pytes
     ]
     former = appliance.plane.live.plan
     generate_key(appliance.path.parent / "keys", "ES256", activate=False)
-    assert (await appliance.sources.reload(Cause.WATCH, only="keys")).outcomes["keys"].swapped
+    assert (await appliance.sources.reload(Cause.WATCH, only=("keys",))).outcomes["keys"].swapped
     fresh = appliance.plane.live.plan
     assert [count for (count,) in called] == [0] * len(called)
     assert fresh.snapshot.configuration is former.snapshot.configuration
@@ -289,3 +291,56 @@ async def test_a_problem_is_logged_once_for_as_long_as_it_stands(
     appliance.path.write_text(sound + "nonsense: true\n")
     assert not (await appliance.load()).applied
     assert sum("nonsense" in record.getMessage() for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize("only", [(), ("keys", "configuration")], ids=["all", "what changed"])
+async def test_files_that_the_new_configuration_names_no_more_are_missed_by_nobody(
+    appliance: Appliance, upstream: Upstream, caplog: pytest.LogCaptureFixture, only: tuple[str, ...]
+) -> None:
+    """Keys come first: a configuration that hangs keeps no leaked key in use. They come twice then."""
+    await appliance.sources.follow()
+    former, moved = (appliance.path.parent / name for name in ("keys", "moved"))
+    moved.mkdir()
+    generate_key(moved, "ES256", activate=True)
+    appliance.write(configuration(**FIRST, keys={"directory": "moved"}), targets=targets_of(upstream))
+    former.rename(appliance.path.parent / "former")
+    report = await appliance.sources.reload(Cause.WATCH, only=only)
+    assert {outcome.result for outcome in report.outcomes.values()} == {Result.OK}
+    assert appliance.sources.amiss() == {}
+    assert [record.message for record in caplog.records if "not reloaded" in record.message] == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "name", "source"),
+    [(keying, "follow_keys", "keys"), (configuring, "compile_configuration", "configuration")],
+    ids=["keys", "configuration"],
+)
+async def test_a_file_system_that_hangs_holds_one_thread_of_a_source(
+    appliance: Appliance, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, source: str, dry_run: bool
+) -> None:
+    hold, begun, real = threading.Event(), [0], getattr(owner, name)
+
+    def hang(*args: Any, **named: Any) -> Any:
+        begun[0] += 1
+        hold.wait()
+        return real(*args, **named)
+
+    monkeypatch.setattr(owner, name, hang)
+    monkeypatch.setattr(appliance.sources, "_deadline_s", 0.05)
+    for text in ("took more than 0.05 s and was given up", *["was given up before"] * 3):
+        report = await appliance.sources.reload(Cause.API, only=(source,), dry_run=dry_run)
+        outcome = report.outcomes[source]
+        assert (outcome.result, text in outcome.problems[0].message) == (Result.TIMEOUT, True)
+    assert begun == [1]
+    hold.set()
+    monkeypatch.setattr(owner, name, real)
+    monkeypatch.setattr(appliance.sources, "_deadline_s", 30.0)
+
+    async def works_again() -> bool:
+        report = await appliance.sources.reload(Cause.API, only=(source,))
+        return report.outcomes[source].result is Result.OK
+
+    async with asyncio.timeout(10):
+        while not await works_again():
+            pass

@@ -13,6 +13,7 @@ from gateway.reload.settle import ABSENT, Present
 from gateway.reload.source import Cause, Outcome, Result, failed
 from gateway.reload.sources import Sources
 from gateway.reload.watch import CLOCK_TICK_S, ShortageError, digest_content, take_look
+from tests.support.waiting import until
 
 INTERVAL_S = 0.005
 
@@ -285,3 +286,60 @@ async def test_a_source_that_failed_is_tried_again_after_a_minute(reloads, watch
     await reloads.until(count + 1)
     await reloads.several_looks()
     assert reloads.count == count + 1
+
+
+class Swapped(Counted):
+    """A source that takes over what its file holds, once the load that read it is told to."""
+
+    def __init__(self, path, *, since):
+        super().__init__([path], since=since)
+        self.held = []
+
+    async def load(self, *, dry_run):
+        read = self.paths[0].read_text()
+        await super().load(dry_run=dry_run)
+        return Outcome(swap=lambda: self.held.append(read))
+
+
+@pytest.fixture
+async def swaps(watched):
+    source = Swapped(watched / "a.yaml", since=time.time() + 1)
+    await source.sources.follow()
+    task = source.watch()
+    yield source
+    task.cancel()
+
+
+async def test_what_is_written_while_it_is_loaded_is_not_taken_over(swaps, watched):
+    """Half of a file may allow more than either version; the next look sees it whole."""
+    swaps.meanwhile.append(lambda: (watched / "a.yaml").write_text("three"))
+    (watched / "a.yaml").write_text("two")
+    await swaps.until(2)
+    await swaps.several_looks()
+    assert swaps.held == ["three"]
+
+
+async def test_what_changes_before_it_is_loaded_waits_for_another_look(watched):
+    source = Swapped(watched / "a.yaml", since=time.time() + 1)
+    await source.sources.follow()
+    (watched / "a.yaml").write_text("two")
+    report = await source.sources.reload(Cause.WATCH, only_if_quiet=True)
+    assert (report.outcomes, source.held, source.sources.last_report) == ({}, [], None)
+    task = source.watch()
+    await until(lambda: source.held == ["two"])
+    task.cancel()
+
+
+async def test_what_was_changed_back_is_loaded_all_the_same(swaps, watched):
+    """What was begun with the change in between is not in force: the look before it is what counts."""
+    swaps.meanwhile.append(lambda: (watched / "a.yaml").write_text("half"))
+    swaps.meanwhile.append(lambda: (watched / "a.yaml").write_text("two"))
+    (watched / "a.yaml").write_text("two")
+    await until(lambda: swaps.held == ["two"])
+
+
+async def test_who_asks_on_purpose_gets_what_is_there(swaps, watched):
+    swaps.meanwhile.append(lambda: (watched / "a.yaml").write_text("three"))
+    (watched / "a.yaml").write_text("two")
+    await swaps.reload()
+    assert swaps.held[:1] == ["two"]
