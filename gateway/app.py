@@ -25,6 +25,7 @@ from gateway.admin.context import AdminContext, ReloadOutcome
 from gateway.admin.web import start_admin
 from gateway.data_plane import DataPlane, StartError, open_data_plane
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER
+from gateway.label_values import labels_at_zero, names_in
 from gateway.lifecycle import (
     Signals,
     choose_shutdown_delay,
@@ -34,6 +35,7 @@ from gateway.lifecycle import (
     wait_drained,
     wait_shutdown_delay,
 )
+from gateway.observe import families
 from gateway.observe.access_log import lines_encoder
 from gateway.observe.exposition import Exposition
 from gateway.observe.issuer_log import IssuerLog
@@ -79,7 +81,6 @@ from gateway.views import (
     note_load,
     readiness_gauges,
     render_metrics,
-    route_names,
     source_gauges,
     unready_conditions,
 )
@@ -200,7 +201,7 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
         amiss=lambda: {**sources.amiss(), **supervisor.amiss()},
     )
     metrics.gauges = lambda: (
-        *current_gauges(plane.gate, live, plane.state, listeners),
+        *current_gauges(plane.gate, live, plane.state, listeners, metrics.few_names(families.ROUTE)),
         *metrics.jwks_ages(plane.key_sets.ages()),
         *source_gauges(sources),
         *readiness_gauges(readiness),
@@ -233,7 +234,7 @@ def make_sources(
 
 
 def _take_labels(metrics: Metrics, plan: Plan) -> Callable[[], None]:
-    return metrics.take_routes(route_names(plan.snapshot.settings))
+    return metrics.take_names(names_in(plan.snapshot), labels_at_zero(plan.snapshot))
 
 
 def _watch_loop(stack: contextlib.AsyncExitStack, gate: Gate, metrics: Metrics) -> None:

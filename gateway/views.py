@@ -6,7 +6,8 @@ Each view reads what the parts keep; none changes anything but what is counted s
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
 from gateway.lifecycle import notify_systemd
@@ -14,6 +15,7 @@ from gateway.observe import families
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.families import GaugeSample
 from gateway.observe.metrics import Metrics
+from gateway.proxy.downstream import STATES
 from gateway.proxy.gate import ISSUER, Gate, ListenerInfo
 from gateway.proxy.health import CircuitState
 from gateway.proxy.listener import Listener
@@ -22,14 +24,9 @@ from gateway.reload.apply import Live
 from gateway.reload.plan import RuntimeState, Snapshot
 from gateway.reload.source import Cause, Result
 from gateway.reload.sources import MAIN, Sources
-from gateway.settings.model import Settings, StateSettings
+from gateway.settings.model import StateSettings
 from gateway.state.interface import StateStore
 from gateway.version import VERSION
-
-
-def route_names(settings: Settings) -> tuple[str, ...]:
-    """Return the route labels that metrics know: the configured ones, and the issuer's."""
-    return (*(route.name for route in settings.routes), ISSUER)
 
 
 def note_load(metrics: Metrics, sources: Sources, live: Live, source: str, cause: Cause) -> None:
@@ -169,15 +166,18 @@ def render_metrics(
 
 
 def current_gauges(
-    gate: Gate, live: Live, state: RuntimeState, listeners: Iterable[Listener]
+    gate: Gate, live: Live, state: RuntimeState, listeners: Sequence[Listener], routes: Iterable[str]
 ) -> Iterable[GaugeSample]:
-    """Yield the current value of every gauge that other parts keep."""
+    """Yield the current value of every gauge that other parts keep; `routes` are there without requests."""
     for listener in listeners:
         yield from _listener_samples(listener)
-    for (listener_name, connection_state), count in gate.connections_by_state().items():
-        yield GaugeSample(families.CONNECTIONS, (listener_name, connection_state), count)
-    for route, count in gate.in_flight_by_route().items():
-        yield GaugeSample(families.IN_FLIGHT, (route,), count)
+    connections = gate.connections_by_state()
+    of_listeners = product((each.info.name for each in listeners), STATES)
+    for place in dict.fromkeys((*of_listeners, *connections)):
+        yield GaugeSample(families.CONNECTIONS, place, connections.get(place, 0))
+    in_flight = gate.in_flight_by_route()
+    for route in dict.fromkeys((*routes, *in_flight)):
+        yield GaugeSample(families.IN_FLIGHT, (route,), in_flight.get(route, 0))
     for name, pool in gate.pools.items():
         for pool_state, count in pool.gauges.items():
             yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)

@@ -38,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"enforce"}),  # one request head -> one verdict
     frozenset({"issuer", "proxy", "admin", "settings", "demo"}),  # services; they never meet
     frozenset({"reload"}),  # follows the files and swaps in what they say
-    frozenset({"app", "data_plane", "lifecycle", "readiness", "views"}),  # composition
+    frozenset({"app", "data_plane", "label_values", "lifecycle", "readiness", "views"}),  # composition
     frozenset({"cli", "__main__"}),
 )
 """From the ground up. A module imports from its own package and from lower layers only; packages
@@ -48,6 +48,7 @@ WITHIN_A_LAYER = {
     ("state", "tokens"): "a store keeps the revocations up to date that the gate looks into",
     ("clients", "policy"): "the registry writes the grants that decisions read",
     ("app", "data_plane"): "the composition root opens issuer and gate",
+    ("app", "label_values"): "and tells the metrics what their labels can be",
     ("app", "lifecycle"): "and lives by its signals",
     ("app", "readiness"): "and asks what probes are to be told",
     ("app", "views"): "and hands the operators' views to the admin listener",

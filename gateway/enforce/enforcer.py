@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
 from gateway.enforce.token_cache import CachedToken, Holder, TokenCache, VerifiedToken
-from gateway.enforce.verifier import verify_access_token
+from gateway.enforce.verifier import REFUSED_TOKENS, verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
@@ -157,6 +157,15 @@ class Place:
     """The generation of the revocations it was made under."""
     opening: Any = None
     """A place for `gateway.proxy.relay` to keep how requests with that verdict are opened."""
+
+
+CACHE_RESULTS: tuple[tuple[str, str], ...] = (
+    ("ok", "hit"),
+    (Reason.BAD_SIGNATURE, "hit"),
+    ("ok", "miss"),
+    *((reason, "miss") for reason in REFUSED_TOKENS),
+)
+"""(result, hit or miss) of every judgement that `VerifyCounts` can count."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,18 @@ from gateway.tokens.key_ring import ALGORITHMS, KeyRing, VerificationKey
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _UNTYPED = "jwt"
 
+REFUSED_TOKENS = (
+    Reason.MALFORMED_TOKEN,
+    Reason.ALG_NOT_ALLOWED,
+    Reason.UNKNOWN_KEY,
+    Reason.WRONG_TYPE,
+    Reason.WRONG_ISSUER,
+    Reason.BAD_SIGNATURE,
+    Reason.EXPIRED,
+    Reason.NOT_YET_VALID,
+)
+"""What a token can be refused for before it is asked what it is good for."""
+
 
 def verify_access_token(raw: bytes, *, keys: KeyRing, issuer: str, now: float) -> AccessToken | Reason:
     """Return the verified token, or the first reason against it. Never raises on input.

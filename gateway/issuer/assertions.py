@@ -49,7 +49,7 @@ from gateway.clients.registry import RegisteredClient, Registry
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.endpoints import token_urls
 from gateway.issuer.snapshot import IssuerSnapshot
-from gateway.issuer.uses import Unusable, note_use, owner_of
+from gateway.issuer.uses import CLIENT_ASSERTION, GRANT_ASSERTION, Unusable, note_use, owner_of
 from gateway.oauth_names import CLIENT_SECRET_JWT, JWT_BEARER, PRIVATE_KEY_JWT
 from gateway.settings.model import IssuerSettings
 from gateway.tokens.jwks_client import KeysUnavailableError
@@ -140,7 +140,7 @@ async def prove_client(
     if isinstance(admitted, AuthFailure) or not client.single_use_assertions or assertion.jti is None:
         return admitted
     owner = owner_of(client.id, None)
-    unusable = await note_use(assertion, signer, owner, context, kind="client_assertion", now=caller.now)
+    unusable = await note_use(assertion, signer, owner, context, kind=CLIENT_ASSERTION, now=caller.now)
     if unusable is None:
         return admitted
     replayed = _client_failure(method, AssertionProblem(unusable.reason, "jti was used before"))
@@ -266,7 +266,7 @@ async def _admit_identity(
         return AuthFailure(GRANT_METHOD, AuthReason.METHOD_NOT_ALLOWED, problem, client.id)
     if identity.settings.single_use:
         owner = owner_of(assertion.issuer, identity.keys)
-        unusable = await note_use(assertion, signer, owner, context, kind="grant_assertion", now=caller.now)
+        unusable = await note_use(assertion, signer, owner, context, kind=GRANT_ASSERTION, now=caller.now)
         if unusable is not None:
             replayed = _grant_failure(AssertionProblem(unusable.reason, "it was used before"))
             return _use_failure(unusable, replayed, client.id)

@@ -17,6 +17,11 @@ from gateway.settings.model import RemoteKeySource
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.revocations import KEPT_S
 
+CLIENT_ASSERTION = "client_assertion"
+GRANT_ASSERTION = "grant_assertion"
+KINDS = (CLIENT_ASSERTION, GRANT_ASSERTION)
+"""What an assertion is for: the closed list of the metric label."""
+
 _log = logging.getLogger("gateway.issuer")
 
 

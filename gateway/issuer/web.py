@@ -101,7 +101,8 @@ _TOO_MANY_REVOKED = OAuthProblem(
 _TOO_MANY_REQUESTS = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "more requests of this client than issuer.rate_limit allows"
 )
-_SLOWED_DOWN = "slowed_down"
+SLOWED_DOWN = "slowed_down"
+"""Why a login is not looked at: a peer was wrong too often. A word of metrics and logs."""
 _JUST_REVOKED = OAuthProblem(
     ErrorCode.TEMPORARILY_UNAVAILABLE, "the tokens of this client were just revoked; ask again in a second"
 )
@@ -422,8 +423,8 @@ class Issuer:
         except OverloadedError:
             return answer_problem(_BUSY)
         if isinstance(proven, SlowedDown):
-            self._context.observer.auth_failure(entry.auth_method, _SLOWED_DOWN)
-            entry.cause = _SLOWED_DOWN
+            self._context.observer.auth_failure(entry.auth_method, SLOWED_DOWN)
+            entry.cause = SLOWED_DOWN
             return answer_problem(_TOO_MANY_FAILURES, status=429, retry_after_s=proven.retry_after_s)
         if isinstance(proven, AuthFailure):
             return self._refuse_client(proven, entry)

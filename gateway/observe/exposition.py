@@ -21,8 +21,9 @@ from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
-from gateway.observe.families import Collected, Exemplar, Family, Histogram, Kind
+from gateway.observe.families import Family
 from gateway.observe.metrics import Metrics
+from gateway.observe.series import Collected, Exemplar, Histogram
 
 SLICE_S = 0.001
 """How long one slice may take before the loop gets its turn."""
@@ -81,7 +82,7 @@ def render_families(collected: Iterator[Collected], *, openmetrics: bool) -> Ite
     """Yield the text of each family: its head, then one piece per row."""
     for item in collected:
         family = item.family
-        sample_name = f"{family.name}_total" if family.kind is Kind.COUNTER else family.name
+        sample_name = family.sample_name
         # OpenMetrics names the family without the suffix, the older format with it.
         head_name = family.name if openmetrics else sample_name
         yield f"# HELP {head_name} {_escape_help(family.help)}\n# TYPE {head_name} {family.kind}\n"

@@ -1,13 +1,12 @@
-"""Name the metric families and hold their values: counters, histograms, label limits.
+"""Name the metric families, once: kind, labels, what their values mean, bounds, help.
 
-Data only; what is counted when is `gateway.observe.metrics`, how it is written
-for a scraper is `gateway.observe.exposition`.
+Data only. Their values are kept by `gateway.observe.series`; what is counted when is
+`gateway.observe.metrics`, how it is written for a scraper `gateway.observe.exposition`,
+and for people `gateway.observe.reference`.
 
 Sources: OpenMetrics 1.0 (metric types, histogram buckets), Prometheus naming practices.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +14,9 @@ NONE = "_none_"
 """The label value of something that does not exist: no route, no client."""
 OTHER = "_other_"
 """The label value that stands for all values beyond the limit."""
+
+ROUTE, UPSTREAM, CLIENT, AUDIENCE, ISSUER = LIMITED = ("route", "upstream", "client", "audience", "issuer")
+"""The labels whose values are names of the configuration; each has a limit (`metrics.label_limit`)."""
 
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 OVERHEAD_BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
@@ -33,43 +35,29 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-Exemplar = tuple[str, float, float]
-"""Trace id, observed value, epoch seconds."""
-
-
-class Histogram:
-    """Counts per bucket and the sum of what was observed.
-
-    `cells` holds one count per bound, then the count beyond the last bound, then
-    the sum: one list, so that an observation in a hot loop is two item updates on
-    a local name. `exemplars`, when kept, has one slot per bucket.
-    """
-
-    __slots__ = ("bounds", "cells", "exemplars")
-
-    def __init__(self, bounds: tuple[float, ...], *, with_exemplars: bool = False) -> None:
-        self.bounds = bounds
-        self.cells: list[float] = [0] * (len(bounds) + 1) + [0.0]
-        self.exemplars: list[Exemplar | None] | None = [None] * (len(bounds) + 1) if with_exemplars else None
-
-    def observe(self, value: float) -> None:
-        """Count one value; a bound belongs to its own bucket (le)."""
-        self.cells[bisect_left(self.bounds, value)] += 1
-        self.cells[-1] += value
-
-
-Row = tuple[tuple[str, ...], "float | Histogram"]
-"""Label values in the family's order, and the value."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """One metric family as it is described to scrapers. `name` carries no `_total`."""
+    """One metric family as it is described to scrapers and people. `name` carries no `_total`."""
 
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
+    meanings: tuple[str, ...] = ()
+    """Of the values of each label, for people; nothing where the label's name says it."""
+    bounds: tuple[float, ...] = ()
+    """Of a histogram's buckets."""
+    from_start: str = ""
+    """Of a counter: which of its series are there at 0 before anything happened, for people."""
+
+    @property
+    def sample_name(self) -> str:
+        """Return the name under which scrapers find the values."""
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+
+Labels = tuple[Family, tuple[str, ...]]
+"""One series: a family, and label values in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,121 +69,157 @@ class GaugeSample:
     value: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Collected:
-    """One family with its rows, which are produced while they are read."""
-
-    family: Family
-    rows: Iterable[Row]
+def _counter(name: str, text: str, from_start: str = "", /, **labels: str) -> Family:
+    return Family(name, Kind.COUNTER, text, tuple(labels), tuple(labels.values()), from_start=from_start)
 
 
-class LabelLimit:
-    """Admits the first `limit` different values of one label and folds the rest into `_other_`.
-
-    A limit of 0 admits all. Admitted values are never forgotten unless released.
-    """
-
-    __slots__ = ("_admitted", "_limit")
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._admitted: set[str] = set()
-
-    def admit(self, value: str) -> str:
-        """Return the label for `value`: itself, `_none_` when it is empty, or `_other_`."""
-        if value in self._admitted:
-            return value
-        if not value:
-            return NONE
-        if self._limit and len(self._admitted) >= self._limit:
-            return OTHER
-        self._admitted.add(value)
-        return value
-
-    def release(self, value: str) -> None:
-        """Forget one value, so that another can take its place."""
-        self._admitted.discard(value)
+def _gauge(name: str, text: str, /, **labels: str) -> Family:
+    return Family(name, Kind.GAUGE, text, tuple(labels), tuple(labels.values()))
 
 
-def _counter(name: str, text: str, *labels: str) -> Family:
-    return Family(name, Kind.COUNTER, text, labels)
+def _histogram(name: str, text: str, bounds: tuple[float, ...], /, **labels: str) -> Family:
+    return Family(name, Kind.HISTOGRAM, text, tuple(labels), tuple(labels.values()), bounds)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Family:
-    return Family(name, Kind.GAUGE, text, labels)
+_ROUTES = "names of routes, and `_issuer_`"
+_REASONS = "the closed list of [concepts](concepts.md), or `ok`, `public`, `optional_anonymous`"
+_CODE_CLASSES = "`1xx` to `5xx`, `none` without an answer"
+_GRANTS = "`client_credentials`, `jwt-bearer`, `token-exchange`, `_OTHER`"
 
-
-def _histogram(name: str, text: str, *labels: str) -> Family:
-    return Family(name, Kind.HISTOGRAM, text, labels)
-
-
-HTTP_REQUESTS = _counter("sidegate_http_requests", "Finished requests.", "route", "method", "code", "reason")
+HTTP_REQUESTS = _counter(
+    "sidegate_http_requests",
+    "Finished requests.",
+    route=_ROUTES,
+    method="`_OTHER` for what is no method of HTTP",
+    code="the status, `none` without an answer",
+    reason=_REASONS,
+)
 HTTP_DURATION = _histogram(
     "sidegate_http_request_duration_seconds",
     "Time from the request head until the end of the answer.",
-    "route",
-    "code_class",
+    REQUEST_BOUNDS,
+    route=_ROUTES,
+    code_class=_CODE_CLASSES,
 )
 HTTP_OVERHEAD = _histogram(
-    "sidegate_http_overhead_seconds", "The gateway's own part of the duration.", "route"
+    "sidegate_http_overhead_seconds",
+    "The gateway's own part of the duration.",
+    OVERHEAD_BOUNDS,
+    route=_ROUTES,
 )
-HTTP_REQUEST_BODY = _histogram("sidegate_http_request_body_bytes", "Size of request bodies.", "route")
-HTTP_RESPONSE_BODY = _histogram("sidegate_http_response_body_bytes", "Size of answer bodies.", "route")
-DECISIONS = _counter("sidegate_decisions", "Policy decisions.", "route", "decision", "reason")
+HTTP_REQUEST_BODY = _histogram(
+    "sidegate_http_request_body_bytes", "Size of request bodies.", SIZE_BOUNDS, route=_ROUTES
+)
+HTTP_RESPONSE_BODY = _histogram(
+    "sidegate_http_response_body_bytes", "Size of answer bodies.", SIZE_BOUNDS, route=_ROUTES
+)
+DECISIONS = _counter(
+    "sidegate_decisions",
+    "Policy decisions.",
+    route=_ROUTES,
+    decision="`allow`, `deny`, `shadow_allow`, `shadow_deny`",
+    reason=_REASONS,
+)
 DECISION_DURATION = _histogram(
-    "sidegate_decision_duration_seconds", "Time to decide about a request.", "route"
+    "sidegate_decision_duration_seconds", "Time to decide about a request.", OVERHEAD_BOUNDS, route=_ROUTES
 )
 TOKEN_VERIFY = _counter(
-    "sidegate_token_verify", "Access tokens checked by the gate.", "issuer", "result", "cache"
+    "sidegate_token_verify",
+    "Access tokens checked by the gate.",
+    "all results",
+    issuer="the configured issuer",
+    result="`ok` or a reason",
+    cache="`hit`, `miss`",
 )
 TOKEN_VERIFY_DURATION = _histogram(
-    "sidegate_token_verify_duration_seconds", "Time to verify a signature that was not cached.", "alg"
+    "sidegate_token_verify_duration_seconds",
+    "Time to verify a signature that was not cached.",
+    VERIFY_BOUNDS,
+    alg="one of the algorithms of our keys",
 )
 TOKEN_REQUESTS = _counter(
     "sidegate_token_requests",
     "Requests to the token endpoint.",
-    "grant",
-    "auth_method",
-    "client",
-    "result",
+    grant=_GRANTS,
+    auth_method="as in metadata, or `none`",
+    client="ids of clients that were proven",
+    result="`ok` or the OAuth error",
 )
 TOKEN_REQUEST_DURATION = _histogram(
     "sidegate_token_request_duration_seconds",
     "Time to answer a token request.",
-    "grant",
-    "result_class",
+    TOKEN_REQUEST_BOUNDS,
+    grant=_GRANTS,
+    result_class="`ok`, `refused`, `failed`",
 )
-TOKENS_ISSUED = _counter("sidegate_tokens_issued", "Access tokens issued.", "client", "audience")
-TOKEN_LIFETIME = _histogram("sidegate_token_lifetime_seconds", "Lifetime of issued tokens.", "grant")
+TOKENS_ISSUED = _counter(
+    "sidegate_tokens_issued", "Access tokens issued.", client="ids of clients", audience="ids of clients"
+)
+TOKEN_LIFETIME = _histogram(
+    "sidegate_token_lifetime_seconds", "Lifetime of issued tokens.", LIFETIME_BOUNDS, grant=_GRANTS
+)
 CLIENT_AUTH_FAILURES = _counter(
-    "sidegate_client_auth_failures", "Failed client authentications.", "auth_method", "reason"
+    "sidegate_client_auth_failures",
+    "Failed client authentications.",
+    "what each method can fail by",
+    auth_method="as in metadata, `none`, or `jwt-bearer` for that grant",
+    reason="one word; the log of the issuer's requests has it as `cause`",
 )
 REPLAY_REJECTED = _counter(
-    "sidegate_replay_rejected", "Assertions refused because they were used before.", "kind"
+    "sidegate_replay_rejected",
+    "Assertions refused because they were used before.",
+    "both kinds",
+    kind="`client_assertion`, `grant_assertion`",
 )
 LEGACY_AUDIENCE = _counter(
     "sidegate_legacy_audience",
     "Client assertions accepted that name the token endpoint as their audience, not the issuer.",
-    "client",
+    "each client with `legacy_audience`; the setting can go when this stands still",
+    client="ids of clients",
 )
-JWKS_FETCH = _counter("sidegate_jwks_fetch", "Fetches of remote key sets.", "issuer", "result")
+JWKS_FETCH = _counter(
+    "sidegate_jwks_fetch",
+    "Fetches of remote key sets.",
+    "each issuer whose keys are fetched",
+    issuer="issuers of assertions, or the client whose keys these are",
+    result="`ok`, `unreachable`, `bad_status`, `too_large`, `bad_redirect`, `bad_address`, `invalid`, "
+    "`no_credentials`",
+)
 JWKS_AGE = _gauge(
-    "sidegate_jwks_age_seconds", "Time since the keys in use were fetched; the oldest of an issuer.", "issuer"
+    "sidegate_jwks_age_seconds",
+    "Time since the keys in use were fetched; the oldest of an issuer.",
+    issuer="as above",
 )
 UPSTREAM_REQUESTS = _counter(
     "sidegate_upstream_requests",
     "Requests sent to upstreams; code_class is none when no answer began.",
-    "upstream",
-    "code_class",
-    "attempt",
+    "each upstream",
+    upstream="names of upstreams",
+    code_class=_CODE_CLASSES,
+    attempt="`first`, `retry`",
 )
 UPSTREAM_DURATION = _histogram(
-    "sidegate_upstream_duration_seconds", "Time spent at upstreams, by phase.", "upstream", "phase"
+    "sidegate_upstream_duration_seconds",
+    "Time spent at upstreams, by phase.",
+    REQUEST_BOUNDS,
+    upstream="names of upstreams",
+    phase="`connect`, `ttfb`, `total`",
 )
 UPSTREAM_ERRORS = _counter(
-    "sidegate_upstream_errors", "Attempts that an upstream failed.", "upstream", "reason"
+    "sidegate_upstream_errors",
+    "Attempts that an upstream failed, also of requests that another attempt saved; not the end of a kept "
+    "connection, which is ordinary.",
+    "each upstream",
+    upstream="names of upstreams",
+    reason="`connect`, `tls`, `dns`, `timeout`, `reset`, `protocol`",
 )
-CONFIG_RELOADS = _counter("sidegate_config_reloads", "Reloads of the configuration.", "result", "cause")
+CONFIG_RELOADS = _counter(
+    "sidegate_config_reloads",
+    "Reloads of the configuration.",
+    "all results and causes",
+    result="`ok`, `invalid`, `io_error`, `timeout`",
+    cause="`signal`, `watch`, `api`",
+)
 CONFIG_RELOAD_SUCCESSFUL = _gauge(
     "sidegate_config_last_reload_successful", "1 when the last load of the configuration took effect."
 )
@@ -205,72 +229,103 @@ CONFIG_RELOAD_TIMESTAMP = _gauge(
 SOURCE_SUCCESSFUL = _gauge(
     "sidegate_source_last_load_successful",
     "0 while a source could not be loaded and stays as it was.",
-    "source",
+    source="`configuration`, `keys`, `certificates`",
 )
 SOURCE_TIMESTAMP = _gauge(
-    "sidegate_source_last_load_timestamp_seconds", "When what a source works by was loaded.", "source"
+    "sidegate_source_last_load_timestamp_seconds",
+    "When what a source works by was loaded.",
+    source="as above",
 )
 READY = _gauge("sidegate_ready", "1 while callers should be sent here, as /readyz says.")
 STATE_UP = _gauge("sidegate_state_up", "1 while the state store answers.")
-CONFIG_INFO = _gauge("sidegate_config_info", "The configuration in effect.", "hash")
-EVENT_LOOP_LAG = _histogram("sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.")
-LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still for 100 ms or more.")
-RATE_LIMITED = _counter(
-    "sidegate_rate_limited", "Requests and connections refused because a limit was used up.", "route", "limit"
+CONFIG_INFO = _gauge(
+    "sidegate_config_info", "The configuration in effect.", hash="of its content; one series"
 )
-BUILD_INFO = _gauge("sidegate_build_info", "What is running.", "version", "python", "uvloop")
+EVENT_LOOP_LAG = _histogram(
+    "sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.", LAG_BOUNDS
+)
+LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still for 100 ms or more.", "yes")
+RATE_LIMITED = _counter(
+    "sidegate_rate_limited",
+    "Requests and connections refused because a limit was used up.",
+    "each route with a `rate_limit`, and `_none_`",
+    route="names of routes; `_none_` where a limit comes before the route",
+    limit="`rate_limit`, `bad_tokens`, `connections_per_peer`",
+)
+BUILD_INFO = _gauge("sidegate_build_info", "What is running.", version="", python="", uvloop="")
 ACCESS_LOG_DROPPED = _counter(
     "sidegate_access_log_dropped",
     "Lines of the access log, and of the log with the issuer's requests, dropped instead of waited for.",
+    "yes",
 )
 LABEL_OVERFLOW = _counter(
     "sidegate_metrics_label_overflow",
     "Observations folded into _other_ because a label has too many values.",
-    "label",
+    "all",
+    label="`route`, `upstream`, `client`, `audience`, `issuer`",
 )
 
-IN_FLIGHT = _gauge("sidegate_http_requests_in_flight", "Requests being worked on.", "route")
+IN_FLIGHT = _gauge("sidegate_http_requests_in_flight", "Requests being worked on.", route=_ROUTES)
 CONNECTIONS = _gauge(
-    "sidegate_connections", "Downstream connections: active, idle or upgraded.", "listener", "state"
+    "sidegate_connections",
+    "Downstream connections.",
+    listener="addresses of listeners",
+    state="`active`, `idle`, `upgraded`",
 )
 CONNECTIONS_REFUSED = _counter(
     "sidegate_connections_refused",
     "Connections that were closed before they could send a request.",
-    "listener",
-    "reason",
+    "each listener",
+    listener="addresses of listeners",
+    reason="`limit`, `limit_per_peer`, `timeout`, `handshake`, `client_certificate`, `proxy_header`, "
+    "`untrusted_proxy`, `closed`, `closing`",
 )
 ACCEPT_PAUSES = _counter(
     "sidegate_accept_pauses",
     "How often accepting paused because descriptors or memory ran out.",
-    "listener",
+    "each listener",
+    listener="addresses of listeners",
 )
 TLS_NOT_AFTER = _gauge(
     "sidegate_tls_certificate_not_after_timestamp_seconds",
     "When the certificate in use expires.",
-    "listener",
-    "name",
+    listener="addresses of listeners",
+    name="the certificate's first DNS name",
 )
 TLS_CURRENT = _gauge(
     "sidegate_tls_certificate_last_reload_successful",
     "1 when the certificate in use is what its files say, 0 when they cannot be used.",
-    "listener",
+    listener="addresses of listeners",
 )
 UPSTREAM_POOL = _gauge(
     "sidegate_upstream_pool_connections",
     "Upstream connections: idle or active, and requests waiting for one.",
-    "upstream",
-    "state",
+    upstream="names of upstreams",
+    state="`idle`, `active`, `waiting`",
 )
 UPSTREAM_HEALTHY = _gauge(
-    "sidegate_upstream_healthy", "1 while requests are sent to the target.", "upstream", "target"
+    "sidegate_upstream_healthy",
+    "1 while requests are sent to the target.",
+    upstream="names of upstreams",
+    target="as configured",
 )
 UPSTREAM_CIRCUIT = _gauge(
-    "sidegate_upstream_circuit_state", "1 for the state of the circuit breaker.", "upstream", "state"
+    "sidegate_upstream_circuit_state",
+    "1 for the state of the circuit breaker, where there is one.",
+    upstream="names of upstreams",
+    state="`closed`, `open`, `half_open`",
 )
 TOKEN_CACHE_ENTRIES = _gauge("sidegate_token_cache_entries", "Verified tokens held in memory.")
 SIGNING_KEY_INFO = _gauge(
-    "sidegate_signing_key_info", "The keys of the key directory.", "kid", "alg", "state"
+    "sidegate_signing_key_info",
+    "The keys of the key directory.",
+    kid="",
+    alg="",
+    state="`next`, `active`, `retiring`",
 )
 RULES = _gauge("sidegate_rules", "Routes in effect.")
 CLIENTS = _gauge("sidegate_clients", "Clients in effect.")
 REVOCATIONS = _gauge("sidegate_revocations", "Revoked tokens that have not expired yet.")
+
+FAMILIES = tuple(value for value in tuple(globals().values()) if isinstance(value, Family))
+"""Every family of our own, in the order in which scrapers and people read them."""

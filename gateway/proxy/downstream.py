@@ -59,6 +59,8 @@ LEAVE_UPLOAD_S = 30.0
 LEAVE_LIMIT_BYTES = 4 * 1024 * 1024
 LEAVE_UPLOAD_BYTES = 256 * 1024 * 1024
 """So much is read over of bytes that are no request, and of a body that nobody wants any more."""
+ACTIVE, IDLE, UPGRADED = STATES = ("active", "idle", "upgraded")
+"""Of a connection: the closed list of the metric label."""
 DRAIN_GRACE_S = 1.0
 """When we drain, a connection that was accepted last gets this long to say what it came for."""
 
@@ -193,10 +195,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     @property
     def state(self) -> str:
-        """Return `active`, `idle` or `upgraded`: the metric label."""
+        """Return one of `STATES`."""
         if self.relay is not None and self.relay.tunnel is not None:
-            return "upgraded"
-        return "idle" if self.is_idle else "active"
+            return UPGRADED
+        return IDLE if self.is_idle else ACTIVE
 
     def judge_peer(self) -> None:
         """Believe the peer's forwarding fields, or no longer: `trusted_proxies` changed."""

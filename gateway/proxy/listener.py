@@ -66,6 +66,19 @@ TLS_SHUTDOWN_TIMEOUT_S = 3600.0
 ARRIVAL_GRACE_S = 1.0
 """What a connection that is on its way in gets when the listener closes."""
 
+REFUSALS = (
+    "limit",
+    "limit_per_peer",
+    "timeout",
+    "handshake",
+    "client_certificate",
+    "proxy_header",
+    "untrusted_proxy",
+    "closed",
+    "closing",
+)
+"""Why a connection is not let in: the closed list of the metric label."""
+
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _Opening = Coroutine[Any, Any, Any]
@@ -104,7 +117,7 @@ class Listener:
         """Connections that came in steps, let in or not."""
         self.pauses = 0
         """How often accepting had to pause."""
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
         """Connections that never became the gate's, by reason (a closed list)."""
         self.loop = asyncio.get_running_loop()
         self.arrivals: set[_Arrival] = set()

@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from gateway.observe import families
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.observe.exposition import Exposition, render_families
-from gateway.observe.families import GaugeSample, Histogram, LabelLimit
+from gateway.observe.families import GaugeSample
 from gateway.observe.metrics import Metrics
+from gateway.observe.series import Histogram, LabelLimit
 from gateway.settings.model import MetricsSettings
 
 AT = 1_763_731_205.1239
@@ -193,7 +194,7 @@ def test_unknown_methods_share_one_series_and_are_not_remembered() -> None:
     metrics.absorb([make_exchange(method=f"M{number}") for number in range(1000)])
     labels = {"route": "read", "method": "_OTHER", "code": "200", "reason": "ok"}
     assert value(scrape(metrics), "sidegate_http_requests_total", **labels) == 1000
-    assert len(metrics._routes["read"].outcomes) == 1
+    assert len(metrics._requests._routes["read"].outcomes) == 1
 
 
 def test_negative_times_count_as_zero() -> None:
@@ -248,7 +249,7 @@ def test_series_of_deleted_routes_go_after_one_more_scrape() -> None:
             if name == "sidegate_http_requests_total"
         }
 
-    metrics.take_routes(["kept", "new"])
+    metrics.take_names({"route": {"kept", "new"}}, ())
     assert routes() == {"old", "kept", "_none_"}
     assert routes() == {"kept", "_none_"}
     metrics.absorb([make_exchange(route="new")])
@@ -257,7 +258,7 @@ def test_series_of_deleted_routes_go_after_one_more_scrape() -> None:
 
 def test_a_late_request_on_a_deleted_route_is_shown_once() -> None:
     metrics = make_metrics()
-    metrics.take_routes(["kept"])
+    metrics.take_names({"route": {"kept"}}, ())
     metrics.absorb([make_exchange(route="old")])
     name = "sidegate_http_requests_total"
     labels = {"route": "old", "method": "GET", "code": "200", "reason": "ok"}
@@ -268,11 +269,94 @@ def test_a_late_request_on_a_deleted_route_is_shown_once() -> None:
 def test_a_route_that_returns_before_the_scrape_stays() -> None:
     metrics = make_metrics()
     metrics.absorb([make_exchange(route="back")])
-    metrics.take_routes([])
-    metrics.take_routes(["back"])
+    metrics.take_names({"route": frozenset()}, ())
+    metrics.take_names({"route": {"back"}}, ())
     labels = {"route": "back", "method": "GET", "code": "200", "reason": "ok"}
     scrape(metrics)
     assert value(scrape(metrics), "sidegate_http_requests_total", **labels) == 1
+
+
+def test_a_counter_whose_labels_are_known_is_there_at_zero_and_keeps_what_it_counted() -> None:
+    metrics = make_metrics()
+    metrics.upstream_failed("country", "dns", 2)
+    metrics.replay_rejected("client_assertion")
+    at_zero = [
+        (families.UPSTREAM_ERRORS, ("country", "dns")),
+        (families.UPSTREAM_ERRORS, ("country", "tls")),
+        (families.UPSTREAM_REQUESTS, ("country", "5xx", "retry")),
+        (families.REPLAY_REJECTED, ("client_assertion",)),
+        (families.REPLAY_REJECTED, ("grant_assertion",)),
+    ]
+    metrics.take_names({"upstream": {"country"}}, at_zero)
+    samples = scrape(metrics)
+    assert value(samples, "sidegate_upstream_errors_total", upstream="country", reason="dns") == 2
+    assert value(samples, "sidegate_upstream_errors_total", upstream="country", reason="tls") == 0
+    asked = {"upstream": "country", "code_class": "5xx", "attempt": "retry"}
+    assert value(samples, "sidegate_upstream_requests_total", **asked) == 0
+    assert value(samples, "sidegate_replay_rejected_total", kind="client_assertion") == 1
+    assert value(samples, "sidegate_replay_rejected_total", kind="grant_assertion") == 0
+
+
+def test_more_names_than_the_limit_wait_for_their_first_event() -> None:
+    metrics = make_metrics(MetricsSettings(label_limit=2))
+    clients = {"a", "b", "c"}
+    at_zero = [(families.LEGACY_AUDIENCE, (name,)) for name in clients]
+    metrics.take_names({"client": clients, "route": {"one"}}, at_zero)
+    assert "sidegate_legacy_audience_total" not in names(scrape(metrics))
+    assert (metrics.few_names("client"), metrics.few_names("route")) == (frozenset(), {"one"})
+    metrics.legacy_audience("c")
+    assert value(scrape(metrics), "sidegate_legacy_audience_total", client="c") == 1
+
+
+def test_series_of_whatever_is_removed_go_after_one_more_scrape() -> None:
+    metrics = make_metrics()
+    metrics.token_issued("gone", "kept", "client_credentials", 60.0)
+    metrics.token_issued("kept", "gone", "client_credentials", 60.0)
+    metrics.token_issued("kept", "kept", "client_credentials", 60.0)
+    metrics.token_request("client_credentials", "client_secret_basic", "gone", "ok", 0.001)
+    metrics.legacy_audience("gone")
+    metrics.jwks_fetch("https://gone.example", "ok")
+    metrics.upstream_failed("gone", "dns", 1)
+    metrics.rate_limited("gone", "rate_limit", 1)
+    metrics.token_verify("ok", "hit")
+    kept = {"kept"}
+    metrics.take_names(
+        {"route": kept, "upstream": kept, "client": kept, "audience": kept, "issuer": kept}, ()
+    )
+
+    def gone() -> set[str]:
+        return {name for name, labels in scrape(metrics) if any("gone" in text for _, text in labels)}
+
+    assert gone() >= {
+        "sidegate_tokens_issued_total",
+        "sidegate_token_requests_total",
+        "sidegate_legacy_audience_total",
+        "sidegate_jwks_fetch_total",
+        "sidegate_upstream_errors_total",
+        "sidegate_rate_limited_total",
+    }
+    samples = scrape(metrics)
+    assert gone() == set()
+    assert value(samples, "sidegate_tokens_issued_total", client="kept", audience="kept") == 1
+    verify = {"issuer": "http://issuer.example", "result": "ok", "cache": "hit"}
+    assert value(samples, "sidegate_token_verify_total", **verify) == 1
+
+
+def test_an_upstream_that_is_removed_takes_nothing_from_its_routes_and_begins_anew() -> None:
+    metrics = make_metrics()
+    metrics.absorb([make_exchange(upstream="old"), make_exchange(upstream="new")])
+    metrics.take_names({"upstream": {"new"}}, ())
+    scrape(metrics)
+    asked = {"upstream": "old", "code_class": "2xx", "attempt": "first"}
+    requests = {"route": "read", "method": "GET", "code": "200", "reason": "ok"}
+    samples = scrape(metrics)
+    assert value(samples, "sidegate_upstream_requests_total", **asked) is None
+    assert value(samples, "sidegate_http_requests_total", **requests) == 2
+    metrics.take_names({"upstream": {"old", "new"}}, ())
+    metrics.absorb([make_exchange(upstream="old")])
+    samples = scrape(metrics)
+    assert value(samples, "sidegate_upstream_requests_total", **asked) == 1
+    assert value(samples, "sidegate_http_requests_total", **requests) == 3
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.observe.access_log import json_lines
 from gateway.observe.exchange import Exchange
+from gateway.observe.families import ACCESS_LOG_DROPPED
 from gateway.observe.line_writer import LineWriter
 from gateway.observe.metrics import Metrics
 from gateway.observe.recorder import BATCH_SIZE, AccessLog, Recorder
@@ -68,7 +69,8 @@ async def test_dropped_lines_are_counted_once(tmp_path: Path) -> None:
         recorder.record(Exchange(1.0))
         recorder.flush()
     recorder.close()
-    assert metrics._access_log_dropped == 2
+    dropped = [list(item.rows) for item in metrics.collect() if item.family is ACCESS_LOG_DROPPED]
+    assert dropped == [[((), 2)]]
     writer.close(5.0)
 
 

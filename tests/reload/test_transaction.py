@@ -66,7 +66,7 @@ APPLY = [
     (Gate, "take"),
     (Gate, "_work_by"),
     (RemoteKeySets, "take"),
-    (Metrics, "take_routes"),
+    (Metrics, "take_names"),
     (Live, "_take_plan"),
 ]
 STEPS = [*COMPILE, *PLAN, *APPLY]
@@ -113,7 +113,7 @@ def in_force(appliance: Appliance) -> dict[str, Any]:
         "pools": pools,
         "limits": appliance.plane.state.rate_limits.table,
         "key sets": dict(appliance.plane.key_sets._sets),
-        "labels": appliance.metrics._known_routes,
+        "labels": appliance.metrics._names,
         "loaded at": appliance.sources.last["configuration"].good_at,
     }
 

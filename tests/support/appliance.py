@@ -14,6 +14,7 @@ import yaml
 
 from gateway.app import load_first_snapshot, make_sources, open_listeners
 from gateway.data_plane import DataPlane, open_data_plane
+from gateway.label_values import labels_at_zero, names_in
 from gateway.observe.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.proxy.gate import Gate
@@ -22,7 +23,6 @@ from gateway.reload.source import Cause
 from gateway.reload.sources import Report, Sources
 from gateway.settings.model import MetricsSettings
 from gateway.tokens.signing import sign_compact
-from gateway.views import route_names
 from tests.support.caller import Answer, Caller, connected
 from tests.support.waiting import turns_of_the_loop, until
 
@@ -213,7 +213,7 @@ async def running(
             snapshot,
             metrics=metrics,
             record=exchanges.append,
-            others=(lambda plan: metrics.take_routes(route_names(plan.snapshot.settings)),),
+            others=(lambda plan: metrics.take_names(names_in(plan.snapshot), labels_at_zero(plan.snapshot)),),
         )
         settings, material = snapshot.settings, snapshot.configuration.material
         listeners = open_listeners(stack, plane.gate, settings.listeners, material)

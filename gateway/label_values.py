@@ -1,0 +1,100 @@
+"""Say which values the labels of metrics can have: names of the configuration, and closed lists.
+
+A counter whose labels are known beforehand is there at 0 before anything happens, or an
+alert on its increase would miss the first failure. Which of them that are is here, because
+the lists stand in the packages that use the words. Left out are those whose labels multiply
+(routes by reasons by methods): of these a scraper sees what occurs.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from gateway.clients.assertions import AssertionReason
+from gateway.clients.authenticate import NO_METHOD, AuthReason
+from gateway.enforce.enforcer import CACHE_RESULTS
+from gateway.issuer.assertions import GRANT_METHOD
+from gateway.issuer.uses import KINDS
+from gateway.issuer.web import SLOWED_DOWN
+from gateway.oauth_names import CLIENT_SECRET_BASIC, CLIENT_SECRET_JWT, CLIENT_SECRET_POST, PRIVATE_KEY_JWT
+from gateway.observe import families
+from gateway.observe.families import Family, Labels
+from gateway.observe.metrics import Names
+from gateway.policy.model import Reason
+from gateway.policy.rate_limits import BAD_TOKENS, ROUTE_LIMIT
+from gateway.proxy.admission import CONNECTIONS_PER_PEER
+from gateway.proxy.gate import ISSUER
+from gateway.proxy.targets import AttemptFailure
+from gateway.reload.plan import Snapshot
+from gateway.reload.source import Cause, Result
+from gateway.settings.model import Access, Settings
+from gateway.tokens.jwks_client import FetchResult
+
+UPSTREAM_FAILURES = (*AttemptFailure, Reason.UPSTREAM_PROTOCOL.removeprefix("upstream_"))
+CODE_CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
+ATTEMPTS = ("first", "retry")
+
+_OF_SECRETS = frozenset({*AuthReason, SLOWED_DOWN}) - {AuthReason.NO_CREDENTIALS}
+_OF_ASSERTIONS = frozenset(
+    {
+        *AssertionReason,
+        AuthReason.SEVERAL_METHODS,
+        AuthReason.METHOD_NOT_ALLOWED,
+        AuthReason.DISABLED,
+        SLOWED_DOWN,
+    }
+)
+LOGIN_FAILURES = {
+    NO_METHOD: frozenset({AuthReason.NO_CREDENTIALS}),
+    CLIENT_SECRET_BASIC: _OF_SECRETS,
+    CLIENT_SECRET_POST: _OF_SECRETS,
+    PRIVATE_KEY_JWT: _OF_ASSERTIONS,
+    CLIENT_SECRET_JWT: _OF_ASSERTIONS,
+    GRANT_METHOD: _OF_ASSERTIONS,
+}
+"""What each way to prove a client can fail by."""
+
+
+def names_in(snapshot: Snapshot) -> Names:
+    """Return the names that a configuration has, by label."""
+    settings = snapshot.settings
+    clients = frozenset(settings.clients)
+    return {
+        families.ROUTE: frozenset({*(route.name for route in settings.routes), ISSUER}),
+        families.UPSTREAM: frozenset({*settings.upstreams, ISSUER}),
+        families.CLIENT: clients,
+        families.AUDIENCE: clients,
+        families.ISSUER: frozenset(_fetched_from(snapshot)),
+    }
+
+
+def labels_at_zero(snapshot: Snapshot) -> Iterator[Labels]:
+    """Yield every counter that is there before anything was counted."""
+    settings = snapshot.settings
+    yield from _each(families.CONFIG_RELOADS, Result, Cause)
+    yield from _each(families.UPSTREAM_ERRORS, settings.upstreams, UPSTREAM_FAILURES)
+    yield from _each(families.UPSTREAM_REQUESTS, settings.upstreams, CODE_CLASSES, ATTEMPTS)
+    yield from _each(families.JWKS_FETCH, _fetched_from(snapshot), FetchResult)
+    for method, reasons in LOGIN_FAILURES.items():
+        yield from _each(families.CLIENT_AUTH_FAILURES, (method,), reasons)
+    yield from _each(families.REPLAY_REJECTED, KINDS)
+    legacy = (client.id for client in settings.clients.values() if client.legacy_audience)
+    yield from _each(families.LEGACY_AUDIENCE, legacy)
+    for result, cache in CACHE_RESULTS:
+        yield families.TOKEN_VERIFY, (settings.issuer.url, result, cache)
+    yield families.RATE_LIMITED, (families.NONE, CONNECTIONS_PER_PEER)
+    yield from _each(families.RATE_LIMITED, _limited(settings), (ROUTE_LIMIT,))
+    reading = (route.name for route in settings.routes if route.access is not Access.PUBLIC)
+    yield from _each(families.RATE_LIMITED, reading, (BAD_TOKENS,))
+
+
+def _each(family: Family, *values: Iterable[str]) -> Iterator[Labels]:
+    for labels in product(*values):
+        yield family, tuple(map(str, labels))
+
+
+def _fetched_from(snapshot: Snapshot) -> Iterator[str]:
+    return (source.issuer for source in snapshot.issuer.registry.remote_sources)
+
+
+def _limited(settings: Settings) -> Iterator[str]:
+    return (route.name for route in settings.routes if route.rate_limit is not None)

@@ -1,0 +1,88 @@
+"""Show that what can fail is counted from the start on, so that no alert misses the first failure."""
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from gateway.clients.assertions import AssertionReason
+from gateway.observe import families
+from gateway.observe.families import FAMILIES
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(appliance) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in parse(appliance.admin("GET", "/metrics").body.decode())
+        for sample in family.samples
+    }
+
+
+def at_zero(samples: Samples) -> set[str]:
+    return {name for (name, _), value in samples.items() if value == 0 and name.startswith("sidegate_")}
+
+
+def rows(samples: Samples, name: str) -> dict[frozenset[str], float]:
+    return {
+        frozenset(text for _, text in labels): value
+        for (found, labels), value in samples.items()
+        if found == name
+    }
+
+
+def test_counters_of_closed_lists_are_at_zero_on_a_fresh_process(appliance):
+    samples = scrape(appliance)
+    expected = {family.sample_name for family in FAMILIES if family.from_start}
+    expected -= {families.JWKS_FETCH.sample_name, families.LEGACY_AUDIENCE.sample_name}  # none configured
+    expected -= {families.LOOP_HELD.sample_name}  # on a busy machine it may have stood still already
+    assert expected - at_zero(samples) == set()
+    assert len(expected) >= 10
+    reloads = rows(samples, "sidegate_config_reloads_total")
+    assert len(reloads) == 4 * 3
+    errors = rows(samples, "sidegate_upstream_errors_total")
+    words = {"connect", "tls", "dns", "timeout", "reset", "protocol"}
+    assert errors == {frozenset({"country", word}): 0 for word in words}
+    failures = rows(samples, "sidegate_client_auth_failures_total")
+    assert failures[frozenset({"client_secret_basic", "wrong_secret"})] == 0
+    for reason in AssertionReason:
+        for method in ("private_key_jwt", "client_secret_jwt", "jwt-bearer"):
+            assert failures[frozenset({method, reason})] == 0
+    assert len(failures) < 100
+
+
+def test_gauges_are_at_zero_before_and_after(appliance, wait_until):
+    def in_flight():
+        return rows(scrape(appliance), "sidegate_http_requests_in_flight")
+
+    quiet = {frozenset({"read-country"}): 0, frozenset({"_issuer_"}): 0}
+    listener = f"127.0.0.1:{appliance.port}"
+    none = {frozenset({listener, state}): 0 for state in ("active", "idle", "upgraded")}
+    assert in_flight() == quiet
+    assert rows(scrape(appliance), "sidegate_connections") == none
+    assert appliance.get("/nowhere").status == 404
+    wait_until(lambda: rows(scrape(appliance), "sidegate_connections") == none, "the connection to be gone")
+    assert in_flight() == quiet
+
+
+def test_each_first_failure_moves_a_counter_that_was_there(appliance, wait_until):
+    before = scrape(appliance)
+    form = {"grant_type": "client_credentials"}
+    assert appliance.post_form("/oauth2/token", form, basic=("caller", "wrong")).status == 401
+    appliance.main.write_text(appliance.main.read_text() + "nonsense: 1\n")
+    assert not appliance.hang_up()["applied"]
+    appliance.get("/ms-system/country/code/AUS", bearer="not.a.token")
+    moved = {
+        "sidegate_client_auth_failures_total": {"client_secret_basic", "wrong_secret"},
+        "sidegate_config_reloads_total": {"invalid", "signal"},
+        "sidegate_token_verify_total": {f"http://127.0.0.1:{appliance.port}", "malformed_token", "miss"},
+    }
+    after = wait_until(
+        lambda: (
+            all(rows(scrape(appliance), name)[frozenset(words)] for name, words in moved.items())
+            and scrape(appliance)
+        ),
+        "the counters to move",
+    )
+    for name, words in moved.items():
+        assert (rows(before, name)[frozenset(words)], rows(after, name)[frozenset(words)]) == (0, 1)
