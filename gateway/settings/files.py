@@ -67,9 +67,9 @@ class SourceFiles:
         `check` judges before anything is said of the file: it raises SpellingError for a place
         from which this secret may not come.
         """
+        self.watch(path)  # also one that may not be read now: where it leads may be mended
         try:
             check(path)
-            self.watch(path)
             content = _read(path.resolve(), LARGEST_SECRET)
         except (OSError, RuntimeError):
             raise SpellingError("cannot be read: its path leads nowhere") from None
@@ -82,8 +82,8 @@ class SourceFiles:
 
     def read_keys(self, path: Path, check: CheckPlace) -> bytes:
         """Return the content of a file with public keys; raises SpellingError when it cannot be used."""
-        check(path)
         self.watch(path)
+        check(path)
         content = _read(path, LARGEST_KEY_SET)
         self._add(content)
         return content

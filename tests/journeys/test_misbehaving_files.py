@@ -92,7 +92,7 @@ CHOSEN: list[list[Round]] = [
         },
         {"policies": "an empty directory", "keys": "mode 0311", "tls/vault.pem": "a directory"},
         {
-            "secrets/caller.secret": "a FIFO",
+            "secrets/caller.secret": "a device",
             "keys/*.pem": "half",
             "sets/servers.pem": "1 GiB",
             "tls/own.key": "half",

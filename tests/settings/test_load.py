@@ -319,6 +319,19 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert caught.value.watched == (tmp_path / name,)
 
 
+@pytest.mark.parametrize("leads_to", ["/dev/zero", "secret", "gateway.yaml"])
+@pytest.mark.parametrize("policy", ["secrets: ['file:../secrets/secret']", "jwks_file: ../secrets/secret"])
+def test_a_file_that_leads_where_it_may_not_is_watched_until_it_is_mended(
+    load_text: Load, tmp_path: Path, policy: str, leads_to: str
+) -> None:
+    link = tmp_path / "secrets" / "secret"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / leads_to if leads_to == "gateway.yaml" else leads_to)
+    with pytest.raises(SettingsError) as caught:
+        load_text("version: 1", {"policies/a.yaml": f"clients: {{a: {{{policy}}}}}"})
+    assert tmp_path / "policies" / ".." / "secrets" / "secret" in caught.value.watched
+
+
 def test_a_broken_policy_file_hides_no_other_problem_and_causes_none(problems_of: Problems) -> None:
     files = {"policies/a.yaml": "clients: [", "policies/b.yaml": POLICY.replace("5s", "5")}
     found = problems_of(MAIN, files)
