@@ -48,7 +48,7 @@ RUN apt-get update \
         --shell /usr/sbin/nologin sidegate \
     && install -d -m 0700 -o sidegate -g sidegate /var/lib/sidegate
 COPY --from=build /opt/sidegate /opt/sidegate
-# The same starter that `sidegate init` writes; mount your own over it.
+# The starter that `sidegate init` writes, without the schemas for editors; mount your own over it.
 COPY gateway/starter /etc/sidegate
 
 ENV PATH=/opt/sidegate/bin:$PATH \

@@ -1,7 +1,8 @@
-"""Write the starter configuration into a directory: files, a secret, a key.
+"""Write the starter configuration into a directory: files, a secret, a key, schemas for editors.
 
 The files are those of `config/` in the repository, shipped as package data. The one
 caller in them gets a secret of its own here; it is shown once and stored as a hash.
+Their first lines name the schemas, which are made of the table of keys.
 """
 
 from importlib.resources import files
@@ -13,6 +14,7 @@ import click
 from gateway.cli.configuration import read_configuration
 from gateway.cli.failure import CommandError
 from gateway.clients.secrets import generate_secret
+from gateway.settings.schema import schema_files
 from gateway.tokens.keyfiles import KeyDirectoryError, load_keys
 
 PLACEHOLDER = f"sha256:{'0' * 32}:{'0' * 64}"
@@ -31,6 +33,8 @@ def write_starter(directory: Path) -> None:
     plain, stored = generate_secret()
     directory.mkdir(parents=True, exist_ok=True)
     _copy(files("gateway").joinpath("starter"), directory / "config", stored)
+    for name, schema in schema_files().items():
+        (directory / "config" / name).write_text(schema, encoding="utf-8")
     configuration = directory / "config" / "gateway.yaml"
     settings = read_configuration(configuration).settings
     try:

@@ -59,6 +59,20 @@ of the main file itself are free of these limits.
 Messages show a value as it was written, never what the environment put in its place,
 and never a secret.
 
+### Editors
+
+`sidegate schema` prints a JSON Schema (draft 2020-12) of the main file, `sidegate schema --policy`
+that of policy files: they differ, as a policy file may not hold the keys of the process. `sidegate
+init` writes both beside `gateway.yaml`. With this line at the head of a file, editors that use the
+YAML language server complete keys, show what they mean, and mark unknown keys and wrong types:
+
+```text
+# yaml-language-server: $schema=sidegate.schema.json
+```
+
+A schema knows shapes: whatever `sidegate check` accepts, the schema accepts, and `sidegate check`
+goes on to look at names, texts and files. After an update of Sidegate write the schemas anew.
+
 ### Files with policies
 
 Any file, the main file too, may hold `clients`, `authorizations`, `routes` and `tests`;

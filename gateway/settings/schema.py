@@ -16,6 +16,10 @@ import json
 from gateway.settings.fields import MAIN_FILE, POLICY_FILE
 from gateway.settings.kinds import Schema, Section
 
+MAIN_SCHEMA_FILE = "sidegate.schema.json"
+POLICY_SCHEMA_FILE = "sidegate-policy.schema.json"
+"""Where the files of a configuration name their schemas: beside the main file."""
+
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = {
     "description": "A value from the environment: `${NAME}`, or `${NAME:-default}`.",
@@ -34,6 +38,14 @@ def main_schema() -> Schema:
 def policy_schema() -> Schema:
     """Return the schema of policy files."""
     return _whole(POLICY_FILE, "Sidegate: a policy file", "Who may call what.")
+
+
+def schema_files() -> dict[str, str]:
+    """Return both schemas as text by the names of their files."""
+    return {
+        MAIN_SCHEMA_FILE: spell_schema(main_schema()),
+        POLICY_SCHEMA_FILE: spell_schema(policy_schema()),
+    }
 
 
 def spell_schema(schema: Schema) -> str:

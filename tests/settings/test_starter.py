@@ -4,7 +4,9 @@ import filecmp
 from importlib.resources import files
 from pathlib import Path
 
+from gateway.cli.starter import write_starter
 from gateway.settings.load import load
+from gateway.settings.schema import schema_files
 from gateway.settings.secret_texts import UNUSABLE_SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,27 @@ def test_config_is_the_starter() -> None:
         ROOT / "config", ROOT / "gateway/starter", NAMES, shallow=False
     )
     assert (matching, different, missing) == (NAMES, [], [])
+
+
+def test_init_writes_the_schemas_that_its_files_name(tmp_path: Path) -> None:
+    write_starter(tmp_path / "mine")
+    assert_that_schemas_are_named(tmp_path / "mine" / "config")
+
+
+def test_the_files_of_the_repository_name_schemas_that_are_there() -> None:
+    assert_that_schemas_are_named(ROOT / "config")
+
+
+def assert_that_schemas_are_named(directory: Path) -> None:
+    schemas = {}
+    for name in NAMES:
+        first = (directory / name).read_text("utf-8").partition("\n")[0]
+        schema = (
+            (directory / name).parent / first.removeprefix("# yaml-language-server: $schema=")
+        ).resolve()
+        assert schema.parent == directory.resolve()
+        schemas[schema.name] = schema.read_text("utf-8")
+    assert schemas == schema_files()
 
 
 def test_it_is_part_of_the_package() -> None:
