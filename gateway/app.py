@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -133,6 +134,8 @@ def run(path: Path, *, beside: Callable[[Running], Coroutine[Any, Any, None]] | 
         StartError: A listener, the state store or a log cannot be opened.
     """
     raise_file_limit()
+    # Until there is something to reload: what changes meanwhile is seen by the first look of the watch.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(path, beside))
 

@@ -34,10 +34,8 @@ def reload_command(path: Path, *, dry_run: bool) -> int:
     answer = _object(body)
     problems = answer.get("problems")
     for problem in problems if isinstance(problems, list) else []:
-        click.echo(
-            f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}: "
-            f"{problem['path']}: {problem['message']}"
-        )
+        place = f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}"
+        click.echo(": ".join(part for part in (place, problem["path"], problem["message"]) if part))
     changes = answer.get("changes")
     for change in changes if isinstance(changes, list) else []:
         click.echo(change)

@@ -411,6 +411,9 @@ class UpstreamPool:
         return False
 
     def _enqueue(self, waiter: Waiter) -> None:
+        if self._removed:  # nobody looks any more who has waited too long
+            self._tell(waiter, Reason.OVERLOADED, "the upstream was removed")
+            return
         if len(self._waiters) >= self._queue_size:
             self._tell(waiter, Reason.OVERLOADED, "the queue for the upstream is full")
             return

@@ -8,6 +8,7 @@ what became of it is logged, counted and remembered.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -279,12 +280,16 @@ class Sources:
             _log.info(_RELOADED_SEVERAL if name.endswith("s") else _RELOADED_ONE, name, extra=extra)
 
 
+_DIRECTORIES = re.compile(r"(?<!\S)/(?:[^/\s:]+/)*(?=[^/\s])")
+"""Before the name of a file."""
+
+
 def _summarise(name: str, outcome: Outcome) -> str:
-    """Return what is wrong in one phrase. Probes ask without a token: no value of a configuration in it."""
+    """Return what is wrong in one phrase. Probes ask without a token: no value of a policy, no directory."""
     errors = outcome.errors
     if not errors:
         return "the last reload failed; see the log"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if name != MAIN or outcome.result is not Result.INVALID:
-        return f"the last reload failed: {errors[0].message}{more}"
+        return f"the last reload failed: {_DIRECTORIES.sub('', errors[0].message)}{more}"
     return f"the last reload failed at {Path(errors[0].file).name}:{errors[0].line}{more}; see the log"

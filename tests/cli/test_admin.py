@@ -1,5 +1,6 @@
 """Show `reload` and `healthcheck` against a process that is not there, and one that answers oddly."""
 
+import json
 import socket
 import threading
 
@@ -68,3 +69,24 @@ def test_it_names_itself_as_every_admin_listener_is_called(run, configuration, c
         assert run(command, "-c", configuration).exit_code == 1
         thread.join()
     assert [line for line in asked[0].split(b"\r\n") if line.startswith(b"Host:")] == [b"Host: localhost"]
+
+
+def test_a_problem_of_no_setting_has_no_empty_place(run, configuration):
+    problem = {"file": "a.yaml", "line": 2, "column": 1, "severity": "error"}
+    problems = [{**problem, "path": "", "message": "no YAML"}, {**problem, "path": "x", "message": "unknown"}]
+    body = json.dumps({"problems": problems}).encode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        configuration.write_text(configuration.read_text().replace("127.0.0.1:2", f"127.0.0.1:{port}"))
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 422 No\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = run("reload", "-c", configuration)
+        thread.join()
+    assert done.stdout == "a.yaml:2:1: error: no YAML\na.yaml:2:1: error: x: unknown\n"

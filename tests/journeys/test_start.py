@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 
 import pytest
@@ -145,3 +147,22 @@ def test_an_access_log_that_cannot_be_opened_is_exit_1(make):
     done = appliance.cli("run")
     assert done.returncode == 1
     assert "sidegate: logs.access: cannot open" in done.stderr
+
+
+def test_a_hang_up_before_it_serves_ends_no_process(sidegate, tmp_path):
+    """A reload of what is just being loaded is nothing; the watch sees what changed meanwhile."""
+    assert run(sidegate, "init", "mine", cwd=tmp_path).returncode == 0
+    main = tmp_path / "mine" / "config" / "gateway.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        store.settimeout(20)
+        state = f"state: redis://127.0.0.1:{store.getsockname()[1]}"
+        main.write_text(re.sub(r"(?m)^state:.*$", state, main.read_text()))
+        process = subprocess.Popen(
+            [sidegate, "run"], cwd=tmp_path / "mine", stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = store.accept()  # it waits for the store's first words
+        process.send_signal(signal.SIGHUP)
+        connection.close()
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "state" in told

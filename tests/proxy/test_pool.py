@@ -346,6 +346,23 @@ async def test_a_removed_upstream_finishes_what_it_has(make: Make) -> None:
     assert pool.gauges == {"idle": 0, "active": 0, "waiting": 0}
 
 
+async def test_nobody_waits_at_a_removed_upstream(make: Make) -> None:
+    """A request that is sent again after a reload has the pool it began with, which nobody sweeps now."""
+    opener = DoorOpener()
+    pool = make(opener, max_connections=1)
+    busy = await start(pool)
+    pool.remove()
+    late = Request()
+    pool.acquire(late)
+    assert late.refused is Reason.OVERLOADED
+    pool.release(busy)
+    await until(lambda: busy.is_closed)
+    again = Request()
+    pool.acquire(again)  # there is room again: it may finish what it began
+    pool.release(await again.started())
+    await until(lambda: pool.gauges == {"idle": 0, "active": 0, "waiting": 0})
+
+
 async def test_a_lowered_limit_closes_what_is_idle(make: Make, clock: Clock) -> None:
     opener = DoorOpener()
     pool = make(opener)

@@ -108,6 +108,22 @@ async def test_what_probes_are_told_holds_no_value_of_a_configuration() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("/etc/sidegate/keys/a.pem: it is no key", "a.pem: it is no key"),
+        ("/keys: the key directory is gone", "keys: the key directory is gone"),
+        ("the file /run/tls/a.crt cannot be read", "the file a.crt cannot be read"),
+        ("the keys of https://a.example/x/y: gone", "the keys of https://a.example/x/y: gone"),
+        ("either/or / both", "either/or / both"),
+    ],
+)
+async def test_probes_are_not_told_where_files_lie(message: str, told: str) -> None:
+    sources, _ = sources_of(Scripted("keys", failed(FILE, message, Result.INVALID)))
+    await sources.reload(Cause.API)
+    assert sources.amiss() == {"keys": f"the last reload failed: {told}"}
+
+
 async def test_the_log_says_cause_and_what_changed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     outcome = Outcome(
