@@ -128,7 +128,7 @@ CLIENTS_OF_A_PROCESS = (
 """Containers are probed by the first every few seconds."""
 
 NOT_FOR_CLIENTS = frozenset(
-    {"cryptography", "gateway.policy", "gateway.settings.kinds", "gateway.tokens.keyfiles"}
+    {"cryptography", "gateway.policy", "gateway.settings.reading", "gateway.tokens.keyfiles"}
 )
 """What these do not load besides: the loader of configurations, and keys."""
 

@@ -15,17 +15,7 @@ from urllib.parse import urlsplit
 from gateway.oauth_names import GRANTS, grant_types
 from gateway.observe.secret_parameters import mask_parameters
 from gateway.settings.document import MapNode, Node, ScalarNode
-from gateway.settings.kinds import (
-    FROM_ENVIRONMENT,
-    UNREAD,
-    MovedToken,
-    Reading,
-    Schema,
-    Section,
-    Text,
-    any_of,
-    found,
-)
+from gateway.settings.kinds import Text
 from gateway.settings.model import (
     Access,
     AdminSettings,
@@ -65,7 +55,9 @@ from gateway.settings.model import (
     UpstreamTlsSettings,
 )
 from gateway.settings.problems import SpellingError
+from gateway.settings.reading import FROM_ENVIRONMENT, UNREAD, MovedToken, Reading, Schema, any_of, found
 from gateway.settings.scalars import resolve_plain
+from gateway.settings.sections import Section
 from gateway.settings.texts import (
     choose_from,
     is_dropped_by_default,

@@ -12,30 +12,24 @@ Sources: CONTRACT section 2.
 
 from gateway.oauth_names import AUTH_METHODS, auth_methods
 from gateway.settings import build
+from gateway.settings.credential_kinds import InlineKeys, KeyFile, SecretText
 from gateway.settings.kinds import (
     Buckets,
-    Claims,
     EntryName,
-    Field,
     Flag,
-    InlineKeys,
     Json,
-    KeyFile,
-    Kind,
-    ListOf,
-    MapOf,
     MovedFile,
     OneOrMore,
     PublicFile,
     Quantity,
     Ratio,
-    SecretText,
-    Section,
     Text,
     Whole,
 )
 from gateway.settings.model import MAX_CLOCK_SKEW_S, REASONS_FOR_REFUSAL
 from gateway.settings.quantities import DURATION, SIZE
+from gateway.settings.reading import Kind
+from gateway.settings.sections import Claims, Field, ListOf, MapOf, Section
 from gateway.settings.texts import (
     choose_from,
     parse_address,

@@ -36,7 +36,6 @@ from gateway.settings.exposed_files import check_exposed_files, who_else_may_wri
 from gateway.settings.exposure import check_exposure
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
 from gateway.settings.files import MOST_FILES, SourceFiles
-from gateway.settings.kinds import Reading, is_null
 from gateway.settings.model import (
     AuthorizationSettings,
     ClientSettings,
@@ -59,6 +58,7 @@ from gateway.settings.problems import (
     leave_out_beyond,
 )
 from gateway.settings.quoting import quote
+from gateway.settings.reading import Reading, is_null
 from gateway.settings.texts import parse_file_text
 
 DATA_VARIABLE = "SIDEGATE_DATA"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from gateway.settings.kinds import MovedToken, Reading
 from gateway.settings.problems import SpellingError
 from gateway.settings.quoting import quote
+from gateway.settings.reading import MovedToken, Reading
 
 _PRIVATE = "names what the process itself keeps secret, and is sent nowhere"
 _OWN_FILE = "a token for key servers has a file of its own, which bearer_token_files of the main file names"

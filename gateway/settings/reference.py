@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
-from gateway.settings.kinds import Field, Kind, ListOf, MapOf, Section
+from gateway.settings.reading import Kind
+from gateway.settings.sections import Field, ListOf, MapOf, Section
 
 _INTRODUCTION = """\
 # Configuration reference

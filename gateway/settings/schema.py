@@ -1,6 +1,6 @@
 """Put together the JSON Schema of the configuration's files from the table of keys.
 
-Each kind describes itself (`gateway.settings.kinds`). Here sections get names, so that one is
+Each kind describes itself (`gateway.settings.reading`). Here sections get names, so that one is
 looked at at a time, and the whole gets its head. There are two schemas, because editors hold a
 file to one: in the main file every key is right, in a policy file those of the policy only.
 
@@ -14,7 +14,8 @@ Sources: JSON Schema draft 2020-12 (core 8.2.4).
 import json
 
 from gateway.settings.fields import MAIN_FILE, POLICY_FILE
-from gateway.settings.kinds import Schema, Section
+from gateway.settings.reading import Schema
+from gateway.settings.sections import Section
 
 MAIN_SCHEMA_FILE = "sidegate.schema.json"
 POLICY_SCHEMA_FILE = "sidegate-policy.schema.json"

@@ -8,7 +8,6 @@ import pytest
 
 from gateway.policy.model import PERMITTING, Reason
 from gateway.settings.fields import MAIN_FILE
-from gateway.settings.kinds import Field, Kind, ListOf, MapOf, Section
 from gateway.settings.load import Loaded, load
 from gateway.settings.model import (
     REASONS_FOR_REFUSAL,
@@ -28,6 +27,8 @@ from gateway.settings.model import (
     UpstreamTlsSettings,
 )
 from gateway.settings.problems import MOST_PROBLEMS, SettingsError
+from gateway.settings.reading import Kind
+from gateway.settings.sections import Field, ListOf, MapOf, Section
 
 Load = Callable[..., Loaded]
 Problems = Callable[..., list[str]]

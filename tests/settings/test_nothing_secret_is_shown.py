@@ -18,10 +18,13 @@ import pytest
 import yaml
 
 from gateway.reload.compile import compile_configuration
+from gateway.settings.credential_kinds import InlineKeys, SecretText
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
-from gateway.settings.kinds import Field, InlineKeys, Kind, ListOf, MapOf, SecretText, Section, Text
+from gateway.settings.kinds import Text
 from gateway.settings.load import Loaded
 from gateway.settings.problems import Problem, SettingsError
+from gateway.settings.reading import Kind
+from gateway.settings.sections import Field, ListOf, MapOf, Section
 from gateway.settings.show import effective
 from tests.support.jws import make_key
 from tests.support.sampling import FULL, some

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.fields import MAIN_FILE
-from gateway.settings.kinds import Field
 from gateway.settings.reference import render
 from gateway.settings.schema import schema_files
+from gateway.settings.sections import Field
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,10 +21,12 @@ from gateway.cli import main
 from gateway.settings.document import read_document
 from gateway.settings.environment import Environment
 from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE, PROCESS_FIELDS
-from gateway.settings.kinds import Field, ListOf, MapOf, Quantity, Reading, Section, plain_value
+from gateway.settings.kinds import Quantity
 from gateway.settings.problems import Severity
+from gateway.settings.reading import Reading, plain_value
 from gateway.settings.reference import examples
 from gateway.settings.schema import main_schema, policy_schema
+from gateway.settings.sections import Field, ListOf, MapOf, Section
 from tests.settings.conftest import Load
 from tests.settings.every_key import FILES, POLICY, PROCESS, WHOLE
 
