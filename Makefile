@@ -34,7 +34,7 @@ test: $(DEVELOPMENT) ## Run the tests with reduced counts
 
 .PHONY: test-system
 test-system: $(DEVELOPMENT) ## Run what takes containers, HAProxy, Node and root
-	@tools/require-commands curl=curl redis-server=redis-server haproxy=haproxy runc=runc \
+	@tools/require-commands curl=curl redis-server=redis-server haproxy=haproxy runc=runc promtool=prometheus \
 		mmdebstrap=mmdebstrap ip=iproute2 node=nodejs npm=npm
 	@$(BIN)/python -m pytest $(SYSTEM)
 

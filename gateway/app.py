@@ -75,6 +75,7 @@ from gateway.settings.problems import SettingsError
 from gateway.state.revoke_client import revoke_client
 from gateway.version import VERSION
 from gateway.views import (
+    authorization_ends,
     current_gauges,
     describe_process,
     describe_start,
@@ -206,6 +207,7 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
     metrics.gauges = lambda: (
         *current_gauges(plane.gate, live, plane.state, listeners, metrics.few_names(families.ROUTE)),
         *metrics.jwks_ages(plane.key_sets.ages()),
+        *metrics.authorization_ends(authorization_ends(live.plan.snapshot.settings)),
         *source_gauges(sources),
         *readiness_gauges(readiness),
     )

@@ -81,6 +81,8 @@ def labels_at_zero(snapshot: Snapshot) -> Iterator[Labels]:
     yield from _each(families.LEGACY_AUDIENCE, legacy)
     for result, cache in CACHE_RESULTS:
         yield families.TOKEN_VERIFY, (settings.issuer.url, result, cache)
+    callers = (families.NONE, *settings.clients)
+    yield from _each(families.CLIENT_DECISIONS, callers, ("allow", "deny"))
     yield families.RATE_LIMITED, (families.NONE, CONNECTIONS_PER_PEER)
     yield from _each(families.RATE_LIMITED, _limited(settings), (ROUTE_LIMIT,))
     reading = (route.name for route in settings.routes if route.access is not Access.PUBLIC)

@@ -24,7 +24,7 @@ from gateway.reload.apply import Live
 from gateway.reload.plan import RuntimeState, Snapshot
 from gateway.reload.source import Cause, Result
 from gateway.reload.sources import MAIN, Sources
-from gateway.settings.model import StateSettings
+from gateway.settings.model import Settings, StateSettings
 from gateway.state.interface import StateStore
 from gateway.version import VERSION
 
@@ -60,6 +60,13 @@ def source_gauges(sources: Sources) -> Iterable[GaugeSample]:
     for name, last in sources.last.items():
         yield GaugeSample(families.SOURCE_SUCCESSFUL, (name,), float(last.outcome.result is Result.OK))
         yield GaugeSample(families.SOURCE_TIMESTAMP, (name,), last.good_at)
+
+
+def authorization_ends(settings: Settings) -> Iterable[tuple[str, str, float]]:
+    """Yield (client, audience, epoch seconds) of every authorization that has an end."""
+    for entry in settings.authorizations:
+        if entry.until is not None:
+            yield entry.client, entry.audience, entry.until
 
 
 def readiness_gauges(readiness: Readiness) -> Iterable[GaugeSample]:
@@ -191,6 +198,7 @@ def current_gauges(
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
     for key in live.plan.snapshot.keys.keys:
         yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
+        yield GaugeSample(families.SIGNING_KEY_CREATED, (key.kid,), key.placed_at)
     yield GaugeSample(families.RULES, (), len(live.plan.snapshot.settings.routes))
     yield GaugeSample(families.CLIENTS, (), len(live.plan.snapshot.settings.clients))
     yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))

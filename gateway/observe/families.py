@@ -123,6 +123,13 @@ DECISIONS = _counter(
 DECISION_DURATION = _histogram(
     "sidegate_decision_duration_seconds", "Time to decide about a request.", OVERHEAD_BOUNDS, route=_ROUTES
 )
+CLIENT_DECISIONS = _counter(
+    "sidegate_client_decisions",
+    "Policy decisions about the requests of a client; of callers whose token does not verify under _none_.",
+    "each client",
+    client="ids of clients, `_none_`",
+    decision="`allow`, `deny`, `shadow_allow`, `shadow_deny`",
+)
 TOKEN_VERIFY = _counter(
     "sidegate_token_verify",
     "Access tokens checked by the gate.",
@@ -248,7 +255,7 @@ LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still
 RATE_LIMITED = _counter(
     "sidegate_rate_limited",
     "Requests and connections refused because a limit was used up.",
-    "each route with a `rate_limit`, and `_none_`",
+    "each route with its limits, and `_none_` with `connections_per_peer`",
     route="names of routes; `_none_` where a limit comes before the route",
     limit="`rate_limit`, `bad_tokens`, `connections_per_peer`",
 )
@@ -322,6 +329,17 @@ SIGNING_KEY_INFO = _gauge(
     kid="",
     alg="",
     state="`next`, `active`, `retiring`",
+)
+SIGNING_KEY_CREATED = _gauge(
+    "sidegate_signing_key_created_timestamp_seconds",
+    "When the file of a signing key came to be as it is.",
+    kid="",
+)
+AUTHORIZATION_UNTIL = _gauge(
+    "sidegate_authorization_until_timestamp_seconds",
+    "When an authorization that has an end is over; of several the first.",
+    client="ids of clients",
+    audience="ids of clients",
 )
 RULES = _gauge("sidegate_rules", "Routes in effect.")
 CLIENTS = _gauge("sidegate_clients", "Clients in effect.")

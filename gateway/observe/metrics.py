@@ -76,6 +76,7 @@ class Metrics:
                 with more names than its limit wait for their first event: whose come first is
                 not the configuration's to say.
         """
+        self._count_decided()
         rows = tuple(at_zero)  # whatever goes wrong in making them, nothing has changed yet
         way_back = partial(setattr, self, "_names", self._names)
         self._names = names
@@ -99,7 +100,9 @@ class Metrics:
             self._requests.upstream_asked(upstream, code_class, attempt)
         else:
             admitted = (
-                self._limits[label].admit(value) if label in self._limits else value
+                self._limits[label].admit(value)
+                if label in self._limits and value != families.NONE
+                else value
                 for label, value in zip(family.labels, labels, strict=True)
             )
             self._series.count(family, *admitted, by=0)
@@ -172,6 +175,18 @@ class Metrics:
         for issuer, age in oldest.items():
             yield GaugeSample(families.JWKS_AGE, (issuer,), age)
 
+    def authorization_ends(self, ends: Iterable[tuple[str, str, float]]) -> Iterator[GaugeSample]:
+        """Yield when authorizations end, given as (client, audience, epoch seconds)."""
+        first: dict[tuple[str, str], float] = {}
+        for client, audience, until in ends:
+            pair = (
+                self._limits[families.CLIENT].admit(client),
+                self._limits[families.AUDIENCE].admit(audience),
+            )
+            first[pair] = min(until, first.get(pair, until))
+        for pair, until in first.items():
+            yield GaugeSample(families.AUTHORIZATION_UNTIL, pair, until)
+
     def config_loaded(self, config_hash: str, now: float) -> None:
         """Record the configuration that the process starts with."""
         self._series.set_alone(families.CONFIG_RELOAD_SUCCESSFUL, value=1)
@@ -207,10 +222,19 @@ class Metrics:
         """Count access log lines that were dropped."""
         self._series.count(families.ACCESS_LOG_DROPPED, by=lines)
 
-    def _admit(self, label: str, value: str) -> str:
+    def _count_decided(self) -> None:
+        """Count what was decided for each client; one that there is no longer is none."""
+        known = None if self._names is None else self._names.get(families.CLIENT)
+        for (client, decision), count in self._requests.take_decided():
+            there = client if known is None or client in known else ""
+            self._series.count(
+                families.CLIENT_DECISIONS, self._admit(families.CLIENT, there, count), decision, by=count
+            )
+
+    def _admit(self, label: str, value: str, count: int = 1) -> str:
         admitted = self._limits[label].admit(value)
         if admitted == families.OTHER:
-            self._series.count(families.LABEL_OVERFLOW, label)
+            self._series.count(families.LABEL_OVERFLOW, label, by=count)
         return admitted
 
     # --- reading ----------------------------------------------------------------
@@ -221,6 +245,7 @@ class Metrics:
         A reader may pause between rows while counting goes on: each row is
         consistent in itself. Series of what is gone are dropped at the end.
         """
+        self._count_decided()
         shown_last = self._strangers()
         yield from self._requests.collect()
         for label, count in self._requests.overflows().items():

@@ -28,6 +28,7 @@ OTHER_METHOD = "_OTHER"
 NO_ANSWER = "none"
 """The code class of a request without a status."""
 
+_ALLOW = "allow"
 _UPSTREAM_REASON = "upstream_"
 _NOT_CONNECTED = "upstream_connect"
 """Each attempt to connect is counted by itself, with what broke (`RequestSeries.upstream_failed`)."""
@@ -95,6 +96,7 @@ class _Outcome:
         self.reason = reason
         self.decision = decision
         self.duration = duration.cells
+        assert duration.exemplars is not None
         self.exemplars = duration.exemplars
         self.upstream = upstream
         self.answered: list[int] = [0]
@@ -147,6 +149,10 @@ class RequestSeries:
         self._other_route = _Route(families.OTHER)
         self._upstreams: dict[str, _Upstream] = {}
         self._other_upstream = _Upstream(families.OTHER, bounds)
+        self._allowed: defaultdict[str, int] = defaultdict(int)
+        """Client -> requests since `take_decided`: by itself, because one text is hashed faster than two."""
+        self._decided: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """(client, any other decision) -> the same."""
 
     def absorb(self, exchanges: Sequence[Exchange]) -> None:
         """Count a batch of finished requests.
@@ -161,6 +167,7 @@ class RequestSeries:
             families.OVERHEAD_BOUNDS,
             families.SIZE_BOUNDS,
         )
+        allowed, decided = self._allowed, self._decided
         bisect = bisect_left
         for exchange in exchanges:
             route = routes.get(exchange.route)
@@ -180,8 +187,9 @@ class RequestSeries:
             index = bisect(request_bounds, value)
             cells[index] += 1
             cells[-1] += value
-            if exchange.trace_id and outcome.exemplars is not None:
-                outcome.exemplars[index] = (exchange.trace_id, value, exchange.at)
+            trace_id = exchange.trace_id
+            if trace_id:
+                outcome.exemplars[index] = (trace_id, value, exchange.at)
 
             value = exchange.overhead_s
             if value < 0.0:
@@ -192,21 +200,38 @@ class RequestSeries:
 
             value = exchange.request_bytes
             cells = route.request_body.cells
-            cells[bisect(size_bounds, value)] += 1
-            cells[-1] += value
+            if value:
+                cells[bisect(size_bounds, value)] += 1
+                cells[-1] += value
+            else:
+                cells[0] += 1
             value = exchange.response_bytes
             cells = route.response_body.cells
             cells[bisect(size_bounds, value)] += 1
             cells[-1] += value
 
-            value = exchange.decision_s
-            if value >= 0.0 and exchange.decision:
-                cells = route.decision.cells
-                cells[bisect(overhead_bounds, value)] += 1
-                cells[-1] += value
+            if outcome.decision:
+                value = exchange.decision_s
+                if value >= 0.0:
+                    cells = route.decision.cells
+                    cells[bisect(overhead_bounds, value)] += 1
+                    cells[-1] += value
+                if outcome.decision == _ALLOW:
+                    allowed[exchange.client] += 1
+                else:
+                    decided[exchange.client, outcome.decision] += 1
 
-            if outcome.upstream is not None:
-                _absorb_upstream(outcome, outcome.upstream, exchange, request_bounds)
+            upstream = outcome.upstream
+            if upstream is not None:
+                _absorb_upstream(outcome, upstream, exchange, request_bounds)
+
+    def take_decided(self) -> list[tuple[tuple[str, str], int]]:
+        """Return ((client, decision), count) of the requests since the last call."""
+        taken = [((client, _ALLOW), count) for client, count in self._allowed.items()]
+        taken.extend(self._decided.items())
+        self._allowed.clear()
+        self._decided.clear()
+        return taken
 
     def _open_route(self, name: str) -> _Route:
         label = self._limits["route"].admit(name)
@@ -342,8 +367,10 @@ def _absorb_upstream(
 ) -> None:
     """Count what one request did at its upstream."""
     ttfb = exchange.ttfb_s
-    attempts = exchange.attempts - exchange.unconnected
-    if attempts == 1:
+    attempts = exchange.attempts
+    if attempts == 1 and ttfb >= 0.0:  # nearly all
+        outcome.answered[0] += 1
+    elif (attempts := attempts - exchange.unconnected) == 1:
         counter = outcome.answered if ttfb >= 0.0 else upstream.unanswered
         counter[0] += 1
     elif attempts:

@@ -1,12 +1,16 @@
 """Show that what can fail is counted from the start on, so that no alert misses the first failure."""
 
+import re
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.clients.assertions import AssertionReason
 from gateway.observe import families
 from gateway.observe.families import FAMILIES
+from tests.support.alerts import ALERTS
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -49,6 +53,44 @@ def test_counters_of_closed_lists_are_at_zero_on_a_fresh_process(appliance):
         for method in ("private_key_jwt", "client_secret_jwt", "jwt-bearer"):
             assert failures[frozenset({method, reason})] == 0
     assert len(failures) < 100
+
+
+def test_what_alerts_count_is_there_on_a_fresh_process(make):
+    """The very series that promtool's tests begin with (tests/system/test_alerts.py)."""
+    appliance = make()
+    identity = '{issuer: "https://platform.example", subject: job, jwks_uri: "https://127.0.0.1:9/jwks"}'
+    policy = appliance.policy.read_text()
+    appliance.policy.write_text(policy.replace("  other:\n", f"  other:\n    assertions: [{identity}]\n"))
+    appliance.start()
+    samples = scrape(appliance)
+    for alert in ALERTS:
+        for series, values in alert.series:
+            name, labels = re.fullmatch(r"(\w+)\{(.*)\}", series).groups()
+            if name.endswith("_total") and values.startswith("0x"):
+                wanted = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                if "listener" in wanted:
+                    wanted["listener"] = f"127.0.0.1:{appliance.port}"
+                # A fetch may have failed, and a busy machine may have stood still, by now.
+                assert samples[name, frozenset(wanted.items())] == 0 or "jwks" in name or "held" in name, (
+                    series
+                )
+
+
+def test_ends_of_rights_and_ages_of_keys_are_timestamps(make):
+    appliance = make()
+    policy = appliance.policy.read_text()
+    line = "scopes: [country.read, country.write]}"
+    assert line in policy
+    appliance.policy.write_text(policy.replace(line, f"{line[:-1]}, until: 2099-12-31}}"))
+    appliance.start()
+    samples = scrape(appliance)
+    ends = rows(samples, "sidegate_authorization_until_timestamp_seconds")
+    assert ends == {frozenset({"caller", "country-service"}): datetime(2100, 1, 1, tzinfo=UTC).timestamp()}
+    ((kid,),) = rows(samples, "sidegate_signing_key_created_timestamp_seconds")
+    (info,) = rows(samples, "sidegate_signing_key_info")
+    assert kid in info
+    (created,) = rows(samples, "sidegate_signing_key_created_timestamp_seconds").values()
+    assert time.time() - 60 < created <= time.time()
 
 
 def test_gauges_are_at_zero_before_and_after(appliance, wait_until):

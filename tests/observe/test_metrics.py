@@ -342,6 +342,45 @@ def test_series_of_whatever_is_removed_go_after_one_more_scrape() -> None:
     assert value(samples, "sidegate_token_verify_total", **verify) == 1
 
 
+def test_decisions_are_counted_for_each_client_that_there_is() -> None:
+    metrics = make_metrics(MetricsSettings(label_limit=2))
+    metrics.take_names({"client": {"a", "b"}}, [(families.CLIENT_DECISIONS, ("a", "deny"))])
+    name = "sidegate_client_decisions_total"
+    assert value(scrape(metrics), name, client="a", decision="deny") == 0
+    metrics.absorb([make_exchange(client=client) for client in ("a", "a", "b", "", "gone")])
+    metrics.absorb([make_exchange(client="a", decision="deny", status=403, reason="missing_scope")])
+    metrics.absorb([make_exchange(client="a", decision="", status=400, reason="bad_path")])
+    samples = scrape(metrics)
+    counted = {
+        (dict(labels)["client"], dict(labels)["decision"]): count
+        for (found, labels), count in samples.items()
+        if found == name
+    }
+    assert counted == {("a", "allow"): 2, ("b", "allow"): 1, ("_none_", "allow"): 2, ("a", "deny"): 1}
+    metrics.absorb([make_exchange(client="b")])
+    metrics.take_names({"client": {"a"}}, ())
+    assert value(scrape(metrics), name, client="b", decision="allow") == 2, "what it did when it was there"
+    assert value(scrape(metrics), name, client="b", decision="allow") is None
+
+
+def test_clients_beyond_the_limit_share_their_decisions() -> None:
+    metrics = make_metrics(MetricsSettings(label_limit=1))
+    metrics.absorb([make_exchange(client=client) for client in ("a", "b", "b", "c")])
+    samples = scrape(metrics)
+    assert value(samples, "sidegate_client_decisions_total", client="_other_", decision="allow") == 3
+    assert value(samples, "sidegate_metrics_label_overflow_total", label="client") == 3
+
+
+def test_of_several_ends_of_authorizations_the_first_is_told() -> None:
+    metrics = make_metrics(MetricsSettings(label_limit=1))
+    ends = [("a", "x", 50.0), ("b", "y", 30.0), ("c", "z", 20.0)]
+    metrics.gauges = lambda: metrics.authorization_ends(ends)
+    name = "sidegate_authorization_until_timestamp_seconds"
+    samples = scrape(metrics)
+    assert value(samples, name, client="a", audience="x") == 50
+    assert value(samples, name, client="_other_", audience="_other_") == 20
+
+
 def test_an_upstream_that_is_removed_takes_nothing_from_its_routes_and_begins_anew() -> None:
     metrics = make_metrics()
     metrics.absorb([make_exchange(upstream="old"), make_exchange(upstream="new")])
