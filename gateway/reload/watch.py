@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import EMFILE, ENFILE, ENOMEM
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.files import UnusableFileError, list_directory, read_file
@@ -28,6 +29,8 @@ LARGEST_WATCHED_BYTES = 32 * 1024 * 1024
 DOUBT_S = 5.0
 """While the last load failed, what the files hold is read anew so often: a disk that answers again
 leaves no trace in a directory."""
+MOST_REMEMBERED = 16384
+"""Paths in directories."""
 CLOCK_TICK_S = 0.01
 """By at most this much a file's time stamp lies behind the clock."""
 
@@ -72,8 +75,19 @@ def _look_into(directory: Path) -> dict[Path, FileState]:
         names = list_directory(directory)
     except UnusableFileError as problem:
         return {directory: _unreadable(problem.errno)}
-    found = ((directory / name, _look_at(directory / name)) for name in names)
+    paths = [_entry(directory, name) for name in names]
+    found = ((path, _look_at(path)) for path in paths)
     return {path: state for path, state in found if not isinstance(state, Path)}
+
+
+@lru_cache(MOST_REMEMBERED)
+def _entry(directory: Path, name: str) -> Path:
+    """Return the path of a directory's entry, the very one as before.
+
+    Two looks of ten thousand files are compared by the loop, which takes 1 ms where their paths are
+    the same objects and 15 where they are only equal.
+    """
+    return directory / name
 
 
 def _unreadable(number: int) -> Unreadable:
