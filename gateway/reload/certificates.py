@@ -46,19 +46,27 @@ class CertificateSource:
         self._live = live
         self._thread = OneThread()
         self._endpoints = {listener_key(each.listener, each.settings): each for each in endpoints}
+        self._of_endpoints = tuple(
+            each for each in material_of(live.plan.snapshot.settings) if each.key in self._endpoints
+        )
+        """What listeners began with and have until a restart, whatever the configuration names by then."""
 
     def watched(self) -> tuple[Path, ...]:
         """Return every such file."""
-        material = material_of(self._live.plan.snapshot.settings)
-        return tuple(dict.fromkeys(file for each in material for file in each.files))
+        return tuple(dict.fromkeys(file for each in self._material() for file in each.files))
+
+    def _material(self) -> tuple[Material, ...]:
+        named = material_of(self._live.plan.snapshot.settings)
+        return tuple({each.key: each for each in (*self._of_endpoints, *named)}.values())
 
     async def load(self, *, dry_run: bool) -> Outcome:
         """Use what the files say now where that can be used, unless it is a dry run."""
         plan = self._live.plan
-        material = material_of(plan.snapshot.settings)
+        material = self._material()
         now = time.time()
         loaded = await self._thread.run(lambda: self._load(material, now))
-        known = plan.snapshot.configuration.material
+        in_use = {key: endpoint.current for key, endpoint in self._endpoints.items()}
+        known = {**plan.snapshot.configuration.material, **in_use}
         changes = [
             f"{each.name}: changed"
             for each in material

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from gateway.proxy.certificates import TlsEndpoint
 from gateway.proxy.downstream import LEAVE_LIMIT_S
 from gateway.proxy.listener import Listener
-from tests.support.appliance import Appliance
+from tests.support.appliance import Appliance, configuration
 from tests.support.caller import Answer, Caller, ClosedError
 from tests.support.certificates import Authority, Issued
 from tests.support.upstream import OK, Accepted, Upstream, answering
@@ -411,6 +411,26 @@ async def test_a_replaced_certificate_is_for_new_connections(
         picky.maximum_version = ssl.TLSVersion.TLSv1_2
         picky.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
         assert not await is_let_in(appliance, picky)
+
+
+async def test_a_listener_s_files_are_followed_until_the_restart_that_gives_it_others(
+    files: Path, start: Start, authority: Authority, upstream: Upstream
+) -> None:
+    """Other files take effect at the next start; what is in use must not expire until then."""
+    authority.server().write(files, "other")
+    others = tls()
+    others[0]["tls"] |= {"certificate_file": "other.pem", "key_file": "other.key"}
+    async with start(listeners=tls()) as appliance:
+        for listeners in (others, tls()):
+            targets = {"country": [upstream.port]}
+            await appliance.reload(configuration(listeners=listeners), targets=targets)
+            renewed = authority.server()
+            renewed.write(files, "server")
+            await appliance.load()
+            async with secured(appliance, trusting(authority)) as caller:
+                assert shown_by(caller) == renewed.der
+        report = await appliance.load()
+        assert report.changes == ()
 
 
 def _half_written(files: Path, authority: Authority) -> str:
