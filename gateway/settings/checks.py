@@ -44,6 +44,8 @@ Where a list of texts was reached, a text means the item that reads so."""
 _MOST_SUGGESTIONS = 50
 _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
+MOST_CONDITIONS = 16
+"""Claims of one identity: an assertion of anybody is compared with 64 identities and all of these."""
 LONGEST_SOCKET_PATH_BYTES = 107
 """What fits into the system's address of a unix socket (unix(7))."""
 
@@ -312,6 +314,7 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
                 Severity.WARNING,
             )
         yield from _check_number_of_secrets(client)
+        yield from _check_number_of_conditions(client)
         if client.legacy_audience:
             yield Finding(
                 client.origin,
@@ -337,6 +340,18 @@ def _check_number_of_secrets(client: ClientSettings) -> Iterator[Finding]:
                 ("secrets", places[most]),
                 f"the client has more than {most} {what}",
                 "each failed login of anybody would cost as much; two make a rotation",
+            )
+
+
+def _check_number_of_conditions(client: ClientSettings) -> Iterator[Finding]:
+    """Yield identities with too many claims: assertions of anybody are compared with many."""
+    for index, identity in enumerate(client.assertions):
+        if len(identity.claims) > MOST_CONDITIONS:
+            yield Finding(
+                client.origin,
+                ("assertions", index, "claims", list(identity.claims)[MOST_CONDITIONS]),
+                f"the identity names more than {MOST_CONDITIONS} claims",
+                "each assertion of anybody would be compared with all; two or three tell who it is",
             )
 
 

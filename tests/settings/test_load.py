@@ -628,6 +628,19 @@ def test_a_client_has_at_most_sixteen_secrets_of_any_form(
         assert "clients.a.secrets[16]: the client has more than 16 secrets" in errors[0]
 
 
+@pytest.mark.parametrize(("count", "sound"), [(16, True), (17, False), (3000, False)])
+def test_an_identity_names_at_most_sixteen_claims(count: int, sound: bool, problems_of: Problems) -> None:
+    """An assertion of anybody may hold a thousand, and be compared with all of many identities."""
+    claims = ", ".join(f"c{number}: x" for number in range(count))
+    identity = f"{{issuer: https://a.example, claims: {{{claims}}}, jwks_uri: 'https://a.example/k'}}"
+    found = problems_of(f"clients: {{a: {{assertions: [{identity}]}}}}")
+    errors = [each for each in found if each.startswith("E ")]
+    assert (errors == []) is sound, errors
+    if not sound:
+        assert errors[0].startswith("E gateway.yaml:1:")
+        assert "clients.a.assertions[0].claims.c16: the identity names more than 16 claims" in errors[0]
+
+
 @pytest.mark.parametrize("text", ["plain:${A:-${B}}", "x${A:-{}", "${A:-${A:-x}}"])
 def test_a_nested_default_is_an_error_with_its_place(text: str, problems_of: Problems) -> None:
     (found,) = problems_of(f"clients: {{a: {{description: '{text}'}}}}", environ={"A": "hunter2"})
