@@ -5,14 +5,26 @@ of a /64 count as one; an IPv4 address counts alone, however it is spelled. Behi
 trusted proxy, the caller is who that proxy says it is: the last entry of
 X-Forwarded-For that no trusted proxy added, for everything before it may be invented.
 Only the last few entries are looked at: a caller can put any number of addresses in
-front, trusted ones too, and each costs time.
+front, trusted ones too, and each costs time. What one costs does not grow with the number
+of trusted networks.
 
 Sources: RFC 6177 2, RFC 4291 2.5.5.2 (IPv4-mapped addresses), RFC 7239 5.2 and 6.
 """
 
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterable
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from dataclasses import dataclass
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 
 MAX_HOPS = 16
 """Entries of X-Forwarded-For that are looked at, from the right; no chain of proxies is longer."""
@@ -21,6 +33,50 @@ MAX_ENTRY = 64
 
 _LOW_HALF = (1 << 64) - 1
 _PORT = re.compile(r":[0-9]{1,5}\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Ranges of addresses, ready to be looked up: thousands cost hardly more than one."""
+
+    v4: tuple[tuple[int, int], ...] = ()
+    """First and last address of each, apart from each other and sorted."""
+    v6: tuple[tuple[int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.v4 or self.v6)
+
+    def include(self, address: str) -> bool:
+        """Return whether an address, its zone left out, is in one of them.
+
+        Raises:
+            ValueError: It is no address.
+        """
+        parsed = ip_address(address.partition("%")[0])
+        ranges, number = (self.v4 if parsed.version == 4 else self.v6), int(parsed)
+        at = bisect(ranges, number, key=_first) - 1
+        return at >= 0 and number <= ranges[at][1]
+
+
+def read_networks(texts: Iterable[str]) -> Networks:
+    """Return the networks that are written in CIDR notation; raises ValueError for what is none."""
+    v4: list[IPv4Network] = []
+    v6: list[IPv6Network] = []
+    for text in texts:
+        network = ip_network(text)
+        if isinstance(network, IPv4Network):
+            v4.append(network)
+        else:
+            v6.append(network)
+    return Networks(_ranges(collapse_addresses(v4)), _ranges(collapse_addresses(v6)))
+
+
+def _ranges(networks: Iterable[IPv4Network | IPv6Network]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(network.network_address), int(network.broadcast_address)) for network in networks)
+
+
+def _first(span: tuple[int, int]) -> int:
+    return span[0]
 
 
 def peer_group(address: str) -> str:

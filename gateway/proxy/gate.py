@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from time import perf_counter, time
 from types import MappingProxyType
 
@@ -32,6 +31,7 @@ from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision, Reason, Route
+from gateway.policy.peers import Networks
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
@@ -91,7 +91,7 @@ class GateSnapshot:
     plans: Mapping[str, UpstreamPlan]
     issuer_plan: UpstreamPlan
     limits: LimitSettings
-    trusted_networks: tuple[IPv4Network | IPv6Network, ...]
+    trusted_networks: Networks
     route_limits: Mapping[str, RouteLimit] = field(default_factory=lambda: MappingProxyType({}))
     """By the route's name."""
 
@@ -145,7 +145,7 @@ class Gate:
         self._failed_attempts: Counter[tuple[str, AttemptFailure]] = Counter()
         self._pools_seen: dict[str, UpstreamPool] = {}
         """Those that requests may have used; one that is none of `pools` any more is removed."""
-        self._judged_by: tuple[IPv4Network | IPv6Network, ...] = ()
+        self._judged_by = Networks()
         """The `trusted_proxies` that decided which peers of open connections are believed."""
         self._ids: list[bytes] = []
         # An id has to be unlike others, not hard to guess; the kernel's generator costs 2 µs for each.
@@ -283,10 +283,7 @@ class Gate:
     def is_trusted(self, peer: str) -> bool:
         """Return whether forwarding fields of this peer are believed."""
         networks = self.snapshot.trusted_networks
-        if not networks or not peer:
-            return False
-        address = ip_address(peer.partition("%")[0])
-        return any(address.version == network.version and address in network for network in networks)
+        return bool(peer) and bool(networks) and networks.include(peer)
 
     def forwarded_x_lines(self, peer: str, scheme: str) -> bytes:
         """Return our X-Forwarded-For line and X-Forwarded-Proto."""

@@ -11,7 +11,6 @@ by its reference count when it is let go.
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +19,7 @@ from gateway.enforce.enforcer import Enforcer, VerifyCounts
 from gateway.enforce.token_cache import TokenCache
 from gateway.issuer.endpoints import issuer_paths
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
+from gateway.policy.peers import read_networks
 from gateway.policy.rate_limits import LimitTable, RateLimits
 from gateway.proxy.gate import ISSUER, Gate, GateSnapshot, UpstreamPlan, plan_upstream, pool_settings
 from gateway.proxy.pool import PoolSettings, UpstreamPool
@@ -109,7 +109,7 @@ def plan_snapshot(snapshot: Snapshot, parts: Parts) -> Plan:
         plans=MappingProxyType(plans),
         issuer_plan=parts.issuer_plan,
         limits=settings.limits,
-        trusted_networks=tuple(ip_network(cidr) for cidr in settings.trusted_proxies),
+        trusted_networks=read_networks(settings.trusted_proxies),
         route_limits=limits.routes,
     )
     return Plan(snapshot, gate, MappingProxyType(pools), limits)

@@ -54,7 +54,7 @@ PLAN = [
     (planning, "pool_settings"),
     (planning, "plan_upstream"),
     (planning, "Enforcer"),
-    (planning, "ip_network"),
+    (planning, "read_networks"),
     (RateLimits, "choose"),
     (Gate, "new_pool"),
 ]
