@@ -75,7 +75,9 @@ _PEER = web.RequestKey("peer", PeerInfo)
 """Under which a request keeps who sends it."""
 _LONGEST_LIST = 1024
 """Octets of a list in a field that are looked at: there is no need for more, and each costs time."""
-_BYTE_ORDER_MARK = "\ufeff"
+_AROUND_TOKENS = " \t\r\n\"'\ufeff\u200b"
+"""Quotation marks, byte order mark and zero-width space among it."""
+_TOKEN_SCHEMES = frozenset({"bearer", "dpop"})
 _FORM_TYPE = "application/x-www-form-urlencoded"
 RESULT_OK = "ok"
 _NONE = "_none_"
@@ -522,12 +524,16 @@ class _TokenRequest:
 
 
 def _strip(token: str) -> str:
-    """Return a token without what a file or a form put around it: no token of ours holds white space.
+    """Return a token without what a file, a form or a field put around or into it.
 
-    A revocation is answered 200 also where there is nothing to do; the line break at the end of a
-    file must not make it nothing.
+    A revocation is answered 200 also where there is nothing to do. So neither a line break, nor the
+    quotation marks of JSON, nor the scheme of an `Authorization` value may make it nothing: no token
+    of ours holds any of them.
     """
-    return token.strip().strip(_BYTE_ORDER_MARK).strip()
+    words = token.strip(_AROUND_TOKENS).split()
+    if len(words) > 1 and words[0].lower() in _TOKEN_SCHEMES:
+        del words[0]
+    return "".join(words).strip(_AROUND_TOKENS)
 
 
 def _read_proof(request: web.BaseRequest, form: Form) -> PresentedSecret | Assertion | AuthFailure:

@@ -90,6 +90,38 @@ async def test_white_space_around_a_token_is_not_part_of_it(issuer: ServedIssuer
     assert body["active"] is True
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Bearer {}",
+        "bearer  {}\n",
+        "DPoP {}",
+        '"{}"',
+        "'{}'\r\n",
+        '"Bearer {}"',
+        "Bearer '{}'",
+        "\u200b{}\u200b",
+    ],
+)
+async def test_neither_quotation_marks_nor_a_scheme_are_part_of_a_token(
+    issuer: ServedIssuer, around: str
+) -> None:
+    """Whoever copies a member of JSON or an Authorization value is told 200 as well."""
+    token = await issuer.token()
+    _, body = await post(issuer, "/oauth2/introspect", token=around.format(token))
+    assert body["active"] is True
+    assert await post(issuer, "/oauth2/revoke", token=around.format(token)) == (200, None)
+    assert await post(issuer, "/oauth2/introspect", token=token) == (200, {"active": False})
+
+
+@pytest.mark.parametrize("width", [1, 64, 76])
+async def test_a_token_that_is_broken_into_lines_is_one(issuer: ServedIssuer, width: int) -> None:
+    token = await issuer.token()
+    lines = "\r\n ".join(token[at : at + width] for at in range(0, len(token), width))
+    assert await post(issuer, "/oauth2/revoke", token=lines) == (200, None)
+    assert await post(issuer, "/oauth2/introspect", token=token) == (200, {"active": False})
+
+
 @pytest.mark.parametrize("path", ["/oauth2/introspect", "/oauth2/revoke"])
 async def test_white_space_alone_is_no_token(issuer: ServedIssuer, path: str) -> None:
     status, body = await post(issuer, path, token=" \r\n")
