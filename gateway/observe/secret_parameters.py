@@ -21,11 +21,11 @@ from urllib.parse import unquote_plus
 MASK = "[masked]"
 MOST_PARAMETERS = 100
 """More are not looked at one by one: a query of separators alone would cost 40 ms."""
-MOST_NAMES = 256
+MOST_NAMES = 128
 """Within values, of a whole query: what holds more is masked. Each costs 1.5 µs, and 32 KiB hold 16 000."""
-MOST_ESCAPES = 2048
+MOST_ESCAPES = 1024
 """Likewise; each costs 0.5 µs. An ordinary query has some hundred."""
-MOST_CHARACTERS = 16 * 1024
+MOST_CHARACTERS = 8 * 1024
 """Likewise, each decoding counted anew, of what is more than a word; each costs up to 0.1 µs."""
 LONGEST_REMEMBERED_NAME = 32
 REMEMBERED_NAMES = 512
@@ -80,6 +80,7 @@ _SEPARATOR = re.compile(r"([&;])")
 _NAMED = re.compile(r"""(?<![\w.\[\]-])([\w.\[\]-]+)[\\"']*\s*[=:>]""")
 """A name in front of its value, in a form, JSON or XML. It begins where a word begins: to look from each
 place of a long word anew costs the square of its length."""
+_USER = re.compile(r"//[^/?#]*@")
 _PLAIN = re.compile(r"[A-Za-z0-9_~-]*")
 """Text with nothing in it to decode or to tell a name from its value."""
 _SPOKEN = re.compile(
@@ -121,6 +122,15 @@ def mask_parameters(query: str) -> str:
     if len(rest) == 2 * MOST_PARAMETERS:
         shown[-1] = "…"
     return "".join(shown)
+
+
+def mask_address(address: str) -> str:
+    """Return an address or a path without user information and secret parameters of path and query."""
+    place, mark, query = address.partition("?")
+    place = _USER.sub(f"//{MASK}@", place, count=1)
+    path, semicolon, parameters = place.partition(";")
+    masked = f"{path};{mask_parameters(parameters)}" if semicolon else path
+    return f"{masked}?{mask_parameters(query)}" if mark else masked
 
 
 def _mask_parameter(parameter: str, effort: _Effort) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.oauth_names import GRANTS, grant_types
-from gateway.observe.secret_parameters import mask_parameters
+from gateway.observe.secret_parameters import mask_address
 from gateway.settings.document import MapNode, Node, ScalarNode
 from gateway.settings.kinds import Text
 from gateway.settings.model import (
@@ -500,7 +500,6 @@ class Expectation:
 def make_test(values: Values, node: Node, reading: Reading) -> PolicyTest:
     """Return one policy test; without a name it is named after its request."""
     method, url = values.pop("request", ("", ""))
-    place, mark, query = url.partition("?")
-    values.setdefault("name", f"{method} {place}{mark}{mask_parameters(query)}")
+    values.setdefault("name", f"{method} {mask_address(url)}")
     expect = values.pop("expect", {})
     return PolicyTest(**values, **expect, method=method, url=url, origin=reading.origin(node))

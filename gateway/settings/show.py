@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gateway.observe.secret_parameters import mask_parameters
+from gateway.observe.secret_parameters import mask_address
 from gateway.settings.fields import LIMITS
 from gateway.settings.model import (
     Access,
@@ -206,7 +206,7 @@ def _health_check(check: HealthCheckSettings | None) -> dict[str, Any] | None:
     if check is None:
         return None
     return {
-        "path": _mask_query(check.path),
+        "path": mask_address(check.path),
         "interval": format_duration(check.interval_s),
         "timeout": format_duration(check.timeout_s),
         "unhealthy_after": check.unhealthy_after,
@@ -274,7 +274,7 @@ def _keys(source: KeySource | None) -> dict[str, Any]:
             return {"jwks": _public_keys(keys_of(source))}
         case RemoteKeySource():
             return {
-                "jwks_uri": None if source.uri is None else _mask_query(source.uri),
+                "jwks_uri": None if source.uri is None else mask_address(source.uri),
                 "ca_file": None if source.ca_file is None else str(source.ca_file),
                 "bearer_token": None if source.bearer_token is None else source.bearer_token.name,
                 "proxy": None if source.proxy is None else source.proxy.name,
@@ -294,16 +294,10 @@ def _public_keys(keys: KeySet) -> dict[str, Any]:
     return {"keys": shown}
 
 
-def _mask_query(url: str) -> str:
-    """Return a URL or a path without the values of query parameters that carry secrets."""
-    place, mark, query = url.partition("?")
-    return f"{place}?{mask_parameters(query)}" if mark else url
-
-
 def _assertion(item: AssertionSettings) -> dict[str, Any]:
     return _without_unset(
         {
-            "issuer": item.issuer,
+            "issuer": mask_address(item.issuer),
             "subject": item.subject,
             "audience": item.audience,
             "claims": {name: list(values) for name, values in item.claims.items()},
@@ -396,7 +390,7 @@ def _test(test: PolicyTest) -> dict[str, Any]:
     shown = _without_unset(
         {
             "name": test.name,
-            "request": f"{test.method} {_mask_query(test.url)}",
+            "request": f"{test.method} {mask_address(test.url)}",
             "client": test.client,
             "audience": test.audience,
             "expect": expect,

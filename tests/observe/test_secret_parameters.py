@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.observe.secret_parameters import mask_parameters
+from gateway.observe.secret_parameters import mask_address, mask_parameters
 
 QUERIES = [
     ("", ""),
@@ -244,3 +244,21 @@ def test_what_is_too_much_to_look_at_is_masked(filling: str) -> None:
     assert mask_parameters(f"a=1&q={filling * 5000}token:x&b=2") == "a=1&q=[masked]&b=2"
     assert mask_parameters(f"{filling * 5000}token:x&b=2").count("[masked]") == 1
     assert "hunter2" not in mask_parameters("&".join([f"q={filling * 100}"] * 98) + "&q=token:hunter2")
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [
+        ("/a/b", "/a/b"),
+        ("https://x.example:8443/a?b=1#c", "https://x.example:8443/a?b=1#c"),
+        ("https://u:hunter2@x.example/a", "https://[masked]@x.example/a"),
+        ("https://u:hun@ter2@x.example", "https://[masked]@x.example"),
+        ("//hunter2@x.example", "//[masked]@x.example"),
+        ("https://x.example/~u@y//z", "https://x.example/~u@y//z"),
+        ("/a;b=1;token=hunter2/c?token=hunter2", "/a;b=1;token=[masked]?token=[masked]"),
+        ("spiffe://x.example/ns/a", "spiffe://x.example/ns/a"),
+        ("urn:a:b", "urn:a:b"),
+    ],
+)
+def test_an_address(address: str, masked: str) -> None:
+    assert mask_address(address) == masked

@@ -97,6 +97,21 @@ def test_secrets_are_masked(load_text: Load) -> None:
     assert text.count(MASK) == 4
 
 
+def test_addresses_are_shown_without_passwords_and_secret_parameters(load_text: Load) -> None:
+    loaded = load_text(
+        """
+        upstreams: {u: {targets: ['http://u:1'], health_check: {path: '/h;token=hunter2'}}}
+        clients: {a: {assertions: [{issuer: 'https://u:hunter2@x', subject: s, jwks_uri: 'https://x/k?sig=hunter2'}]}}
+        tests:
+          - {request: 'GET http://u:hunter2@x/y', expect: deny}
+          - {name: n, request: 'GET http://u:hunter2@x/z?token=hunter2', expect: deny}
+        """
+    )
+    text = effective(loaded.settings)
+    assert "hunter2" not in text
+    assert "GET http://[masked]@x/z?token=[masked]" in text
+
+
 def test_the_examples_of_the_reference_load(load_text: Load) -> None:
     loaded = load_text("".join(examples().values()))
     assert loaded.warnings == ()
