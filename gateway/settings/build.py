@@ -324,8 +324,6 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
     else:
         for key in (name for name, way in ways.items() if way is not None):
             _refuse_member(node, key, "has no effect: the keys are not fetched", "leave it out", reading)
-    if "subject" not in values and not values.get("claims"):
-        reading.error(node, "everybody whom this issuer knows would be this client", "name the subject")
     if values.get("allow_missing_exp"):
         reading.warn(
             node, "an assertion without exp and iat never expires: whoever gets hold of one keeps it"

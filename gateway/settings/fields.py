@@ -29,7 +29,7 @@ from gateway.settings.kinds import (
 from gateway.settings.model import MAX_CLOCK_SKEW_S, REASONS_FOR_REFUSAL
 from gateway.settings.quantities import DURATION, SIZE
 from gateway.settings.reading import Kind
-from gateway.settings.sections import Claims, Field, ListOf, MapOf, Section
+from gateway.settings.sections import Claims, Field, ListOf, MapOf, Section, SomeOf
 from gateway.settings.texts import (
     choose_from,
     parse_address,
@@ -859,6 +859,13 @@ ASSERTION = Section(
     ),
     build.make_assertion,
     one_of=(build.KEY_SOURCES,),
+    some_of=(
+        SomeOf(
+            ("subject", "claims"),
+            "everybody whom this issuer knows would be this client",
+            "name the subject",
+        ),
+    ),
 )
 
 CLIENT = Section(

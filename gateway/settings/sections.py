@@ -185,6 +185,16 @@ class Field:
         return plain_value(root)
 
 
+@dataclass(frozen=True, slots=True)
+class SomeOf:
+    """Keys of which one at least must be given with another value than its default."""
+
+    keys: tuple[str, ...]
+    message: str
+    """What is wrong with a section without any."""
+    hint: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
     """A mapping with known keys, and what is made of their values."""
@@ -196,9 +206,12 @@ class Section:
     """Keys that would be right in the main file."""
     one_of: tuple[tuple[str, ...], ...] = ()
     """Groups of keys of which one at most may be given with another value than its default."""
+    some_of: tuple[SomeOf, ...] = ()
     _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False, repr=False)
     _required: tuple[str, ...] = field(init=False, repr=False)
     _needs: tuple[tuple[str, str], ...] = field(init=False, repr=False)
+    _idle: Mapping[str, Any] = field(init=False, repr=False)
+    """The defaults of the keys in groups."""
 
     def __post_init__(self) -> None:
         """Index the fields by key."""
@@ -215,6 +228,9 @@ class Section:
         object.__setattr__(self, "_required", tuple(item.key for item in self.fields if item.required))
         needs = tuple((item.key, item.needs) for item in self.fields if item.needs)
         object.__setattr__(self, "_needs", needs)
+        grouped = {key for group in (*self.one_of, *(rule.keys for rule in self.some_of)) for key in group}
+        idle = {item.key: item.default_value for item in self.fields if item.key in grouped}
+        object.__setattr__(self, "_idle", idle)
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return what is made of the members; UNREAD when the node is no mapping."""
@@ -247,12 +263,7 @@ class Section:
         for name in self._required:
             if name not in members:
                 reading.error(node, "the key is required", below=name)
-        for name, needed in self._needs:
-            if _is_given(name, node) and not _is_given(needed, node):
-                reading.error(node, "the key is required", f"{name} has no use without it", below=needed)
-        for group in self.one_of:
-            if sum(name in members for name in group) > 1:
-                self._refuse_all_but_one(group, node, reading)
+        self._compare_keys(node, reading)
         return values
 
     def schema(self) -> Schema:
@@ -261,25 +272,35 @@ class Section:
         shape: Schema = {"type": "object", "properties": {item.key: item.schema() for item in known}}
         if self._required:
             shape["required"] = list(self._required)
-        rules = [{"if": _has(name), "then": _has(needed)} for name, needed in self._needs]
+        rules: list[Schema] = [{"if": _has(name), "then": _has(needed)} for name, needed in self._needs]
         for group in self.one_of:
             pairs = itertools.combinations([item for item in known if item.key in group], 2)
             rules += [{"not": {"allOf": [_changes(one), _changes(other)]}} for one, other in pairs]
+        for rule in self.some_of:
+            rules.append(any_of(*(_changes(item) for item in known if item.key in rule.keys)))
         if rules:
             shape["allOf"] = rules
         return {**shape, "additionalProperties": False}
 
-    def _refuse_all_but_one(self, group: tuple[str, ...], node: MapNode, reading: Reading) -> None:
-        """Note each but the first key of a group that is given with another value than its default."""
-        defaults = {item.key: item.default_value for item in self.fields if item.key in group}
-        given = [
-            name
-            for name in group
-            if _is_given(name, node) and plain_value(node.members[name][1]) != defaults[name]
-        ]
-        for name in given[1:]:
-            words = f"write one of {', '.join(group[:-1])} and {group[-1]}"
-            reading.error(node.members[name][0], f"{given[0]} is given too", words)
+    def _compare_keys(self, node: MapNode, reading: Reading) -> None:
+        """Note keys that do not go together, and those that do not go without each other."""
+        members = node.members
+        for name, needed in self._needs:
+            if _is_given(name, node) and not _is_given(needed, node):
+                reading.error(node, "the key is required", f"{name} has no use without it", below=needed)
+        for group in self.one_of:
+            if sum(name in members for name in group) > 1:
+                given = [name for name in group if self._is_changed(name, node)]
+                for name in given[1:]:
+                    words = f"write one of {', '.join(group[:-1])} and {group[-1]}"
+                    reading.error(members[name][0], f"{given[0]} is given too", words)
+        for rule in self.some_of:
+            if not any(self._is_changed(name, node) for name in rule.keys):
+                reading.error(node, rule.message, rule.hint)
+
+    def _is_changed(self, key: str, node: MapNode) -> bool:
+        """Return whether a key of a group is there with another value than its default, and than null."""
+        return _is_given(key, node) and plain_value(node.members[key][1]) != self._idle[key]
 
     def _refuse_key(self, key: ScalarNode, reading: Reading) -> None:
         if key.text in self.foreign:

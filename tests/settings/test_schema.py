@@ -74,12 +74,7 @@ def empty_reading(known: dict[str, Any] | None = None) -> Reading:
     )
 
 
-BETWEEN_KEYS = frozenset(
-    {
-        "has no effect: the keys are not fetched",
-        "everybody whom this issuer knows would be this client",
-    }
-)
+BETWEEN_KEYS = frozenset({"has no effect: the keys are not fetched"})
 """What the loader says of keys that do not go together, and the schema does not know."""
 
 
@@ -336,6 +331,22 @@ def test_they_refuse_two_keys_of_which_one_may_be_given() -> None:
                     if idle.default is not None:
                         assert judged(changed(place, **{other: idle.default_value}), place) == ([], [])
     assert tried > 10
+
+
+def test_they_refuse_a_section_without_any_of_the_keys_that_it_needs() -> None:
+    tried = 0
+    for steps, section in {(place.steps, place.section): None for place in PLACES}:
+        for rule in section.some_of:
+            place = next(place for place in PLACES if place.steps == steps)
+            sound = {key: at(WHOLE_VALUE, steps)[key] for key in rule.keys if key in at(WHOLE_VALUE, steps)}
+            idle = {item.key: item.default_value for item in section.fields if item.key in rule.keys}
+            refused, invalid = judged(changed(place, **idle), place)
+            assert refused == [rule.message]
+            assert invalid
+            for key, value in sound.items():
+                assert judged(changed(place, **{**idle, key: value}), place) == ([], [])
+                tried += 1
+    assert tried > 3
 
 
 def example_of(section: Section, key: str) -> Any:
