@@ -42,7 +42,7 @@ class ShortageError(Exception):
 
 
 def take_look(watched: Iterable[Path]) -> Look:
-    """Return the state of each watched file, and of each file in a watched directory.
+    """Return the state of each watched file, and of each file in a watched directory that is not hidden.
 
     Raises:
         ShortageError: There were no descriptors or no memory to look with.
@@ -75,7 +75,8 @@ def _look_into(directory: Path) -> dict[Path, FileState]:
         names = list_directory(directory)
     except UnusableFileError as problem:
         return {directory: _unreadable(problem.errno)}
-    paths = [_entry(directory, name) for name in names]
+    # What is hidden is about to be renamed into place, or the swap file of an editor that is open.
+    paths = [_entry(directory, name) for name in names if not name.startswith(".")]
     found = ((path, _look_at(path)) for path in paths)
     return {path: state for path, state in found if not isinstance(state, Path)}
 

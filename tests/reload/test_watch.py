@@ -228,6 +228,24 @@ def test_a_look_without_descriptors_says_nothing(tmp_path, monkeypatch, number):
         take_look([tmp_path])
 
 
+async def test_what_lies_beside_under_a_hidden_name_puts_nothing_off(reloads, watched):
+    """An open editor writes its swap file again and again; who writes beside and renames waits for nobody."""
+    swap, beside = watched / ".b.yaml.swp", watched / ".new"
+    whole = take_look([watched])
+    for path in (swap, beside):
+        path.write_text("half")
+    assert take_look([watched]) == whole
+    await reloads.several_looks()
+    assert reloads.count == 0
+    beside.replace(watched / "a.yaml")
+    for turn in range(200):
+        swap.write_text("x" * turn)
+        if reloads.count:
+            break
+        await asyncio.sleep(INTERVAL_S)
+    assert reloads.count == 1
+
+
 def test_two_looks_at_a_directory_share_their_paths(tmp_path):
     """Ten thousand paths that are only equal take the loop 15 ms to compare, once a second."""
     (tmp_path / "a").mkdir()
