@@ -239,7 +239,10 @@ def make_sources(
 
 
 def _take_labels(metrics: Metrics, plan: Plan) -> Callable[[], None]:
-    return metrics.take_names(names_in(plan.snapshot), labels_at_zero(plan.snapshot))
+    snapshot = plan.snapshot
+    return metrics.take_names(
+        names_in(snapshot), labels_at_zero(snapshot), issuer=snapshot.settings.issuer.url
+    )
 
 
 def _watch_loop(stack: contextlib.AsyncExitStack, gate: Gate, metrics: Metrics) -> None:

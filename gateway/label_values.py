@@ -63,7 +63,7 @@ def names_in(snapshot: Snapshot) -> Names:
         families.UPSTREAM: frozenset({*settings.upstreams, ISSUER}),
         families.CLIENT: clients,
         families.AUDIENCE: clients,
-        families.ISSUER: frozenset(_fetched_from(snapshot)),
+        families.ISSUER: frozenset({settings.issuer.url, *_fetched_from(snapshot)}),
     }
 
 

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from gateway.admin.compression import accepts_gzip, gzipped
 from gateway.admin.context import AdminContext
 from gateway.admin.guards import AdminRequest, Refused, find_refusal, needs_token, read_bearer
 from gateway.admin.token_file import TokenFileError, is_admin_token
@@ -139,14 +140,21 @@ class _Pages:
         return _json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, document)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        """Stream the metrics in the format that `Accept` asks for."""
+        """Stream the metrics in the format that `Accept` asks for, compressed where that is taken."""
         rendering = self._context.render_metrics(", ".join(request.headers.getall("Accept", [])))
-        response = web.StreamResponse(headers={"Content-Type": rendering.content_type})
+        compressed = accepts_gzip(", ".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        response = web.StreamResponse(
+            headers={
+                hdrs.CONTENT_TYPE: rendering.content_type,
+                hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}",
+                **({hdrs.CONTENT_ENCODING: "gzip"} if compressed else {}),
+            }
+        )
         await response.prepare(request)
         if request.method == "HEAD":
             return response
         try:
-            async for chunk in rendering.chunks:
+            async for chunk in gzipped(rendering.chunks) if compressed else rendering.chunks:
                 await response.write(chunk)
             await response.write_eof()
         except ConnectionError:

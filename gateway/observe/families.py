@@ -15,6 +15,9 @@ NONE = "_none_"
 OTHER = "_other_"
 """The label value that stands for all values beyond the limit."""
 
+ALL = "_all_"
+"""The route of histograms that all routes share."""
+
 ROUTE, UPSTREAM, CLIENT, AUDIENCE, ISSUER = LIMITED = ("route", "upstream", "client", "audience", "issuer")
 """The labels whose values are names of the configuration; each has a limit (`metrics.label_limit`)."""
 
@@ -82,6 +85,7 @@ def _histogram(name: str, text: str, bounds: tuple[float, ...], /, **labels: str
 
 
 _ROUTES = "names of routes, and `_issuer_`"
+_OWN_ROUTES = f"{_ROUTES}; `_all_` alone without `metrics.route_histograms`"
 _REASONS = "the closed list of [concepts](concepts.md), or `ok`, `public`, `optional_anonymous`"
 _CODE_CLASSES = "`1xx` to `5xx`, `none` without an answer"
 _GRANTS = "`client_credentials`, `jwt-bearer`, `token-exchange`, `_OTHER`"
@@ -98,20 +102,20 @@ HTTP_DURATION = _histogram(
     "sidegate_http_request_duration_seconds",
     "Time from the request head until the end of the answer.",
     REQUEST_BOUNDS,
-    route=_ROUTES,
+    route=_OWN_ROUTES,
     code_class=_CODE_CLASSES,
 )
 HTTP_OVERHEAD = _histogram(
     "sidegate_http_overhead_seconds",
     "The gateway's own part of the duration.",
     OVERHEAD_BOUNDS,
-    route=_ROUTES,
+    route=_OWN_ROUTES,
 )
 HTTP_REQUEST_BODY = _histogram(
-    "sidegate_http_request_body_bytes", "Size of request bodies.", SIZE_BOUNDS, route=_ROUTES
+    "sidegate_http_request_body_bytes", "Size of request bodies.", SIZE_BOUNDS, route=_OWN_ROUTES
 )
 HTTP_RESPONSE_BODY = _histogram(
-    "sidegate_http_response_body_bytes", "Size of answer bodies.", SIZE_BOUNDS, route=_ROUTES
+    "sidegate_http_response_body_bytes", "Size of answer bodies.", SIZE_BOUNDS, route=_OWN_ROUTES
 )
 DECISIONS = _counter(
     "sidegate_decisions",
@@ -121,7 +125,10 @@ DECISIONS = _counter(
     reason=_REASONS,
 )
 DECISION_DURATION = _histogram(
-    "sidegate_decision_duration_seconds", "Time to decide about a request.", OVERHEAD_BOUNDS, route=_ROUTES
+    "sidegate_decision_duration_seconds",
+    "Time to decide about a request.",
+    OVERHEAD_BOUNDS,
+    route=_OWN_ROUTES,
 )
 CLIENT_DECISIONS = _counter(
     "sidegate_client_decisions",

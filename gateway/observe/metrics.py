@@ -53,7 +53,9 @@ class Metrics:
         self._limits = {name: LabelLimit(limit) for name in families.LIMITED}
         self._words = LabelLimit(limit)
         self._names: Names | None = None
-        self._requests = RequestSeries(settings.buckets or families.REQUEST_BOUNDS, self._limits)
+        self._requests = RequestSeries(
+            settings.buckets or families.REQUEST_BOUNDS, self._limits, by_route=settings.route_histograms
+        )
         self._series = Series()
         for label in families.LIMITED:
             self._series.count(families.LABEL_OVERFLOW, label, by=0)
@@ -64,7 +66,7 @@ class Metrics:
 
     # --- what there is ------------------------------------------------------------
 
-    def take_names(self, names: Names, at_zero: Iterable[Labels]) -> Callable[[], None]:
+    def take_names(self, names: Names, at_zero: Iterable[Labels], *, issuer: str = "") -> Callable[[], None]:
         """Announce what there is, and return the way back.
 
         Series of anything else go after one more scrape. A request that is still running on a
@@ -75,16 +77,20 @@ class Metrics:
             at_zero: Counters that are to be there before anything is counted. Those of a label
                 with more names than its limit wait for their first event: whose come first is
                 not the configuration's to say.
+            issuer: The label of our own tokens from now on; "" as before.
         """
         self._count_decided()
         rows = tuple(at_zero)  # whatever goes wrong in making them, nothing has changed yet
-        way_back = partial(setattr, self, "_names", self._names)
-        self._names = names
+        way_back = partial(self._know, self._names, self._issuer)
+        self._know(names, issuer or self._issuer)
         crowded = {label for label, known in names.items() if known and not self.few_names(label)}
         for family, labels in rows:
             if crowded.isdisjoint(family.labels):
                 self._set_out(family, labels)
         return way_back
+
+    def _know(self, names: Names | None, issuer: str) -> None:
+        self._names, self._issuer = names, issuer
 
     def few_names(self, label: str) -> Set[str]:
         """Return the names that a label can have, or none when they are more than its limit."""

@@ -107,27 +107,35 @@ class _Outcome:
                 self.error = upstream.errors.setdefault(reason.removeprefix(_UPSTREAM_REASON), [0])
 
 
-class _Route:
-    """The series of one route label."""
+class _Histograms:
+    """The histograms of one route, or of all."""
 
-    __slots__ = (
-        "decision",
-        "durations",
-        "label",
-        "outcomes",
-        "overhead",
-        "request_body",
-        "response_body",
-    )
+    __slots__ = ("decision", "durations", "label", "overhead", "request_body", "response_body")
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.outcomes: dict[tuple[str, int, str, str, str], _Outcome] = {}
         self.durations: dict[str, Histogram] = {}
+        """By code class."""
         self.overhead = Histogram(families.OVERHEAD_BOUNDS)
         self.decision = Histogram(families.OVERHEAD_BOUNDS)
         self.request_body = Histogram(families.SIZE_BOUNDS)
         self.response_body = Histogram(families.SIZE_BOUNDS)
+
+
+class _Route:
+    """The series of one route label."""
+
+    __slots__ = ("decision", "histograms", "label", "outcomes", "overhead", "request_body", "response_body")
+
+    def __init__(self, label: str, shared: _Histograms | None) -> None:
+        self.label = label
+        self.outcomes: dict[tuple[str, int, str, str, str], _Outcome] = {}
+        self.histograms = _Histograms(label) if shared is None else shared
+        # One step instead of two for each request.
+        self.overhead = self.histograms.overhead
+        self.decision = self.histograms.decision
+        self.request_body = self.histograms.request_body
+        self.response_body = self.histograms.response_body
 
 
 def _code_class(status: int) -> str:
@@ -140,13 +148,17 @@ class RequestSeries:
     Args:
         bounds: Of the buckets for request and upstream durations.
         limits: Of the labels `route` and `upstream`.
+        by_route: Whether each route has histograms of its own.
     """
 
-    def __init__(self, bounds: tuple[float, ...], limits: Mapping[str, LabelLimit]) -> None:
+    def __init__(
+        self, bounds: tuple[float, ...], limits: Mapping[str, LabelLimit], *, by_route: bool = True
+    ) -> None:
+        self._shared = None if by_route else _Histograms(families.ALL)
         self._bounds = bounds
         self._limits = limits
         self._routes: dict[str, _Route] = {}
-        self._other_route = _Route(families.OTHER)
+        self._other_route = _Route(families.OTHER, self._shared)
         self._upstreams: dict[str, _Upstream] = {}
         self._other_upstream = _Upstream(families.OTHER, bounds)
         self._allowed: defaultdict[str, int] = defaultdict(int)
@@ -238,7 +250,7 @@ class RequestSeries:
         overflows = label == families.OTHER and name != families.OTHER
         # A route beyond the limit is remembered under its own name too, so that it costs no more than
         # one within it; the number of names is bounded by the configuration.
-        route = self._routes[name] = self._other_route if overflows else _Route(label)
+        route = self._routes[name] = self._other_route if overflows else _Route(label, self._shared)
         return route
 
     def _open_outcome(self, route: _Route, exchange: Exchange) -> _Outcome:
@@ -252,9 +264,11 @@ class RequestSeries:
         outcome = route.outcomes.get(key)
         if outcome is None:
             code_class = _code_class(exchange.status)
-            duration = route.durations.get(code_class)
+            duration = route.histograms.durations.get(code_class)
             if duration is None:
-                duration = route.durations[code_class] = Histogram(self._bounds, with_exemplars=True)
+                duration = route.histograms.durations[code_class] = Histogram(
+                    self._bounds, with_exemplars=True
+                )
             upstream = self._open_upstream(exchange.upstream) if exchange.upstream else None
             outcome = _Outcome(
                 method, exchange.status, exchange.reason, exchange.decision, duration, upstream
@@ -293,7 +307,7 @@ class RequestSeries:
                 method, status, reason, decision, _ = key
                 rest = route.outcomes.get((method, status, reason, decision, ""))
                 if rest is None:
-                    duration = route.durations[outcome.code_class]
+                    duration = route.histograms.durations[outcome.code_class]
                     rest = _Outcome(method, status, reason, decision, duration, None)
                     route.outcomes[method, status, reason, decision, ""] = rest
                 rest.count += outcome.count
@@ -330,13 +344,15 @@ class RequestSeries:
         if not routes:
             return
         yield Collected(families.HTTP_REQUESTS, _request_rows(routes))
-        yield Collected(families.HTTP_DURATION, _duration_rows(routes))
-        yield Collected(families.HTTP_OVERHEAD, (((r.label,), r.overhead) for r in routes))
-        yield Collected(families.HTTP_REQUEST_BODY, (((r.label,), r.request_body) for r in routes))
-        yield Collected(families.HTTP_RESPONSE_BODY, (((r.label,), r.response_body) for r in routes))
+        histograms = list(dict.fromkeys(route.histograms for route in routes))
+        yield Collected(families.HTTP_DURATION, _duration_rows(histograms))
+        yield Collected(families.HTTP_OVERHEAD, (((h.label,), h.overhead) for h in histograms))
+        yield Collected(families.HTTP_REQUEST_BODY, (((h.label,), h.request_body) for h in histograms))
+        yield Collected(families.HTTP_RESPONSE_BODY, (((h.label,), h.response_body) for h in histograms))
         yield Collected(families.DECISIONS, _decision_rows(routes))
         yield Collected(
-            families.DECISION_DURATION, (((r.label,), r.decision) for r in routes if any(r.decision.cells))
+            families.DECISION_DURATION,
+            (((h.label,), h.decision) for h in histograms if any(h.decision.cells)),
         )
 
     def _collect_upstreams(self) -> Iterator[Collected]:
@@ -413,10 +429,10 @@ def _decision_rows(routes: list[_Route]) -> Iterator[Row]:
             yield (route.label, *key), count
 
 
-def _duration_rows(routes: list[_Route]) -> Iterator[Row]:
-    for route in routes:
-        for code_class, histogram in list(route.durations.items()):
-            yield (route.label, code_class), histogram
+def _duration_rows(histograms: list[_Histograms]) -> Iterator[Row]:
+    for each in histograms:
+        for code_class, histogram in list(each.durations.items()):
+            yield (each.label, code_class), histogram
 
 
 def _upstream_request_rows(upstreams: list[_Upstream]) -> Iterator[Row]:

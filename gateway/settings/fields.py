@@ -623,6 +623,13 @@ METRICS = Section(
             "counted as `_other_`.",
             "500",
         ),
+        Field(
+            "route_histograms",
+            _FLAG,
+            "Durations and sizes of requests are told apart by route, which is about 70 series for each "
+            "route. `false`: they are of all routes together, under `_all_`; counters stay as they are.",
+            "true",
+        ),
     ),
     build.make_metrics,
 )

@@ -355,6 +355,8 @@ class MetricsSettings:
     buckets: tuple[float, ...] | None = None
     """Bounds in seconds for request durations, ascending; None = the defaults."""
     label_limit: int = 500
+    route_histograms: bool = True
+    """Each route has histograms of its own; else all share theirs."""
 
 
 @dataclass(frozen=True, slots=True)

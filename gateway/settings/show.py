@@ -125,6 +125,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "metrics": {
             "buckets": None if settings.metrics.buckets is None else list(settings.metrics.buckets),
             "label_limit": settings.metrics.label_limit,
+            "route_histograms": settings.metrics.route_histograms,
         },
         "logs": {"level": logs.level, "access": logs.access, "format": logs.format, "query": logs.query},
         "drain_timeout": format_duration(settings.drain_timeout_s),

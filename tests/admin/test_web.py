@@ -150,6 +150,18 @@ async def test_metrics_as_openmetrics(client: TestClient) -> None:
     assert "sidegate_build_info" in {family.name for family in parse_openmetrics(await answer.text())}
 
 
+@pytest.mark.parametrize(("asked", "coding"), [("gzip", "gzip"), ("gzip;q=0", None), ("identity", None)])
+async def test_metrics_are_compressed_for_who_takes_it(
+    client: TestClient, asked: str, coding: str | None
+) -> None:
+    answer = await client.get("/metrics", headers={"Accept-Encoding": asked})
+    assert answer.headers.get("Content-Encoding") == coding
+    assert answer.headers["Vary"] == "Accept, Accept-Encoding"
+    assert "sidegate_build_info" in {family.name for family in parse_text(await answer.text())}
+    head = await client.head("/metrics", headers={"Accept-Encoding": asked})
+    assert head.headers.get("Content-Encoding") == coding
+
+
 async def test_metrics_that_break_midway_never_look_complete(
     client: TestClient, process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,15 +1,18 @@
 """Show that what can fail is counted from the start on, so that no alert misses the first failure."""
 
+import gzip
 import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.clients.assertions import AssertionReason
 from gateway.observe import families
 from gateway.observe.families import FAMILIES
+from tests.journeys.conftest import call
 from tests.support.alerts import ALERTS
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -36,7 +39,9 @@ def rows(samples: Samples, name: str) -> dict[frozenset[str], float]:
 
 
 def test_counters_of_closed_lists_are_at_zero_on_a_fresh_process(appliance):
+    first = scrape(appliance)
     samples = scrape(appliance)
+    assert first.keys() - samples.keys() == set(), "what was there once goes on"
     expected = {family.sample_name for family in FAMILIES if family.from_start}
     expected -= {families.JWKS_FETCH.sample_name, families.LEGACY_AUDIENCE.sample_name}  # none configured
     expected -= {families.LOOP_HELD.sample_name}  # on a busy machine it may have stood still already
@@ -105,6 +110,19 @@ def test_gauges_are_at_zero_before_and_after(appliance, wait_until):
     assert appliance.get("/nowhere").status == 404
     wait_until(lambda: rows(scrape(appliance), "sidegate_connections") == none, "the connection to be gone")
     assert in_flight() == quiet
+
+
+def test_both_formats_are_read_by_the_library(appliance):
+    appliance.get("/ms-system/country/code/AUS", bearer=appliance.token())
+    found = {}
+    for accept, parser in (("text/plain", parse), ("application/openmetrics-text", parse_openmetrics)):
+        fields = {"Accept": accept, "Accept-Encoding": "gzip", "Host": "localhost"}
+        answer = call(appliance.admin_port, "GET", "/metrics", headers=fields)
+        assert answer.headers["Content-Encoding"] == "gzip"
+        text = gzip.decompress(answer.body).decode()
+        found[accept] = {family.name for family in parser(text) if family.name.startswith("sidegate_")}
+        assert len(answer.body) < len(text) / 5
+    assert found["text/plain"] == found["application/openmetrics-text"]
 
 
 def test_each_first_failure_moves_a_counter_that_was_there(appliance, wait_until):

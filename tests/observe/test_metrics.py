@@ -297,6 +297,20 @@ def test_a_counter_whose_labels_are_known_is_there_at_zero_and_keeps_what_it_cou
     assert value(samples, "sidegate_replay_rejected_total", kind="grant_assertion") == 0
 
 
+def test_tokens_count_for_the_issuer_that_we_are_now() -> None:
+    metrics = make_metrics()
+    metrics.token_verify("ok", "hit")
+    new = "https://new.example"
+    back = metrics.take_names({"issuer": {new}}, [(families.TOKEN_VERIFY, (new, "ok", "hit"))], issuer=new)
+    metrics.token_verify("ok", "hit")
+    name, labels = "sidegate_token_verify_total", {"result": "ok", "cache": "hit"}
+    scrape(metrics)
+    assert value(scrape(metrics), name, issuer=new, **labels) == 1
+    back()
+    metrics.token_verify("ok", "hit")
+    assert value(scrape(metrics), name, issuer="http://issuer.example", **labels) == 2
+
+
 def test_more_names_than_the_limit_wait_for_their_first_event() -> None:
     metrics = make_metrics(MetricsSettings(label_limit=2))
     clients = {"a", "b", "c"}
@@ -479,6 +493,25 @@ def test_gauges_are_read_at_scrape_time_and_grouped_by_family() -> None:
     found = {family.name: len(family.samples) for family in parse_openmetrics(text)}
     assert found["sidegate_connections"] == 2
     assert found["sidegate_rules"] == 1
+
+
+def test_routes_can_share_their_histograms() -> None:
+    metrics = make_metrics(MetricsSettings(route_histograms=False))
+    metrics.take_names({"route": {"a", "b"}}, ())
+    metrics.absorb([make_exchange(route="a"), make_exchange(route="b"), make_exchange(route="b", status=404)])
+    samples = scrape(metrics)
+    duration = "sidegate_http_request_duration_seconds_count"
+    assert value(samples, duration, route="_all_", code_class="2xx") == 2
+    assert value(samples, duration, route="_all_", code_class="4xx") == 1
+    for name in ("http_overhead_seconds", "http_request_body_bytes", "decision_duration_seconds"):
+        assert value(samples, f"sidegate_{name}_count", route="_all_") == 3
+    labelled = {name for name, labels in samples if dict(labels).get("route") in {"a", "b"}}
+    assert labelled == {"sidegate_http_requests_total", "sidegate_decisions_total"}
+    metrics.take_names({"route": {"b"}}, ())
+    scrape(metrics)
+    samples = scrape(metrics)
+    assert value(samples, duration, route="_all_", code_class="2xx") == 2, "what was counted stays so"
+    assert "a" not in {dict(labels).get("route") for _, labels in samples}
 
 
 def test_configured_buckets_replace_those_of_request_durations() -> None:

@@ -76,7 +76,7 @@ limits:
   auth_failures: {requests: 10, per: 1m}
   bad_tokens: {requests: 20, per: 1s}
   loop_lag: 100ms
-metrics: {buckets: [0.001, 0.1, 1], label_limit: 100}
+metrics: {buckets: [0.001, 0.1, 1], label_limit: 100, route_histograms: false}
 logs: {level: warning, access: access.log, format: text, query: true}
 drain_timeout: 10s
 shutdown_delay: 1s

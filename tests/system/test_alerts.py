@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.observe.exposition import render_families
+from gateway.observe.families import FAMILIES, Family, Kind
+from gateway.observe.series import Collected, Histogram, Row
 from tests.support.alerts import ALERTS, RULES, Alert, rules
 
 
@@ -39,6 +42,20 @@ def test_prometheus_takes_the_rules() -> None:
     checked = promtool("check", "rules", RULES)
     assert checked.returncode == 0, checked.stderr
     assert f"SUCCESS: {len(rules())} rules found" in checked.stdout
+
+
+def test_prometheus_has_nothing_to_say_of_the_families() -> None:
+    def row(family: Family) -> Row:
+        hostile = 'a " quote, a \\ backslash, a line\nbreak, {} é'
+        labels = tuple(hostile for _ in family.labels)
+        return labels, Histogram(family.bounds) if family.kind is Kind.HISTOGRAM else 1
+
+    collected = iter([Collected(family, [row(family)]) for family in FAMILIES])
+    text = "".join(render_families(collected, openmetrics=False))
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_every_rule_has_a_case() -> None:
