@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
-from gateway.observe.secret_parameters import mask_parameters
+from gateway.observe.secret_parameters import mask_parameters, mask_path
 
 Encode = Callable[[Sequence[Exchange]], bytes]
 """Returns the lines of one batch, each ended by a newline."""
@@ -71,6 +71,8 @@ def json_lines(*, query: bool) -> Encode:
         for exchange in exchanges:
             # msgspec writes what is there, and checks types only when it decodes.
             exchange.at = timestamp(exchange.at)  # type: ignore[assignment]
+            if "eyJ" in exchange.path or ";" in exchange.path:
+                exchange.path = mask_path(exchange.path)
             if exchange.query:
                 exchange.query = mask_parameters(exchange.query) if query else ""
             # Times are cut, because the difference of two clock readings has 17 digits as text;
@@ -105,7 +107,8 @@ def text_lines(*, query: bool) -> Encode:
     def encode(exchanges: Sequence[Exchange]) -> bytes:
         lines: list[str] = []
         for x in exchanges:
-            target = f"{x.path}?{mask_parameters(x.query)}" if query and x.query else x.path
+            path = mask_path(x.path) if "eyJ" in x.path or ";" in x.path else x.path
+            target = f"{path}?{mask_parameters(x.query)}" if query and x.query else path
             lines.append(
                 f"{timestamp(x.at)} {_word(x.peer)} {_word(x.client)} "
                 f"{_quoted(f'{x.method} {target} {x.protocol}')} {x.status} {x.response_bytes} "

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
+from gateway.observe.credentials import mask_tokens
+
 MASK = "[masked]"
 MOST_PARAMETERS = 100
 """More are not looked at one by one: a query of separators alone would cost 40 ms."""
@@ -127,10 +129,15 @@ def mask_parameters(query: str) -> str:
 def mask_address(address: str) -> str:
     """Return an address or a path without user information and secret parameters of path and query."""
     place, mark, query = address.partition("?")
-    place = _USER.sub(f"//{MASK}@", place, count=1)
-    path, semicolon, parameters = place.partition(";")
-    masked = f"{path};{mask_parameters(parameters)}" if semicolon else path
+    masked = mask_path(_USER.sub(f"//{MASK}@", place, count=1))
     return f"{masked}?{mask_parameters(query)}" if mark else masked
+
+
+def mask_path(path: str) -> str:
+    """Return a path without what looks like a token in it, and without secret parameters behind `;`."""
+    place, semicolon, parameters = path.partition(";")
+    place = mask_tokens(place)
+    return f"{place};{mask_parameters(parameters)}" if semicolon else place
 
 
 def _mask_parameter(parameter: str, effort: _Effort) -> str:

@@ -109,6 +109,29 @@ def test_no_secret_of_a_query_is_logged_even_on_request(log_format: str) -> None
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/reset/eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "/reset/[masked]"),
+        (
+            "/reset/eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln/eyJhbGciOiJFUzI1NiJ9..x.y.z",
+            "/reset/[masked]/[masked]",
+        ),
+        ("/a;token=hunter2/b", "/a;token=[masked]"),
+        ("/a;v=1;password=hunter2", "/a;v=1;password=[masked]"),
+        ("/a;v=1/b", "/a;v=1/b"),
+        ("/keyJ/a.b", "/keyJ/a.b"),
+    ],
+)
+def test_no_secret_of_a_path_is_logged(log_format: str, path: str, shown: str) -> None:
+    """A link that carries a token in its path is a login for whoever reads the log."""
+    line = lines_encoder(log_format, query=False)([make_exchange(path=path)]).decode()
+    assert f'"{shown}"' in line or f" {shown} " in line
+    assert "hunter2" not in line
+    assert "c2ln" not in line
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("query", [True, False])
 def test_the_query_is_logged_only_on_request(log_format: str, query: bool) -> None:
     assert (b"country=AUS" in lines_encoder(log_format, query=query)([make_exchange()])) is query
