@@ -65,16 +65,17 @@ GROUPS = (
         "a caller's address",
         Kept.TRUSTED_OR_NAMED,
         _names(
-            "ali-cdn-real-ip cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-ip "
-            "do-connecting-ip fastly-client-ip fly-client-ip forwarded-for forwarded-for-ip http-client-ip "
-            "incap-client-ip proxy-client-ip real-ip remote-ip true-client-ip wl-proxy-client-ip "
-            "x-appengine-user-ip x-arr-clientip x-azure-clientip x-azure-socketip x-cdn-src-ip x-client-addr "
-            "x-client-address x-client-ip x-clientip x-cluster-client-ip x-coming-from "
-            "x-custom-ip-authorization x-envoy-external-address x-envoy-internal x-forward x-forward-for "
-            "x-http-client-ip x-nf-client-connection-ip x-original-client-ip x-original-forwarded-for "
-            "x-original-ip x-original-remote-addr x-originating-ip x-peer-ip x-proxyuser-ip x-real-client-ip "
-            "x-real-ip x-real-port x-remote-addr x-remote-ip x-remote-port x-source-ip x-true-client-ip "
-            "x-true-ip z-forwarded-for"
+            "ali-cdn-real-ip cdn-real-ip cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 client-addr "
+            "client-ip clientip cloudfront-viewer-address do-connecting-ip fastly-client-ip fly-client-ip "
+            "forwarded-for forwarded-for-ip http-client-ip incap-client-ip proxy-client-ip real-ip "
+            "remote-ip true-client-ip wl-proxy-client-ip x-appengine-user-ip x-arr-clientip "
+            "x-azure-clientip x-azure-socketip x-cdn-src-ip x-client-addr x-client-address x-client-ip "
+            "x-clientip x-cluster-client-ip x-coming-from x-custom-ip-authorization "
+            "x-envoy-external-address x-envoy-internal x-forward x-forward-for x-http-client-ip "
+            "x-nf-client-connection-ip x-original-client-ip x-original-forwarded-for x-original-ip "
+            "x-original-remote-addr x-originating-ip x-peer-ip x-proxyuser-ip x-real-client-ip x-real-ip "
+            "x-real-port x-remote-addr x-remote-ip x-remote-port x-source-ip x-true-client-ip x-trusted-ip "
+            "x-true-ip x-user-ip x-vercel-forwarded-for x-vercel-proxied-for z-forwarded-for"
         ),
         (b"http-forwarded", b"http-x-forwarded", b"x-http-forwarded", b"x-http-x-forwarded"),
         in_trailers=False,
@@ -83,10 +84,10 @@ GROUPS = (
         "TLS and client certificates",
         Kept.TRUSTED_AND_NAMED,
         _names(
-            "client-verified client-verify x-arr-clientcert x-arr-ssl x-clientcert x-client-certificate "
-            "x-client-dn x-client-s-dn x-client-i-dn x-client-subject-dn x-client-issuer-dn "
-            "x-client-verified x-client-verify x-envoy-peer-certificate x-spiffe-id x-verified-client "
-            "x-verify-client x-wl-client-cert"
+            "client-certificate client-verified client-verify cloudfront-viewer-tls x-arr-clientcert "
+            "x-arr-ssl x-clientcert x-client-certificate x-client-dn x-client-s-dn x-client-i-dn "
+            "x-client-subject-dn x-client-issuer-dn x-client-verified x-client-verify "
+            "x-envoy-peer-certificate x-spiffe-id x-verified-client x-verify-client x-wl-client-cert xfcc"
         ),
         (
             b"cf-client-cert-",
@@ -112,11 +113,12 @@ GROUPS = (
         "the scheme",
         Kept.TRUSTED_AND_NAMED,
         _names(
-            "cf-visitor cloudfront-forwarded-proto front-end-https https scheme url-scheme wl-proxy-ssl "
-            "x-appengine-https x-client-proto x-client-scheme x-http-scheme x-https x-original-proto "
-            "x-original-scheme x-proto x-real-proto x-real-scheme x-request-scheme x-scheme "
-            "x-url-scheme"
+            "cf-visitor cloudfront-forwarded-proto fastly-ssl front-end-https front-end-proto https scheme "
+            "url-scheme wl-proxy-ssl x-appengine-https x-client-proto x-client-scheme x-http-scheme x-https "
+            "x-original-proto x-original-scheme x-proto x-real-proto x-real-scheme x-request-scheme "
+            "x-scheme x-url-scheme"
         ),
+        (b"fly-forwarded-",),
         in_trailers=False,
     ),
     FieldGroup(
@@ -124,10 +126,9 @@ GROUPS = (
         Kept.TRUSTED_AND_NAMED,
         _names(
             "disguised-host http-host host-override original-host original-port remote-port server-name "
-            "server-port x-client-port x-host x-host-override "
-            "x-http-host x-http-host-override x-http-port x-ms-original-host x-original-host x-original-port "
-            "x-original-server x-port x-real-host x-request-host x-request-port x-requested-host "
-            "x-server-name x-server-port"
+            "server-port x-client-port x-host x-host-override x-http-host x-http-host-override x-http-port "
+            "x-ms-original-host x-original-host x-original-port x-original-server x-port x-real-host "
+            "x-request-host x-request-port x-requested-host x-server-name x-server-port"
         ),
         in_trailers=False,
     ),
@@ -135,17 +136,23 @@ GROUPS = (
         "who the user is",
         Kept.TRUSTED_AND_NAMED,
         _names(
-            "auth-type auth-user logon-user proxy-user remote-addr remote-email remote-groups remote-host "
-            "remote-ident remote-name remote-roles remote-user unauthenticated-user x-anonymous-consumer "
-            "x-apigateway-api-userinfo x-credential-identifier x-credential-username x-endpoint-api-userinfo "
-            "x-goog-iap-jwt-assertion x-jwt-assertion x-jwt-payload x-logged-in-user x-proxy-user x-sso-user "
-            "x-user-dn x-userinfo"
+            "auth-type auth-user ct-remote-user iv-creds iv-groups iv-user iv-user-l sm-authdirname "
+            "sm-serversessionid sm-universalid sm-user sm-userdn logon-user proxy-user remote-addr "
+            "remote-email remote-groups remote-host remote-ident remote-name remote-roles remote-user "
+            "remote-userid unauthenticated-user x-anonymous-consumer x-appengine-cron "
+            "x-appengine-inbound-appid x-appengine-queuename x-appengine-taskname x-apigateway-api-userinfo "
+            "x-credential-identifier x-credential-username x-endpoint-api-userinfo x-goog-iap-jwt-assertion "
+            "x-jwt-assertion x-jwt-payload x-logged-in-user x-proxy-user x-remote-email x-remote-groups "
+            "x-remote-name x-sso-user x-trusted-user x-user-dn x-userinfo"
         ),
         (
             b"cf-access-",
             b"impersonate-",
             b"mellon-",
+            b"oam-",
             b"oidc-",
+            b"osso-",
+            b"saml-",
             b"shib-",
             b"tailscale-user-",
             b"x-amzn-oidc-",
@@ -161,6 +168,7 @@ GROUPS = (
             b"x-remote-extra-",
             b"x-remote-group-",
             b"x-remote-user-",
+            b"x-saml-",
             b"x-vouch-",
             b"x-webauth-",
         ),
@@ -170,13 +178,14 @@ GROUPS = (
         "another method, host or path than was judged",
         Kept.NAMED,
         _names(
-            "http-method-override method-override original-uri original-url path-info path-translated "
-            "request-method request-uri script-name x-http-method x-http-method-override x-http-path "
-            "x-http-path-override x-method x-method-override x-original-method x-original-path "
-            "x-original-query x-original-request-uri x-original-uri x-original-url x-override-path "
-            "x-override-url x-path-info x-path-override x-proxy-url x-replaced-path x-request-method "
-            "x-request-path x-request-uri x-request-url x-rewrite-uri x-rewrite-url x-rewritten-url "
-            "x-script-name x-url-override x-waws-unencoded-url"
+            "http-method-override method-override original-request-uri original-uri original-url path-info "
+            "path-translated request-method request-target request-uri script-name x-http-method "
+            "x-http-method-override x-http-path x-http-path-override x-method x-method-override x-orig-path "
+            "x-orig-uri x-orig-url x-origin-url x-original-method x-original-path x-original-query "
+            "x-original-request-uri x-original-uri x-original-url x-override-path x-override-url "
+            "x-path-info x-path-override x-proxy-url x-replaced-path x-request-method x-request-path "
+            "x-request-uri x-request-target x-request-url x-rewrite-path x-rewrite-uri x-rewrite-url "
+            "x-rewritten-url x-script-name x-url-override x-waws-unencoded-url"
         ),
         (b"x-accel-", b"x-envoy-original-", b"x-sendfile-"),
     ),

@@ -99,6 +99,17 @@ def test_no_spelling_passes_from_a_trailer_section(group: FieldGroup, name: byte
             b"server-port",
             b"server-name",
         ),
+        *(b"iv-user", b"iv-groups", b"sm-user", b"sm-serversessionid", b"oam-remote-user", b"osso-user-dn"),
+        *(b"ct-remote-user", b"saml-subject", b"x-saml-subject", b"x-remote-groups", b"x-trusted-user"),
+        *(
+            b"x-appengine-cron",
+            b"x-appengine-queuename",
+            b"cloudfront-viewer-address",
+            b"x-user-ip",
+            b"clientip",
+        ),
+        *(b"x-vercel-forwarded-for", b"fly-forwarded-proto", b"fastly-ssl", b"client-certificate", b"xfcc"),
+        *(b"x-orig-url", b"x-orig-path", b"x-origin-url", b"x-rewrite-path", b"request-target"),
     ],
 )
 def test_what_other_hops_say_is_kept_from_anybody(name: bytes) -> None:
@@ -130,6 +141,7 @@ def test_what_other_hops_say_is_kept_from_anybody(name: bytes) -> None:
             b"script",
             b"impersonated",
         ),
+        *(b"iv", b"small", b"smart-home", b"x-originator", b"x-user", b"x-email", b"samling", b"x-appengine"),
         *(b"proxies", b"x-client-version", b"x-client-id", b"x-real", b"x-tlsa", b"hosts", b"schema"),
         *(
             b"accept-encoding",
