@@ -6,7 +6,7 @@ the lists stand in the packages that use the words. Left out are those whose lab
 (routes by reasons by methods): of these a scraper sees what occurs.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from gateway.clients.assertions import AssertionReason
@@ -17,7 +17,7 @@ from gateway.issuer.uses import KINDS
 from gateway.issuer.web import SLOWED_DOWN
 from gateway.oauth_names import CLIENT_SECRET_BASIC, CLIENT_SECRET_JWT, CLIENT_SECRET_POST, PRIVATE_KEY_JWT
 from gateway.observe import families
-from gateway.observe.families import Family, Labels
+from gateway.observe.families import Family, SeriesOf
 from gateway.observe.metrics import Names
 from gateway.policy.model import Reason
 from gateway.policy.rate_limits import BAD_TOKENS, ROUTE_LIMIT
@@ -67,31 +67,32 @@ def names_in(snapshot: Snapshot) -> Names:
     }
 
 
-def labels_at_zero(snapshot: Snapshot) -> Iterator[Labels]:
+def labels_at_zero(snapshot: Snapshot) -> Iterator[SeriesOf]:
     """Yield every counter that is there before anything was counted."""
     settings = snapshot.settings
-    yield from _each(families.CONFIG_RELOADS, Result, Cause)
-    yield from _each(families.UPSTREAM_ERRORS, settings.upstreams, UPSTREAM_FAILURES)
-    yield from _each(families.UPSTREAM_REQUESTS, settings.upstreams, CODE_CLASSES, ATTEMPTS)
-    yield from _each(families.JWKS_FETCH, _fetched_from(snapshot), FetchResult)
-    for method, reasons in LOGIN_FAILURES.items():
-        yield from _each(families.CLIENT_AUTH_FAILURES, (method,), reasons)
-    yield from _each(families.REPLAY_REJECTED, KINDS)
+    yield _each(families.CONFIG_RELOADS, Result, Cause)
+    yield _each(families.UPSTREAM_ERRORS, settings.upstreams, UPSTREAM_FAILURES)
+    yield _each(families.UPSTREAM_REQUESTS, settings.upstreams, CODE_CLASSES, ATTEMPTS)
+    yield _each(families.JWKS_FETCH, _fetched_from(snapshot), FetchResult)
+    yield families.CLIENT_AUTH_FAILURES, _pairs(LOGIN_FAILURES)
+    yield _each(families.REPLAY_REJECTED, KINDS)
     legacy = (client.id for client in settings.clients.values() if client.legacy_audience)
-    yield from _each(families.LEGACY_AUDIENCE, legacy)
-    for result, cache in CACHE_RESULTS:
-        yield families.TOKEN_VERIFY, (settings.issuer.url, result, cache)
+    yield _each(families.LEGACY_AUDIENCE, legacy)
+    yield families.TOKEN_VERIFY, [(settings.issuer.url, *judged) for judged in CACHE_RESULTS]
     callers = (families.NONE, *settings.clients)
-    yield from _each(families.CLIENT_DECISIONS, callers, ("allow", "deny"))
-    yield families.RATE_LIMITED, (families.NONE, CONNECTIONS_PER_PEER)
-    yield from _each(families.RATE_LIMITED, _limited(settings), (ROUTE_LIMIT,))
+    yield _each(families.CLIENT_DECISIONS, callers, ("allow", "deny"))
+    yield families.RATE_LIMITED, [(families.NONE, CONNECTIONS_PER_PEER)]
+    yield _each(families.RATE_LIMITED, _limited(settings), (ROUTE_LIMIT,))
     reading = (route.name for route in settings.routes if route.access is not Access.PUBLIC)
-    yield from _each(families.RATE_LIMITED, reading, (BAD_TOKENS,))
+    yield _each(families.RATE_LIMITED, reading, (BAD_TOKENS,))
 
 
-def _each(family: Family, *values: Iterable[str]) -> Iterator[Labels]:
-    for labels in product(*values):
-        yield family, tuple(map(str, labels))
+def _each(family: Family, *values: Iterable[str]) -> SeriesOf:
+    return family, (tuple(map(str, labels)) for labels in product(*values))
+
+
+def _pairs(values: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
+    return ((first, str(second)) for first, seconds in values.items() for second in seconds)
 
 
 def _fetched_from(snapshot: Snapshot) -> Iterator[str]:

@@ -26,6 +26,8 @@ from gateway.reload.source import Cause, Result
 from gateway.reload.sources import MAIN, Sources
 from gateway.settings.model import Settings, StateSettings
 from gateway.state.interface import StateStore
+from gateway.tokens.keyfiles import KeyState
+from gateway.tokens.rotation import longest_token_lifetime, may_go_from
 from gateway.version import VERSION
 
 
@@ -196,12 +198,19 @@ def current_gauges(
             yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
     main, probation, _ = state.cache.sizes
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
-    for key in live.plan.snapshot.keys.keys:
-        yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
-        yield GaugeSample(families.SIGNING_KEY_CREATED, (key.kid,), key.placed_at)
+    yield from _key_samples(live.plan.snapshot)
     yield GaugeSample(families.RULES, (), len(live.plan.snapshot.settings.routes))
     yield GaugeSample(families.CLIENTS, (), len(live.plan.snapshot.settings.clients))
     yield GaugeSample(families.REVOCATIONS, (), len(state.revocations))
+
+
+def _key_samples(snapshot: Snapshot) -> Iterable[GaugeSample]:
+    for key in snapshot.keys.keys:
+        yield GaugeSample(families.SIGNING_KEY_INFO, (key.kid, key.alg, str(key.state)), 1)
+        yield GaugeSample(families.SIGNING_KEY_CREATED, (key.kid,), key.placed_at)
+        if key.state is KeyState.RETIRING:
+            at = may_go_from(key, longest_token_lifetime(snapshot.settings))
+            yield GaugeSample(families.SIGNING_KEY_NOT_AFTER, (key.kid,), at)
 
 
 def _listener_samples(listener: Listener) -> Iterable[GaugeSample]:

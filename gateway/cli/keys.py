@@ -29,6 +29,7 @@ from gateway.tokens.rotation import (
     TooEarlyError,
     activate,
     choose_next,
+    longest_token_lifetime,
     may_go_from,
     may_sign_from,
     retire,
@@ -111,13 +112,6 @@ def retire_command(path: Path, kid: str, *, at_once: bool) -> None:
         click.echo(f"{_line(key)}{_outlook(key, settings)}")
     _tell(f"{kid} is gone, its file too. What it signed is refused.")
     _tell_of_processes()
-
-
-def longest_token_lifetime(settings: Settings) -> float:
-    """Return for how many seconds a token of any client may be valid, as the configuration is now."""
-    own = (client.token_lifetime_s for client in settings.clients.values())
-    granted = (authorization.token_lifetime_s for authorization in settings.authorizations)
-    return max(settings.issuer.token_lifetime_s, *(lifetime or 0.0 for lifetime in (*own, *granted)), 0.0)
 
 
 def _activate(settings: Settings, kid: str, *, at_once: bool) -> tuple[KeyInfo, ...]:

@@ -7,6 +7,7 @@ and for people `gateway.observe.reference`.
 Sources: OpenMetrics 1.0 (metric types, histogram buckets), Prometheus naming practices.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,8 +60,8 @@ class Family:
         return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
 
 
-Labels = tuple[Family, tuple[str, ...]]
-"""One series: a family, and label values in its order."""
+SeriesOf = tuple[Family, Iterable[tuple[str, ...]]]
+"""Series of one family: label values in its order, made while they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +341,11 @@ SIGNING_KEY_INFO = _gauge(
 SIGNING_KEY_CREATED = _gauge(
     "sidegate_signing_key_created_timestamp_seconds",
     "When the file of a signing key came to be as it is.",
+    kid="",
+)
+SIGNING_KEY_NOT_AFTER = _gauge(
+    "sidegate_signing_key_not_after_timestamp_seconds",
+    "When the last token of a retiring key is over; from then on its file may go.",
     kid="",
 )
 AUTHORIZATION_UNTIL = _gauge(

@@ -17,7 +17,7 @@ from functools import partial
 from gateway.oauth_names import short_grants
 from gateway.observe import families
 from gateway.observe.exchange import Exchange
-from gateway.observe.families import Family, GaugeSample, Labels
+from gateway.observe.families import Family, GaugeSample, SeriesOf
 from gateway.observe.request_series import OTHER_METHOD, RequestSeries
 from gateway.observe.series import Collected, LabelLimit, Row, Series
 from gateway.settings.model import MetricsSettings
@@ -66,7 +66,9 @@ class Metrics:
 
     # --- what there is ------------------------------------------------------------
 
-    def take_names(self, names: Names, at_zero: Iterable[Labels], *, issuer: str = "") -> Callable[[], None]:
+    def take_names(
+        self, names: Names, at_zero: Iterable[SeriesOf], *, issuer: str = ""
+    ) -> Callable[[], None]:
         """Announce what there is, and return the way back.
 
         Series of anything else go after one more scrape. A request that is still running on a
@@ -80,12 +82,13 @@ class Metrics:
             issuer: The label of our own tokens from now on; "" as before.
         """
         self._count_decided()
-        rows = tuple(at_zero)  # whatever goes wrong in making them, nothing has changed yet
+        crowded = {label for label, known in names.items() if not self._limits[label].has_room_for(known)}
+        # Whatever goes wrong in making the rows, nothing has changed yet.
+        rows = [(family, tuple(each)) for family, each in at_zero if crowded.isdisjoint(family.labels)]
         way_back = partial(self._know, self._names, self._issuer)
         self._know(names, issuer or self._issuer)
-        crowded = {label for label, known in names.items() if known and not self.few_names(label)}
-        for family, labels in rows:
-            if crowded.isdisjoint(family.labels):
+        for family, each in rows:
+            for labels in each:
                 self._set_out(family, labels)
         return way_back
 

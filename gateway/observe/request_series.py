@@ -17,7 +17,7 @@ Sources: OpenTelemetry semantic conventions for HTTP (known methods, `_OTHER`).
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from gateway.observe import families
 from gateway.observe.exchange import Exchange
@@ -319,12 +319,11 @@ class RequestSeries:
         yield from self._collect_requests()
         yield from self._collect_upstreams()
 
-    def strangers(self, label: str, known: Collection[str]) -> tuple[str, ...]:
+    def strangers(self, label: str, known: Set[str]) -> Set[str]:
         """Return the routes or upstreams that have series and are none of `known`; no other label is ours."""
-        names: Collection[str] = (
-            self._routes if label == families.ROUTE else self._upstreams if label == families.UPSTREAM else ()
-        )
-        return tuple(name for name in names if name and name not in known)
+        if label == families.ROUTE:
+            return self._routes.keys() - known - {""}
+        return self._upstreams.keys() - known if label == families.UPSTREAM else frozenset()
 
     def forget(self, label: str, name: str) -> None:
         """Drop the series of a route or an upstream."""

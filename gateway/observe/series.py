@@ -5,7 +5,7 @@ Plain numbers in dictionaries and lists; no clock, no text. Which families there
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,13 +77,13 @@ class LabelLimit:
         """Forget one value, so that another can take its place."""
         self._admitted.discard(value)
 
-    def has_room_for(self, values: Collection[str]) -> bool:
+    def has_room_for(self, values: Set[str]) -> bool:
         """Return whether none of so many values would have to be folded."""
         return not self._limit or len(values) <= self._limit
 
-    def strangers(self, known: Collection[str]) -> tuple[str, ...]:
+    def strangers(self, known: Set[str]) -> Set[str]:
         """Return the admitted values that are none of `known`."""
-        return tuple(value for value in self._admitted if value not in known)
+        return self._admitted - known
 
 
 class Series:

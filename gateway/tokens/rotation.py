@@ -17,6 +17,7 @@ How files are read and written is `gateway.tokens.keyfiles`.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gateway.settings.model import Settings
 from gateway.tokens.keyfiles import KeyInfo, KeyState
 
 TAKEN_UP_S = 10.0
@@ -103,6 +104,13 @@ def may_go_from(key: KeyInfo, longest_lifetime_s: float) -> float:
     if key.state is KeyState.NEXT and key.since is not None:
         return 0.0
     return _in_this_state_since(key) + longest_lifetime_s + TAKEN_UP_S
+
+
+def longest_token_lifetime(settings: Settings) -> float:
+    """Return for how many seconds a token of any client may be valid, as the configuration is now."""
+    own = (client.token_lifetime_s for client in settings.clients.values())
+    granted = (authorization.token_lifetime_s for authorization in settings.authorizations)
+    return max(settings.issuer.token_lifetime_s, *(lifetime or 0.0 for lifetime in (*own, *granted)), 0.0)
 
 
 def choose_next(keys: Sequence[KeyInfo], algorithm: str) -> KeyInfo | None:

@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from gateway.cli.keys import longest_token_lifetime
 from gateway.settings.model import AuthorizationSettings, ClientSettings, ScryptSecret, Settings
 from gateway.settings.secret_texts import parse_hashed_secret
+from gateway.tokens.rotation import longest_token_lifetime
 
 
 def test_generate_prints_a_secret_and_the_form_that_fits_it(run):

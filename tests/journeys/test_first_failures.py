@@ -98,6 +98,21 @@ def test_ends_of_rights_and_ages_of_keys_are_timestamps(make):
     assert time.time() - 60 < created <= time.time()
 
 
+def test_a_retiring_key_tells_from_when_on_it_may_go(appliance, wait_until):
+    name = "sidegate_signing_key_not_after_timestamp_seconds"
+    assert rows(scrape(appliance), name) == {}, "a key that signs has no end"
+    ((first,),) = rows(scrape(appliance), "sidegate_signing_key_created_timestamp_seconds")
+    before = time.time()
+    rotated = appliance.cli("keys", "rotate", "--now")
+    assert rotated.returncode == 0, rotated.stderr
+    appliance.hang_up()
+    ends = wait_until(lambda: rows(scrape(appliance), name), "the end of the former key")
+    assert list(ends) == [frozenset({first})]
+    (at,) = ends.values()
+    lifetime_s = 3600.0
+    assert before + lifetime_s - 1 <= at <= time.time() + lifetime_s + 60
+
+
 def test_gauges_are_at_zero_before_and_after(appliance, wait_until):
     def in_flight():
         return rows(scrape(appliance), "sidegate_http_requests_in_flight")

@@ -281,11 +281,9 @@ def test_a_counter_whose_labels_are_known_is_there_at_zero_and_keeps_what_it_cou
     metrics.upstream_failed("country", "dns", 2)
     metrics.replay_rejected("client_assertion")
     at_zero = [
-        (families.UPSTREAM_ERRORS, ("country", "dns")),
-        (families.UPSTREAM_ERRORS, ("country", "tls")),
-        (families.UPSTREAM_REQUESTS, ("country", "5xx", "retry")),
-        (families.REPLAY_REJECTED, ("client_assertion",)),
-        (families.REPLAY_REJECTED, ("grant_assertion",)),
+        (families.UPSTREAM_ERRORS, [("country", "dns"), ("country", "tls")]),
+        (families.UPSTREAM_REQUESTS, [("country", "5xx", "retry")]),
+        (families.REPLAY_REJECTED, [("client_assertion",), ("grant_assertion",)]),
     ]
     metrics.take_names({"upstream": {"country"}}, at_zero)
     samples = scrape(metrics)
@@ -301,7 +299,7 @@ def test_tokens_count_for_the_issuer_that_we_are_now() -> None:
     metrics = make_metrics()
     metrics.token_verify("ok", "hit")
     new = "https://new.example"
-    back = metrics.take_names({"issuer": {new}}, [(families.TOKEN_VERIFY, (new, "ok", "hit"))], issuer=new)
+    back = metrics.take_names({"issuer": {new}}, [(families.TOKEN_VERIFY, [(new, "ok", "hit")])], issuer=new)
     metrics.token_verify("ok", "hit")
     name, labels = "sidegate_token_verify_total", {"result": "ok", "cache": "hit"}
     scrape(metrics)
@@ -314,7 +312,7 @@ def test_tokens_count_for_the_issuer_that_we_are_now() -> None:
 def test_more_names_than_the_limit_wait_for_their_first_event() -> None:
     metrics = make_metrics(MetricsSettings(label_limit=2))
     clients = {"a", "b", "c"}
-    at_zero = [(families.LEGACY_AUDIENCE, (name,)) for name in clients]
+    at_zero = [(families.LEGACY_AUDIENCE, [(name,) for name in clients])]
     metrics.take_names({"client": clients, "route": {"one"}}, at_zero)
     assert "sidegate_legacy_audience_total" not in names(scrape(metrics))
     assert (metrics.few_names("client"), metrics.few_names("route")) == (frozenset(), {"one"})
@@ -358,7 +356,7 @@ def test_series_of_whatever_is_removed_go_after_one_more_scrape() -> None:
 
 def test_decisions_are_counted_for_each_client_that_there_is() -> None:
     metrics = make_metrics(MetricsSettings(label_limit=2))
-    metrics.take_names({"client": {"a", "b"}}, [(families.CLIENT_DECISIONS, ("a", "deny"))])
+    metrics.take_names({"client": {"a", "b"}}, [(families.CLIENT_DECISIONS, [("a", "deny")])])
     name = "sidegate_client_decisions_total"
     assert value(scrape(metrics), name, client="a", decision="deny") == 0
     metrics.absorb([make_exchange(client=client) for client in ("a", "a", "b", "", "gone")])
