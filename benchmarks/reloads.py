@@ -5,7 +5,8 @@ connections, in runs by turns without and with 20 reloads by SIGHUP, each of a c
 changed text. No request may fail, and the longest wait with reloads may be max(25 ms, twice the
 longest of the run without, which is the machine's doing).
 
-The gate has one core; callers, upstream and this program share the other.
+The gate has one core; callers, upstream and this program share the other. It does not shed load: what
+fails fails for the reload, not for a machine that does other things.
 """
 
 import argparse
@@ -36,6 +37,7 @@ admin: {{address: "127.0.0.1:{admin_port}"}}
 issuer: {{url: "{issuer}"}}
 state: "memory:"
 logs: {{access: access.log}}
+limits: {{loop_lag: 0}}
 upstreams: {{country: {{targets: ["http://127.0.0.1:{upstream_port}"]}}}}
 clients:
   {audience}: {{scopes: {{read: Read}}}}
