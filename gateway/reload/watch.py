@@ -198,7 +198,8 @@ class FileWatch:
                 return False
             self._doubted_at = monotonic_now
             return look == self._settling.accepted and await self._differs(look)
-        if await self._differs(look):
+        # A load that failed may have read a moment that no look and no digest shows.
+        if has_failed or await self._differs(look):
             return True
         self._settling.accept(look)
         return False

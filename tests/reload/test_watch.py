@@ -286,6 +286,21 @@ async def test_a_disk_that_answers_again_is_noticed(reloads, watched, monkeypatc
     assert reloads.count == count + 1
 
 
+async def test_a_file_that_was_half_only_for_the_load_is_brought_in(reloads, watched):
+    """The watch saw it whole before, and after: but the load that failed had read it in between."""
+    path = watched / "a.yaml"
+    whole = path.read_text()
+    reloads.outcome = failed(path, "is half of it", Result.INVALID)
+    reloads.meanwhile.append(lambda: path.write_text(""))
+    await reloads.reload()
+    count = reloads.count
+    path.write_text(whole)
+    reloads.outcome = Outcome()
+    await reloads.until(count + 1)
+    await reloads.several_looks()
+    assert reloads.count == count + 1
+
+
 async def test_a_load_without_descriptors_is_tried_again(reloads, watched, monkeypatch):
     reloads.outcome = failed(watched / "a.yaml", "cannot be read", Result.INVALID)
 
