@@ -12,6 +12,7 @@ from typing import TypeVar
 from gateway.observe.families import FAMILIES, NONE, OTHER, Family
 
 _Value = TypeVar("_Value")
+_WORDS = frozenset({"", NONE, OTHER})
 
 Exemplar = tuple[str, float, float]
 """Trace id, observed value, epoch seconds."""
@@ -66,8 +67,8 @@ class LabelLimit:
         """Return the label for `value`: itself, `_none_` when it is empty, or `_other_`."""
         if value in self._admitted:
             return value
-        if not value:
-            return NONE
+        if value in _WORDS:  # ours, no names: they take no place, and are never gone
+            return value or NONE
         if self._limit and len(self._admitted) >= self._limit:
             return OTHER
         self._admitted.add(value)

@@ -320,6 +320,22 @@ def test_more_names_than_the_limit_wait_for_their_first_event() -> None:
     assert value(scrape(metrics), "sidegate_legacy_audience_total", client="c") == 1
 
 
+def test_what_has_no_name_takes_no_place_and_never_goes() -> None:
+    metrics = make_metrics(MetricsSettings(label_limit=2))
+    metrics.take_names({"client": {"one", "two"}}, ())
+    metrics.token_request("client_credentials", "none", "_none_", "invalid_client", 0.001)
+    metrics.absorb([make_exchange(client="", decision="deny", status=401, reason="no_token")])
+    metrics.legacy_audience("one")
+    metrics.legacy_audience("two")
+    for _ in range(3):
+        samples = scrape(metrics)
+        nobody = {"grant": "client_credentials", "auth_method": "none", "client": "_none_"}
+        assert value(samples, "sidegate_token_requests_total", **nobody, result="invalid_client") == 1
+        assert value(samples, "sidegate_client_decisions_total", client="_none_", decision="deny") == 1
+        assert value(samples, "sidegate_legacy_audience_total", client="two") == 1
+        assert value(samples, "sidegate_metrics_label_overflow_total", label="client") == 0
+
+
 def test_series_of_whatever_is_removed_go_after_one_more_scrape() -> None:
     metrics = make_metrics()
     metrics.token_issued("gone", "kept", "client_credentials", 60.0)
