@@ -143,7 +143,7 @@ async def test_anything_else_is_closed_without_an_answer(
     async with start(**proxied()) as appliance, appliance.connect() as caller:
         caller.send(data)
         assert await caller.rest() == b""
-        assert appliance.listeners[0].refused == {"proxy_header": 1}
+        assert +appliance.listeners[0].refused == {"proxy_header": 1}
         assert appliance.gate.arriving == 0
     assert upstream.connections == []
 
@@ -158,7 +158,7 @@ async def test_only_trusted_peers_are_let_in(start: Start, upstream: Upstream) -
     async with start(**proxied("192.0.2.0/24")) as appliance, appliance.connect() as caller:
         caller.send(V1 + GET)
         assert await caller.rest() == b""
-        assert appliance.listeners[0].refused == {"untrusted_proxy": 1}
+        assert +appliance.listeners[0].refused == {"untrusted_proxy": 1}
     assert upstream.connections == []
 
 
@@ -172,7 +172,7 @@ async def test_a_header_that_does_not_come_is_not_waited_for(start: Start) -> No
         async with appliance.connect() as one_too_many:
             assert await one_too_many.rest() == b""
         assert await caller.rest() == b""
-        assert appliance.listeners[0].refused == {"limit": 1, "timeout": 1}
+        assert +appliance.listeners[0].refused == {"limit": 1, "timeout": 1}
         async with appliance.connect() as next_caller:
             assert (await next_caller.ask(V1 + GET, to="GET")).status == 200
 
