@@ -45,7 +45,8 @@ from gateway.settings.model import (
     StaticKeySource,
 )
 from gateway.tokens.claims import REGISTERED_CLAIMS
-from gateway.tokens.key_sets import KeySet, keys_of
+from gateway.tokens.configured_keys import keys_of
+from gateway.tokens.key_sets import KeySet
 
 _SECRET_METHODS = frozenset({CLIENT_SECRET_BASIC, CLIENT_SECRET_POST})
 

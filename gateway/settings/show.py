@@ -39,7 +39,8 @@ from gateway.settings.model import (
 )
 from gateway.settings.quantities import format_duration, format_size
 from gateway.settings.scalars import resolve_plain
-from gateway.tokens.key_sets import KeySet, keys_of
+from gateway.tokens.configured_keys import keys_of
+from gateway.tokens.key_sets import KeySet
 
 MASK = "********"
 _DAY = datetime.timedelta(days=1)

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.settings.model import StaticKeySource
 from gateway.tokens.key_ring import VerificationKey
 
 MAX_TRIED = 2
@@ -96,17 +95,3 @@ class KeySet:
 
 def _work(keys: Iterable[VerificationKey]) -> int:
     return sum(key.work for key in keys)
-
-
-def keys_of(source: StaticKeySource) -> KeySet:
-    """Return the keys of a source that is part of the configuration: as they were read, or read now.
-
-    Raises:
-        KeySetError: They cannot be used, and nobody has tried before.
-    """
-    if isinstance(source.read, KeySet):
-        return source.read
-    # The loader has read them. Reading takes cryptography, and a configuration without keys does without.
-    from gateway.tokens.foreign_keys import read_key_set
-
-    return read_key_set(source.document)
