@@ -1,7 +1,7 @@
 """Load a configuration: files to one `Settings`, or every problem at once.
 
 Shell: reads files and the clock. The way of a file is text -> positioned nodes
-(`document`) -> values by the table of keys (`fields`, `kinds`, `build`) ->
+(`document`) -> values by the table of keys (`fields`, `kinds`) ->
 checks across all files (`checks`) -> a `Draft`, to which layers above add what they
 find before it is finished. Nothing is cached, so the same files give the same result.
 Meant to run in a thread beside a live event loop: no long call holds the interpreter,
@@ -34,7 +34,7 @@ from gateway.settings.document import (
 from gateway.settings.environment import Environment
 from gateway.settings.exposed_files import check_exposed_files, who_else_may_write
 from gateway.settings.exposure import check_exposure
-from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE
+from gateway.settings.fields import MAIN_FILE, POLICY_FILE
 from gateway.settings.files import MOST_FILES, SourceFiles
 from gateway.settings.model import (
     AuthorizationSettings,
@@ -48,6 +48,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.moved_keys import note_moved_tokens
 from gateway.settings.patterns import PatternError, find_neighbours
+from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.private_files import PolicyReach, PrivateFiles, allow_any_place
 from gateway.settings.problems import (
     MOST_PROBLEMS,

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS
+from gateway.settings.fields import MAIN_FILE
+from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.reading import Kind
 from gateway.settings.sections import Field, ListOf, MapOf, Section
 

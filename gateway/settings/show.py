@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gateway.observe.secret_parameters import mask_address
-from gateway.settings.fields import LIMITS
+from gateway.settings.limit_keys import LIMITS
 from gateway.settings.model import (
     Access,
     AssertionSettings,

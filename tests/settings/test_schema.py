@@ -20,9 +20,11 @@ from jsonschema import Draft202012Validator
 from gateway.cli import main
 from gateway.settings.document import read_document
 from gateway.settings.environment import Environment
-from gateway.settings.fields import MAIN_FILE, POLICY_FIELDS, POLICY_FILE, PROCESS_FIELDS
+from gateway.settings.fields import MAIN_FILE, POLICY_FILE
 from gateway.settings.kinds import Quantity
+from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.problems import Severity
+from gateway.settings.process_keys import PROCESS_FIELDS
 from gateway.settings.reading import Reading, plain_value
 from gateway.settings.reference import examples
 from gateway.settings.schema import main_schema, policy_schema

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.build import parse_state, place_state
 from gateway.settings.model import Rate, RedisSettings, StateSettings
 from gateway.settings.problems import SpellingError
+from gateway.settings.state_keys import parse_state, place_state
 from gateway.settings.texts import parse_origin
 from tests.settings.conftest import Load
 

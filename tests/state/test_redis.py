@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.settings.build import parse_state
 from gateway.settings.model import RedisSettings
+from gateway.settings.state_keys import parse_state
 from gateway.state import redis as module
 from gateway.state.interface import StateUnavailableError
 from gateway.state.redis import LEASE_S, Lease, RedisStore, open_redis

@@ -1,0 +1,189 @@
+"""List the keys of clients and of what they are authorized to, and make settings of them."""
+
+import datetime
+
+from gateway.oauth_names import AUTH_METHODS, GRANTS, auth_methods, grant_types
+from gateway.settings.credential_kinds import SecretText
+from gateway.settings.document import Node
+from gateway.settings.identity_keys import (
+    ASSERTION,
+    KEY_FIELDS,
+    KEY_PROXY,
+    KEY_SOURCES,
+    REPLAY,
+    check_way,
+    choose_keys,
+    refuse_member,
+)
+from gateway.settings.kinds import Text
+from gateway.settings.model import AuthorizationSettings, ClientSettings, RemoteKeySource
+from gateway.settings.problems import SpellingError
+from gateway.settings.reading import Reading
+from gateway.settings.sections import Claims, Field, ListOf, MapOf, Section
+from gateway.settings.shared_kinds import CLIENT_ID, FLAG, LIFETIME, LINE, SCOPES, Values, later_key, one_of
+from gateway.settings.texts import choose_from, parse_own_claim_name, parse_scope
+
+GRANT_WORDS = tuple(
+    dict.fromkeys(word for grant in GRANTS if grant.available for word in (grant.short, grant.grant_type))
+)
+"""The grants that work, in either spelling."""
+
+
+def parse_grant(text: str) -> str:
+    """Return the full name of a grant; each may be written short."""
+    full = next((grant.grant_type for grant in GRANTS if grant.short == text), text)
+    later = tuple(grant.grant_type for grant in GRANTS if not grant.available)
+    return choose_from("a grant", grant_types(), later)(full)
+
+
+def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
+    """Return one client; it comes from where its id is written."""
+    if not values.get("auth_methods"):
+        values.pop("auth_methods", None)
+    _, keys = choose_keys(values)
+    proxy = values.pop("proxy", None)
+    if isinstance(keys, str):
+        keys = RemoteKeySource(values.get("id", ""), keys, proxy=proxy)
+        check_way(keys, node, reading)
+    elif proxy is not None:
+        refuse_member(node, "proxy", "has no effect: the keys are not fetched", "leave it out", reading)
+    single_use = values.pop("replay", "single_use") == "single_use"
+    values |= {"keys": keys, "single_use_assertions": single_use}
+    return ClientSettings(**values, origin=reading.origin(node))
+
+
+CLIENT = Section(
+    "client",
+    (
+        Field("description", LINE, "For people.", '""'),
+        Field(
+            "scopes",
+            MapOf("mapping from scope names to descriptions", parse_scope, LINE),
+            "The scopes it offers when it is the audience: name and description.",
+            "{}",
+        ),
+        Field(
+            "secrets",
+            ListOf("list of secrets", SecretText(), distinct=False),
+            "Its secrets, at most 16; any of them is valid, so two make a rotation. Forms: `sha256:SALT:HEX` "
+            "for random secrets (printed by `sidegate secret generate`), `scrypt:N:R:P:SALT:HASH` for "
+            "secrets that people chose (`sidegate secret hash`; N up to 2^15, R up to 8, P up to 2; at most "
+            "4 of these), `env:NAME`, `file:PATH` (of both one line break at the end is dropped), and "
+            "`plain:TEXT`, which is a warning. SALT, HEX and HASH are hexadecimal.",
+            "[]",
+        ),
+        Field(
+            "default_audience",
+            CLIENT_ID,
+            "The audience of its tokens when it asks for none.",
+            "null",
+        ),
+        Field(
+            "token_lifetime",
+            LIFETIME,
+            "How long its tokens are valid, in place of the issuer's.",
+            "null",
+            "token_lifetime_s",
+        ),
+        Field(
+            "grants",
+            ListOf(
+                "list of grants",
+                Text("grant", parse_grant, words=GRANT_WORDS),
+                1,
+                frozenset,
+                "leave the key out for all that its credentials make possible",
+            ),
+            "The grants it may use: `client_credentials`, `jwt-bearer`. Null: all that its credentials "
+            "make possible.",
+            "null",
+        ),
+        Field(
+            "auth_methods",
+            ListOf(
+                "list of methods",
+                one_of(
+                    *auth_methods(),
+                    later=tuple(method.name for method in AUTH_METHODS if not method.available),
+                ),
+                into=frozenset,
+            ),
+            "How it may prove who it is: `client_secret_basic`, `client_secret_post`, `client_secret_jwt` "
+            "(with a readable secret of 32 bytes or more), `private_key_jwt`. Empty: all that its "
+            "credentials make possible.",
+            "[]",
+        ),
+        Field(
+            "claims",
+            Claims(parse_own_claim_name),
+            "Further claims in its tokens, for `require.claims` of routes and for the services themselves.",
+            "{}",
+        ),
+        Field("disabled", FLAG, "True: no token for it, and its live tokens stop working.", "false"),
+        *KEY_FIELDS,
+        KEY_PROXY,
+        Field(
+            "replay",
+            REPLAY,
+            "Whether the `jti` of an assertion by which it authenticates counts once (`single_use`) or may "
+            "come again until `exp` (`allow`).",
+            "single_use",
+        ),
+        Field("require_jti", FLAG, "Whether such an assertion must have a `jti`.", "false"),
+        Field(
+            "legacy_audience",
+            FLAG,
+            "Whether each value of `aud` in such an assertion may be the address of the token endpoint, too, "
+            "not only the issuer.",
+            "false",
+        ),
+        Field(
+            "assertions",
+            ListOf("list of identities", ASSERTION, distinct=False),
+            "Identities of other platforms that act as this client (the `jwt-bearer` grant).",
+            "[]",
+        ),
+        later_key("tls_client_auth", "Its client certificate."),
+        later_key("token_format", "`jwt` or `opaque`.", "jwt"),
+    ),
+    make_client,
+    one_of=(KEY_SOURCES,),
+)
+
+
+def parse_last_day(text: str) -> float:
+    """Return the epoch second at which the day `YYYY-MM-DD` (UTC) is over."""
+    try:
+        if len(text) != 10 or not text.isascii():
+            raise ValueError(text)
+        day = datetime.date.fromisoformat(text)
+        end = datetime.datetime.combine(day, datetime.time(), datetime.UTC) + datetime.timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise SpellingError("is not a day", "YYYY-MM-DD, the last day (UTC) on which it holds") from None
+    return end.timestamp()
+
+
+def make_authorization(values: Values, node: Node, reading: Reading) -> AuthorizationSettings:
+    """Return one authorization."""
+    values.setdefault("client", "")
+    values.setdefault("audience", "")
+    return AuthorizationSettings(**values, origin=reading.origin(node))
+
+
+AUTHORIZATION = Section(
+    "authorization",
+    (
+        Field("client", CLIENT_ID, "The caller.", required=True),
+        Field("audience", CLIENT_ID, "The client that is called.", required=True),
+        Field("scopes", SCOPES, "The scopes it may ask for, all of them offered by the audience.", "[]"),
+        Field("default_scopes", SCOPES, "What it gets when it asks for none; a part of `scopes`.", "[]"),
+        Field("token_lifetime", LIFETIME, "How long these tokens are valid.", "null", "token_lifetime_s"),
+        Field(
+            "until",
+            Text("day", parse_last_day),
+            "The last day (UTC) on which it holds, `YYYY-MM-DD`.",
+            "null",
+        ),
+    ),
+    make_authorization,
+)
