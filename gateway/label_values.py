@@ -19,11 +19,11 @@ from gateway.oauth_names import CLIENT_SECRET_BASIC, CLIENT_SECRET_JWT, CLIENT_S
 from gateway.observe import families
 from gateway.observe.families import Family, SeriesOf
 from gateway.observe.metrics import Names
-from gateway.policy.model import Reason
 from gateway.policy.rate_limits import BAD_TOKENS, ROUTE_LIMIT
 from gateway.proxy.admission import CONNECTIONS_PER_PEER
 from gateway.proxy.gate import ISSUER
 from gateway.proxy.targets import AttemptFailure
+from gateway.reasons import Reason
 from gateway.reload.plan import Snapshot
 from gateway.reload.source import Cause, Result
 from gateway.settings.model import Access, Settings

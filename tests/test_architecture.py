@@ -23,7 +23,9 @@ from jwcrypto.jwk import JWK
 
 from gateway import oauth_names
 from gateway.cli.starter import write_starter
+from gateway.http1 import dropped_fields
 from gateway.observe import families as metric_families
+from gateway.reasons import Reason
 
 ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / "docs" / "architecture.md"
@@ -31,7 +33,9 @@ MAP = ROOT / "docs" / "architecture.md"
 # --- the rules --------------------------------------------------------------------------
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"version", "settings.model", "files", "names", "oauth_names"}),  # what everything may use
+    frozenset(
+        {"version", "settings.model", "files", "names", "oauth_names", "reasons"}
+    ),  # what everything may use
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
@@ -80,7 +84,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
 }
 """What each package may take from outside. A package that is missing takes nothing."""
 
-PURE = ("policy", "http1", "clients", "enforce", "settings.model", "tokens")
+PURE = ("policy", "http1", "clients", "enforce", "settings.model", "tokens", "reasons", "oauth_names")
 """No I/O, no clock, no randomness, no logging: the same input gives the same output."""
 
 SHELLS = {
@@ -420,6 +424,19 @@ def vocabularies() -> Iterator[tuple[str, frozenset[str]]]:
     yield "oauth_names", frozenset({*names, *methods, oauth_names.ASSERTION_TYPE})
     families = (value.name for value in vars(metric_families).values() if hasattr(value, "name"))
     yield "observe.families", frozenset(families)
+    yield "reasons", frozenset(reason.value for reason in Reason) - EVERYDAY_WORDS
+    groups = dropped_fields.GROUPS
+    fields = {name.decode() for group in groups for name in (*group.names, *group.prefixes)}
+    yield "http1.dropped_fields", frozenset(field for field in fields if "-" in field)
+
+
+EVERYDAY_WORDS = frozenset({"ok", "public", "draining", "overloaded", "revoked"})
+"""Reasons that mean other things in other places: the state of a process, a prefix in a store."""
+
+HOMONYMS = {
+    ("clients.authenticate", "method_not_allowed"): "a way to prove a client, no method of HTTP",
+    ("policy.model", "no_token"): "the name of an attribute",
+}
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
@@ -434,8 +451,17 @@ def test_a_word_stands_in_one_module(module: Module) -> None:
         if module.name == home:
             continue
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and id(node) not in docs and isinstance(node.value, str):
-                spelled = words & {node.value, node.value.removesuffix("_total")}
+            if (
+                isinstance(node, ast.Constant)
+                and id(node) not in docs
+                and isinstance(node.value, str | bytes)
+            ):
+                text = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+                spelled = {
+                    word
+                    for word in words & {text, text.removesuffix("_total"), text.lower()}
+                    if (module.name, word) not in HOMONYMS
+                }
                 place = f"{module.name}:{node.lineno}"
                 assert not spelled, f"{place} spells {', '.join(spelled)}: take it from gateway.{home}"
 

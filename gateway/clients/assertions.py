@@ -36,6 +36,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from gateway.clients.conditions import ClaimValues, Conditions
+from gateway.reasons import Reason
 from gateway.settings.model import MAX_CLOCK_SKEW_S
 from gateway.tokens.claims import MAX_TIME
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
@@ -62,20 +63,20 @@ class AssertionReason(StrEnum):
     """Why an assertion is not accepted: a closed list, for metrics and logs."""
 
     MALFORMED = "malformed"
-    WRONG_TYPE = "wrong_type"
-    ALG_NOT_ALLOWED = "alg_not_allowed"
-    WRONG_ISSUER = "wrong_issuer"
+    WRONG_TYPE = Reason.WRONG_TYPE.value
+    ALG_NOT_ALLOWED = Reason.ALG_NOT_ALLOWED.value
+    WRONG_ISSUER = Reason.WRONG_ISSUER.value
     UNKNOWN_CLIENT = "unknown_client"
     UNKNOWN_IDENTITY = "unknown_identity"
-    UNKNOWN_KEY = "unknown_key"
-    BAD_SIGNATURE = "bad_signature"
-    WRONG_AUDIENCE = "wrong_audience"
-    EXPIRED = "expired"
-    NOT_YET_VALID = "not_yet_valid"
+    UNKNOWN_KEY = Reason.UNKNOWN_KEY.value
+    BAD_SIGNATURE = Reason.BAD_SIGNATURE.value
+    WRONG_AUDIENCE = Reason.WRONG_AUDIENCE.value
+    EXPIRED = Reason.EXPIRED.value
+    NOT_YET_VALID = Reason.NOT_YET_VALID.value
     TOO_LONG_LIVED = "too_long_lived"
-    CLAIM_MISMATCH = "claim_mismatch"
-    REPLAYED = "replayed"
-    KEYS_UNAVAILABLE = "keys_unavailable"
+    CLAIM_MISMATCH = Reason.CLAIM_MISMATCH.value
+    REPLAYED = Reason.REPLAYED.value
+    KEYS_UNAVAILABLE = Reason.KEYS_UNAVAILABLE.value
     STATE_UNAVAILABLE = "state_unavailable"
     TOO_MANY_USES = "too_many_uses"
 

@@ -8,7 +8,7 @@ Sources: RFC 6750 2.1; RFC 9110 11.4 (the scheme is case-insensitive).
 
 import re
 
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
 
 _BEARER = re.compile(rb"(?i:bearer)(?: +([A-Za-z0-9\-._~+/]+=*))?")

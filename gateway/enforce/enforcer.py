@@ -26,11 +26,12 @@ from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import WITHOUT_SLASH, Located, locate_path
 from gateway.policy.hosts import normalise_host
-from gateway.policy.model import Decision, Exceeded, Grants, Reason, Route, RouteLabel
+from gateway.policy.model import Decision, Exceeded, Grants, Route, RouteLabel
 from gateway.policy.paths import BadPath, canonical_path
 from gateway.policy.rate_limits import BadTokenLimit
 from gateway.policy.rewrite import rewrite_path
 from gateway.policy.table import RouteTable
+from gateway.reasons import Reason
 from gateway.settings.model import Access, Mode
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.key_ring import KeyRing
@@ -160,9 +161,9 @@ class Place:
 
 
 CACHE_RESULTS: tuple[tuple[str, str], ...] = (
-    ("ok", "hit"),
+    (Reason.OK, "hit"),
     (Reason.BAD_SIGNATURE, "hit"),
-    ("ok", "miss"),
+    (Reason.OK, "miss"),
     *((reason, "miss") for reason in REFUSED_TOKENS),
 )
 """(result, hit or miss) of every judgement that `VerifyCounts` can count."""
@@ -180,7 +181,7 @@ class VerifyCounts:
     def take(self) -> list[tuple[tuple[str, str], int]]:
         """Return ((result, hit or miss), count) for what was counted since the last call."""
         taken = [((result, "miss"), count) for result, count in self.misses.items()]
-        taken.append((("ok", "hit"), self.hits))
+        taken.append(((str(Reason.OK), "hit"), self.hits))
         taken.append(((str(Reason.BAD_SIGNATURE), "hit"), self.bad_hits))
         self.hits = self.bad_hits = 0
         self.misses.clear()
@@ -493,7 +494,7 @@ class Enforcer:
                 if limit is not None:
                     limit.count(peer, begun)
             return RefusedToken(judged, self._cache.expired_of(raw) if judged is Reason.EXPIRED else None)
-        misses["ok"] = misses.get("ok", 0) + 1
+        misses[Reason.OK] = misses.get(Reason.OK, 0) + 1
         self._observe_verification(self._keys.verification[judged.kid].alg, self._stopwatch() - begun)
         entry = CachedToken(judged, self.generation)
         self._cache.put(raw, entry)

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from gateway.http1.forwarding import identity_fields
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
 
 MAIN_ENTRIES = 8192

@@ -13,7 +13,7 @@ Sources: RFC 9068 4; RFC 7519 4.1 and 7.2; RFC 8725 3.1, 3.2, 3.8, 3.10 and 3.11
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 from gateway.tokens.jwt import CompactJwt, JwtProblem, parse_compact
 from gateway.tokens.key_ring import ALGORITHMS, KeyRing, VerificationKey

@@ -31,6 +31,7 @@ import httptools
 from gateway.http1 import grammar
 from gateway.http1.diagnosis import what_is_wrong_with_fields, what_is_wrong_with_line
 from gateway.http1.memo import Memo
+from gateway.reasons import Reason
 
 MEMO_ENTRIES = 1024
 MEMO_HEADS = 2048
@@ -54,13 +55,19 @@ Field = tuple[bytes, bytes, bytes]
 class BadRequest:
     """A request head that is refused before any route is looked for.
 
-    `reason` is the word of the closed list; `detail` says what is wrong in plain ASCII
-    and quotes nothing the caller sent. The connection must be closed after the answer.
+    `detail` says what is wrong in plain ASCII and quotes nothing the caller sent. The
+    connection must be closed after the answer.
     """
 
-    status: int
-    reason: str
+    reason: Reason
     detail: str
+    exact_status: int | None = None
+    """Where RFC 9110 has a more exact one than the reason's."""
+
+    @property
+    def status(self) -> int:
+        """Return the status of the answer."""
+        return self.reason.status if self.exact_status is None else self.exact_status
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,7 +215,7 @@ class RequestReader:
         method, target, minor = line.groups()
         if method not in grammar.METHODS:
             return BadRequest(
-                501, "bad_framing", "this method is not forwarded; methods are in capitals, such as GET"
+                Reason.BAD_FRAMING, "this method is not forwarded; methods are in capitals, such as GET", 501
             )
         personal, rest = _take_out_personal_lines(head, line.end())
         block = self._read_block(rest, taken_out=len(personal))
@@ -219,11 +226,11 @@ class RequestReader:
             return block
         if minor == b"1":
             if block.host is None:
-                return BadRequest(400, "bad_framing", "an HTTP/1.1 request needs a Host field")
+                return BadRequest(Reason.BAD_FRAMING, "an HTTP/1.1 request needs a Host field")
         elif block.chunked:
             # RFC 9112 6.1: a server cannot know that an HTTP/1.0 hop did not pass it on unread.
             return BadRequest(
-                400, "bad_framing", "Transfer-Encoding does not exist in HTTP/1.0: use HTTP/1.1"
+                Reason.BAD_FRAMING, "Transfer-Encoding does not exist in HTTP/1.0: use HTTP/1.1"
             )
         elif block.expect_continue or block.expect_unknown:
             block = _without_expectations(block)
@@ -277,7 +284,7 @@ _AUTHORIZATION, _TRACEPARENT, _REQUEST_ID = 1, 2, 3
 
 
 def _too_many_fields(limit: int) -> BadRequest:
-    return BadRequest(431, "header_too_large", f"there are more than {limit} header fields")
+    return BadRequest(Reason.HEADER_TOO_LARGE, f"there are more than {limit} header fields")
 
 
 def _take_out_personal_lines(head: bytes, start: int) -> tuple[dict[int, bytes], bytes]:
@@ -308,8 +315,8 @@ def _take_out_personal_lines(head: bytes, start: int) -> tuple[dict[int, bytes],
 
 def _bad_request_line(head: bytes) -> BadRequest:
     if grammar.OTHER_VERSION.match(head):
-        return BadRequest(505, "bad_framing", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    return BadRequest(400, "bad_framing", what_is_wrong_with_line(head))
+        return BadRequest(Reason.BAD_FRAMING, "only HTTP/1.1 and HTTP/1.0 are spoken here", 505)
+    return BadRequest(Reason.BAD_FRAMING, what_is_wrong_with_line(head))
 
 
 def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
@@ -321,10 +328,10 @@ def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
     except httptools.HttpParserUpgrade:
         pass  # no promise of a tunnel: the fields were read, and that is all we asked
     except httptools.HttpParserError:
-        return BadRequest(400, "bad_framing", what_is_wrong_with_fields(lines))
+        return BadRequest(Reason.BAD_FRAMING, what_is_wrong_with_fields(lines))
     if not grammar.FIELD_LINES.fullmatch(lines) or lines.count(b"\n") != len(collector.fields) + 1:
         # Stricter than llhttp, and proof that both counted the same lines.
-        return BadRequest(400, "bad_framing", what_is_wrong_with_fields(lines))
+        return BadRequest(Reason.BAD_FRAMING, what_is_wrong_with_fields(lines))
     if max_fields and len(collector.fields) > max_fields:
         return _too_many_fields(max_fields)
     fields = tuple((name.lower(), name, value.strip(b" \t")) for name, value in collector.fields)
@@ -339,9 +346,9 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
 
     hosts = by_name.get(b"host", [])
     if len(hosts) > 1:
-        return BadRequest(400, "bad_framing", "more than one Host field")
+        return BadRequest(Reason.BAD_FRAMING, "more than one Host field")
     if hosts and not is_authority(hosts[0]):
-        return BadRequest(400, "bad_framing", "the Host field is not a host with an optional port")
+        return BadRequest(Reason.BAD_FRAMING, "the Host field is not a host with an optional port")
 
     framing = _read_framing(by_name)
     if isinstance(framing, BadRequest):
@@ -426,18 +433,18 @@ def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] 
     codings = by_name.get(b"transfer-encoding", [])
     if lengths and codings:
         return BadRequest(
-            400, "bad_framing", "Content-Length and Transfer-Encoding exclude each other: send one"
+            Reason.BAD_FRAMING, "Content-Length and Transfer-Encoding exclude each other: send one"
         )
     if codings:
         if len(codings) > 1:
-            return BadRequest(400, "bad_framing", "more than one Transfer-Encoding field")
+            return BadRequest(Reason.BAD_FRAMING, "more than one Transfer-Encoding field")
         if codings[0].lower() != b"chunked":
-            return BadRequest(501, "bad_framing", "the only transfer coding here is a single chunked")
+            return BadRequest(Reason.BAD_FRAMING, "the only transfer coding here is a single chunked", 501)
         return None, True
     if not lengths:
         return None, False
     if len(lengths) > 1 or not grammar.CONTENT_LENGTH.fullmatch(lengths[0]):
-        return BadRequest(400, "bad_framing", "Content-Length is not one decimal number")
+        return BadRequest(Reason.BAD_FRAMING, "Content-Length is not one decimal number")
     return int(lengths[0]), False
 
 

@@ -10,6 +10,7 @@ Sources: RFC 9112 3.2.
 
 from gateway.http1.grammar import ABSOLUTE_TARGET
 from gateway.http1.request import BadRequest
+from gateway.reasons import Reason
 
 
 def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | BadRequest:
@@ -25,11 +26,11 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | Bad
     absolute = ABSOLUTE_TARGET.fullmatch(target)
     if absolute is None:
         return BadRequest(
-            400, "bad_path", "the request target is neither a path, which begins with /, nor an http URL"
+            Reason.BAD_PATH, "the request target is neither a path, which begins with /, nor an http URL"
         )
     authority, path, query = absolute.groups()
     if host is None or authority.lower() != host.lower():
         return BadRequest(
-            400, "bad_framing", "the request target names another host or port than the Host field"
+            Reason.BAD_FRAMING, "the request target names another host or port than the Host field"
         )
     return path or b"/", query or b""

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.reasons import PERMITTING, Reason
+
 NONE = "_none_"
 """The label value of something that does not exist: no route, no client."""
 OTHER = "_other_"
@@ -87,7 +89,8 @@ def _histogram(name: str, text: str, bounds: tuple[float, ...], /, **labels: str
 
 _ROUTES = "names of routes, and `_issuer_`"
 _OWN_ROUTES = f"{_ROUTES}; `_all_` alone without `metrics.route_histograms`"
-_REASONS = "the closed list of [concepts](concepts.md), or `ok`, `public`, `optional_anonymous`"
+_PERMITTING = ", ".join(f"`{reason}`" for reason in Reason if reason in PERMITTING)
+_REASONS = f"the closed list of [concepts](concepts.md), or {_PERMITTING}"
 _CODE_CLASSES = "`1xx` to `5xx`, `none` without an answer"
 _GRANTS = "`client_credentials`, `jwt-bearer`, `token-exchange`, `_OTHER`"
 

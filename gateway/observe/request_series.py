@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from gateway.observe import families
 from gateway.observe.exchange import Exchange
 from gateway.observe.series import Collected, Histogram, LabelLimit, Row
+from gateway.reasons import Reason
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 OTHER_METHOD = "_OTHER"
@@ -30,7 +31,7 @@ NO_ANSWER = "none"
 
 _ALLOW = "allow"
 _UPSTREAM_REASON = "upstream_"
-_NOT_CONNECTED = "upstream_connect"
+_NOT_CONNECTED = Reason.UPSTREAM_CONNECT.value
 """Each attempt to connect is counted by itself, with what broke (`RequestSeries.upstream_failed`)."""
 
 

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from itertools import islice
 
 from gateway.policy.demands import NAMES_IN_TEXT, TEXT_CHARACTERS, claim_matches
-from gateway.policy.model import AudienceGrant, Decision, Grants, Reason, Route
+from gateway.policy.model import AudienceGrant, Decision, Grants, Route
+from gateway.reasons import Reason
 from gateway.settings.model import Access, RequireSettings
 from gateway.tokens.claims import AccessToken
 

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from gateway.policy.decide import decide
 from gateway.policy.match import find_route
-from gateway.policy.model import Decision, Grants, Reason, Route
+from gateway.policy.model import Decision, Grants, Route
 from gateway.policy.paths import BadPath, CanonicalPath, canonical_path
 from gateway.policy.readings import Reading, other_readings
 from gateway.policy.strength import demands_as_much
 from gateway.policy.table import Found, MethodNotAllowed, NoRoute, RouteTable
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
 
 WITHOUT_SLASH = "There is something at this path without the slash at its end."

@@ -1,70 +1,15 @@
-"""Name the things a decision is made of: reasons, routes, grants, decisions.
+"""Name the things a decision is made of: routes, grants, decisions.
 
-Frozen data only. How routes are found is `gateway.policy.match`, how they are
-decided `gateway.policy.decide`.
+Frozen data only. The reasons are `gateway.reasons`. How routes are found is
+`gateway.policy.match`, how they are decided `gateway.policy.decide`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from gateway.policy.demands import Demands, prepare_demands
+from gateway.reasons import PERMITTING, Reason
 from gateway.settings.model import Access, Mode, RateLimitSettings, RequireSettings, RewriteSettings
-
-
-class Reason(StrEnum):
-    """Why a request was let through or refused: the closed list of the contract.
-
-    Each word is the metric label, the log field, the problem type and the key of
-    the decision tests.
-    """
-
-    OK = "ok"
-    PUBLIC = "public"
-    OPTIONAL_ANONYMOUS = "optional_anonymous"
-    NO_TOKEN = "no_token"  # noqa: S105 (a reason, no secret)
-    DUPLICATE_AUTHORIZATION = "duplicate_authorization"
-    MALFORMED_TOKEN = "malformed_token"  # noqa: S105
-    BAD_SIGNATURE = "bad_signature"
-    UNKNOWN_KEY = "unknown_key"
-    ALG_NOT_ALLOWED = "alg_not_allowed"
-    WRONG_TYPE = "wrong_type"
-    WRONG_ISSUER = "wrong_issuer"
-    EXPIRED = "expired"
-    NOT_YET_VALID = "not_yet_valid"
-    WRONG_AUDIENCE = "wrong_audience"
-    MISSING_SCOPE = "missing_scope"
-    CLAIM_MISMATCH = "claim_mismatch"
-    CLIENT_NOT_ALLOWED = "client_not_allowed"
-    CLIENT_DISABLED = "client_disabled"
-    REVOKED = "revoked"
-    BINDING_MISSING = "binding_missing"
-    BINDING_MISMATCH = "binding_mismatch"
-    REPLAYED = "replayed"
-    NO_ROUTE = "no_route"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    RATE_LIMITED = "rate_limited"
-    OVERLOADED = "overloaded"
-    BODY_TOO_LARGE = "body_too_large"
-    HEADER_TOO_LARGE = "header_too_large"
-    URI_TOO_LONG = "uri_too_long"
-    BAD_PATH = "bad_path"
-    BAD_FRAMING = "bad_framing"
-    EXPECTATION_FAILED = "expectation_failed"
-    REQUEST_TIMEOUT = "request_timeout"
-    CLIENT_CLOSED = "client_closed"
-    LOOP_DETECTED = "loop_detected"
-    KEYS_UNAVAILABLE = "keys_unavailable"
-    UPSTREAM_CONNECT = "upstream_connect"
-    UPSTREAM_TIMEOUT = "upstream_timeout"
-    UPSTREAM_RESET = "upstream_reset"
-    UPSTREAM_PROTOCOL = "upstream_protocol"
-    CIRCUIT_OPEN = "circuit_open"
-    DRAINING = "draining"
-    INTERNAL = "internal"
-
-
-PERMITTING = frozenset({Reason.OK, Reason.PUBLIC, Reason.OPTIONAL_ANONYMOUS})
 
 
 @dataclass(frozen=True, slots=True)

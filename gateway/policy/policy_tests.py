@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate
 from gateway.policy.hosts import normalise_host
-from gateway.policy.model import Decision, Grants, Reason, Route
+from gateway.policy.model import Decision, Grants, Route
 from gateway.policy.paths import escape_non_ascii
-from gateway.policy.statuses import STATUS_OF_REASON
 from gateway.policy.table import RouteTable
+from gateway.reasons import Reason
 from gateway.settings.model import Access, Origin, PolicyTest, Settings
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token
 
@@ -52,7 +52,7 @@ class PolicyTestOutcome:
     @property
     def status(self) -> int:
         """Return the status the gate would answer with; 200 stands for every allowed request."""
-        return STATUS_OF_REASON[self.decision.reason]
+        return self.decision.reason.status
 
     @property
     def found(self) -> str:
@@ -186,7 +186,7 @@ def _meets(test: PolicyTest, decision: Decision) -> bool:
     return (
         test.expect_allow in (None, decision.permits)
         and test.expect_reason in (None, decision.reason)
-        and test.expect_status in (None, STATUS_OF_REASON[decision.reason])
+        and test.expect_status in (None, decision.reason.status)
     )
 
 
@@ -194,5 +194,6 @@ def _expectation(test: PolicyTest) -> str:
     if test.expect_status is not None:
         return f"status {test.expect_status}"
     if test.expect_reason is not None:
-        return f"deny: {test.expect_reason}"
+        unmet = "" if Reason(test.expect_reason).by_rule else " (which rules alone never give)"
+        return f"deny: {test.expect_reason}{unmet}"
     return "allow" if test.expect_allow else "deny"

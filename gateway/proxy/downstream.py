@@ -35,12 +35,13 @@ from gateway.http1.diagnosis import what_is_wrong_with_start
 from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.observe.exchange import Exchange
-from gateway.policy.model import Decision, Reason
+from gateway.policy.model import Decision
 from gateway.policy.peers import peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
 from gateway.proxy.tunnel import reset_at_close
+from gateway.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -341,7 +342,7 @@ class DownstreamConnection(asyncio.Protocol):
             if data.startswith(b"\r\n") and not data.startswith(b"\r", 2):
                 return data[2:]
             self._refuse_unread(
-                _bad(BadRequest(400, "bad_framing", "there is more than one empty line before the request"))
+                _bad(BadRequest(Reason.BAD_FRAMING, "there is more than one empty line before the request"))
             )
             return b""
         self._hold_head(data, _HEAD_BEGUN)
@@ -354,9 +355,9 @@ class DownstreamConnection(asyncio.Protocol):
         line_end = data.find(b"\n")
         if limit and (len(data) > limit if end < 4 else end > limit):
             problem = (
-                BadRequest(414, "uri_too_long", f"the request line is longer than {limit} bytes")
+                BadRequest(Reason.URI_TOO_LONG, f"the request line is longer than {limit} bytes")
                 if line_end < 0 or line_end > limit
-                else BadRequest(431, "header_too_large", f"the head is longer than {limit} bytes")
+                else BadRequest(Reason.HEADER_TOO_LARGE, f"the head is longer than {limit} bytes")
             )
         elif line_end >= 0:
             line = data[: line_end + 1]
@@ -365,9 +366,9 @@ class DownstreamConnection(asyncio.Protocol):
                 assert isinstance(read, BadRequest)
                 problem = read
             elif data.count(b"\n") != data.count(b"\r\n"):
-                problem = BadRequest(400, "bad_framing", "a line does not end in CRLF")
+                problem = BadRequest(Reason.BAD_FRAMING, "a line does not end in CRLF")
         elif not grammar.METHOD_START.match(data):
-            problem = BadRequest(400, "bad_framing", what_is_wrong_with_start(data))
+            problem = BadRequest(Reason.BAD_FRAMING, what_is_wrong_with_start(data))
         if problem is not None:
             self._refuse_unread(_bad(problem))
             return
@@ -503,7 +504,7 @@ class DownstreamConnection(asyncio.Protocol):
         try:
             pieces = body.feed(data)
         except ChunkError as error:
-            problem = BadRequest(400, "bad_framing", str(error))
+            problem = BadRequest(Reason.BAD_FRAMING, str(error))
             self._give_up(Reason.BAD_FRAMING, problem.detail, _bad(problem))
             return b""
         if isinstance(body, LimitedChunkedBody) and body.too_large:
@@ -733,7 +734,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._body = (
                 LimitedChunkedBody(self.gate.limits.body_bytes) if length is None else CountedBody(length)
             )
-        relay.refuse(Reason(refusal.reason), "", refusal)
+        relay.refuse(refusal.reason, "", refusal)
         if self._leaving:
             return len(data)
         if self._body is None or end == len(data):
@@ -756,7 +757,7 @@ class DownstreamConnection(asyncio.Protocol):
         gate.record(
             Exchange(
                 at=at or time(),
-                reason=refusal.reason,
+                reason=refusal.reason.value,
                 status=refusal.status,
                 request_id=request_id.decode("ascii"),
                 peer=self.peer,

@@ -30,7 +30,7 @@ from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange
-from gateway.policy.model import Decision, Reason, Route
+from gateway.policy.model import Decision, Route
 from gateway.policy.peers import Networks
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
@@ -41,6 +41,7 @@ from gateway.proxy.relay import Relay, wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
+from gateway.reasons import Reason
 from gateway.settings.model import Balance, Forwarded, LimitSettings, UpstreamSettings
 
 _log = logging.getLogger(__name__)

@@ -38,7 +38,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from gateway.policy.model import Reason
 from gateway.proxy.balance import choose_target
 from gateway.proxy.health import (
     GATEWAY_ERRORS,
@@ -57,6 +56,7 @@ from gateway.proxy.targets import (
     kind_of_failure,
 )
 from gateway.proxy.upstream import UpstreamConnection
+from gateway.reasons import Reason
 from gateway.settings.model import (
     Balance,
     CircuitBreakerSettings,

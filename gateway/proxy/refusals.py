@@ -28,7 +28,7 @@ def refusal_bytes(
     phrase = STATUS_PHRASES.get(refusal.status, b"Refused")
     problem: dict[str, object] = {
         "type": f"urn:sidegate:reason:{refusal.reason}",
-        "title": phrase.decode("ascii"),
+        "title": refusal.reason.summary,
         "status": refusal.status,
         "detail": refusal.detail,
         "reason": refusal.reason,

@@ -36,9 +36,10 @@ from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
-from gateway.policy.model import Decision, Reason, Route
+from gateway.policy.model import Decision, Route
 from gateway.proxy.targets import AttemptFailure
 from gateway.proxy.tunnel import Tunnel
+from gateway.reasons import Reason
 from gateway.settings.model import Mode
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gateway.proxy.gate import Gate, UpstreamPlan
     from gateway.proxy.upstream import UpstreamConnection
 
-_NOT_JUDGED = ("", "", "", "ok")
+_NOT_JUDGED = ("", "", "", Reason.OK.value)
 
 WEBSOCKET = b"websocket"
 REPLAY_LIMIT_BYTES = 64 * 1024

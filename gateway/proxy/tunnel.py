@@ -33,7 +33,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.http1.websocket_frames import GOING_AWAY, FrameReader, masked_going_away
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 
 if TYPE_CHECKING:
     import asyncio

@@ -36,9 +36,9 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.http1.chunked import ChunkedReader, ChunkError
 from gateway.http1.response import RESET_CONTENT, BadResponse, ResponseHead, body_length
-from gateway.policy.model import Reason
 from gateway.proxy.last_words import read_last_words
 from gateway.proxy.tunnel import reset_at_close
+from gateway.reasons import Reason
 
 if TYPE_CHECKING:
     from gateway.proxy.pool import TargetState, UpstreamPool

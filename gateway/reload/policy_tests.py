@@ -8,8 +8,8 @@ from pathlib import Path
 from gateway.clients.authorization import GrantRequest, resolve_grant
 from gateway.clients.problems import ErrorCode, OAuthProblem
 from gateway.issuer.claims import build_claims
-from gateway.policy.model import Reason
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests
+from gateway.reasons import Reason
 from gateway.reload.compile import Configuration
 from gateway.settings.problems import MOST_PROBLEMS, Problem, leave_out_beyond
 from gateway.tokens.claims import AccessToken, ClaimProblem, read_access_token

@@ -568,54 +568,6 @@ class RouteSettings:
     origin: Origin | None = field(default=None, compare=False)
 
 
-REASONS_FOR_REFUSAL = (
-    "no_token",
-    "duplicate_authorization",
-    "malformed_token",
-    "bad_signature",
-    "unknown_key",
-    "alg_not_allowed",
-    "wrong_type",
-    "wrong_issuer",
-    "expired",
-    "not_yet_valid",
-    "wrong_audience",
-    "missing_scope",
-    "claim_mismatch",
-    "client_not_allowed",
-    "client_disabled",
-    "revoked",
-    "binding_missing",
-    "binding_mismatch",
-    "replayed",
-    "no_route",
-    "method_not_allowed",
-    "rate_limited",
-    "overloaded",
-    "body_too_large",
-    "header_too_large",
-    "uri_too_long",
-    "bad_path",
-    "bad_framing",
-    "expectation_failed",
-    "request_timeout",
-    "client_closed",
-    "loop_detected",
-    "keys_unavailable",
-    "upstream_connect",
-    "upstream_timeout",
-    "upstream_reset",
-    "upstream_protocol",
-    "circuit_open",
-    "draining",
-    "internal",
-)
-"""The words of `gateway.policy.model.Reason` that refuse, which a policy test may expect.
-
-Written again because settings lie below policy; a test holds the two together.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class PolicyTest:
     """A request of a policy file's `tests:`, and what must come of it."""

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.observe.secret_parameters import mask_address
+from gateway.reasons import REFUSALS
 from gateway.settings.client_keys import AUTHORIZATION, CLIENT
 from gateway.settings.document import MapNode, Node, ScalarNode
 from gateway.settings.kinds import Text
-from gateway.settings.model import REASONS_FOR_REFUSAL, PolicyTest
+from gateway.settings.model import PolicyTest
 from gateway.settings.problems import SpellingError
 from gateway.settings.reading import FROM_ENVIRONMENT, UNREAD, Reading, Schema, any_of, found
 from gateway.settings.route_keys import ROUTE
@@ -107,7 +108,7 @@ TEST = Section(
         ),
         Field(
             "expect",
-            Expectation(REASONS_FOR_REFUSAL),
+            Expectation(REFUSALS),
             "`allow`, `deny`, `{deny: reason}` with a reason of the closed list, or a status.",
             required=True,
         ),

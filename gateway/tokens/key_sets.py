@@ -12,7 +12,7 @@ Sources: RFC 7517 4.5 and 5; RFC 7638.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, auto
 
 from gateway.tokens.key_ring import VerificationKey
 
@@ -24,11 +24,11 @@ class KeySetError(ValueError):
     """Say why a text is no key set that can be used; the message never holds key material."""
 
 
-class KeyMiss(StrEnum):
+class KeyMiss(Enum):
     """Why a set has no key for a token."""
 
-    UNKNOWN_KEY = "unknown_key"
-    ALG_NOT_ALLOWED = "alg_not_allowed"
+    UNKNOWN_KEY = auto()
+    ALG_NOT_ALLOWED = auto()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

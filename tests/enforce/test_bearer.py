@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.enforce.bearer import bearer_token
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from gateway.enforce.enforcer import (
 )
 from gateway.enforce.token_cache import EXPIRED_ENTRIES, CachedToken, Holder, TokenCache
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader, read_fields
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.settings.model import RouteSettings
 from gateway.tokens.claims import AccessToken, read_access_token
 from gateway.tokens.revocations import Revocations

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.enforce.token_cache import LONGEST_KEPT_BYTES, CachedToken, TokenCache
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
 
 

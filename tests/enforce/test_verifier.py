@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jwcrypto.jwk import JWK
 
 from gateway.enforce.verifier import verify_access_token
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
 from gateway.tokens.key_ring import KeyRing, SigningKey, make_key_ring

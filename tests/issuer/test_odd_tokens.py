@@ -7,7 +7,7 @@ import pytest
 
 from gateway.clients.assertions import AssertionProblem, read_assertion
 from gateway.enforce.verifier import verify_access_token
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.tokens.base64url import encode_base64url
 from tests.issuer.conftest import BASIC, EC_RING, NOW, ServedIssuer
 

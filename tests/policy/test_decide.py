@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.policy import decide as decide_module
 from gateway.policy.decide import decide
-from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants, Reason, Route
-from gateway.policy.statuses import STATUS_OF_REASON
+from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants, Route
+from gateway.reasons import Reason
 from gateway.settings.model import Access, Mode, RequireSettings, RewriteSettings
 from gateway.tokens.claims import AccessToken
 
@@ -116,7 +116,7 @@ def test_decision(route: Route, token: AccessToken | None, reason: Reason) -> No
     decision = decide(route, token, grants=GRANTS, now=NOW)
     assert decision.reason is reason
     assert decision.route is route.label
-    assert decision.permits is (STATUS_OF_REASON[reason] == 200)
+    assert decision.permits is (reason.status == 200)
     if not decision.permits:
         assert decision.expected
         assert decision.found
@@ -219,7 +219,3 @@ def test_more_scopes_never_turn_allow_into_deny(
         assert set(decision.needed_scopes) >= required
         # With what is named, and all else alike, it would pass.
         assert outcome(held | set(decision.needed_scopes), granted | set(decision.needed_scopes)).permits
-
-
-def test_every_reason_has_a_status() -> None:
-    assert set(STATUS_OF_REASON) == set(Reason)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gateway.enforce.challenge import NAMES_CHARACTERS, refusal_for
 from gateway.policy.decide import decide
 from gateway.policy.demands import claim_matches, prepare_demands, typed_values
-from gateway.policy.model import AudienceGrant, ClientGrants, Reason, Route
+from gateway.policy.model import AudienceGrant, ClientGrants, Route
 from gateway.policy.strength import demands_as_much
+from gateway.reasons import Reason
 from gateway.settings.model import Access, Mode, RequireSettings, RewriteSettings
 from gateway.tokens.claims import AccessToken
 

@@ -6,8 +6,9 @@ import pytest
 
 from gateway.policy.compile import compile_routes
 from gateway.policy.evaluate import Located, evaluate, locate
-from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants, Reason
+from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests, split_url
+from gateway.reasons import Reason
 from gateway.settings.model import Access, Origin, PolicyTest, RequireSettings, RouteSettings, Settings
 from gateway.tokens.claims import AccessToken
 
@@ -59,48 +60,53 @@ def run(method: str, url: str, **more: Any) -> PolicyTestOutcome:
     return outcome
 
 
-@pytest.mark.parametrize(
-    ("method", "url", "more", "reason"),
-    [
-        ("GET", "/code/AUS", {"client": "reader"}, Reason.OK),
-        ("GET", "/code/AUS?x=1", {"client": "reader", "scopes": ("country.read",)}, Reason.OK),
-        ("GET", "/code/AUS", {"client": "reader", "scopes": ("other",)}, Reason.MISSING_SCOPE),
-        ("GET", "/code/AUS", {"client": "reader", "scopes": ()}, Reason.MISSING_SCOPE),
-        ("GET", "/code/AUS", {"client": "reader", "scopes": ("none.such",)}, Reason.MISSING_SCOPE),
-        ("GET", "/code/AUS", {"client": "stranger"}, Reason.CLIENT_NOT_ALLOWED),
-        ("GET", "/code/AUS", {"client": "off"}, Reason.CLIENT_DISABLED),
-        ("GET", "/code/AUS", {}, Reason.NO_TOKEN),
-        ("POST", "/code/AUS", {"client": "reader"}, Reason.METHOD_NOT_ALLOWED),
-        ("GET", "/nowhere", {"client": "reader"}, Reason.NO_ROUTE),
-        ("GET", "/code/..", {"client": "reader"}, Reason.BAD_PATH),
-        ("GET", "/code/a%2Fb", {"client": "reader"}, Reason.BAD_PATH),
-        ("GET", "/s/private%2Fb", {"client": "reader"}, Reason.BAD_PATH),
-        ("GET", "/s/other%2Fb", {}, Reason.PUBLIC),
-        ("GET", "/either", {"client": "b-only"}, Reason.OK),
-        ("GET", "/either", {"client": "reader", "audience": "country"}, Reason.WRONG_AUDIENCE),
-        ("GET", "/open", {"client": "stranger"}, Reason.PUBLIC),
-        ("GET", "/maybe", {}, Reason.OPTIONAL_ANONYMOUS),
-        ("GET", "/maybe", {"client": "stranger"}, Reason.CLIENT_NOT_ALLOWED),
-        ("GET", "/x", {}, Reason.NO_ROUTE),
-        ("GET", "https://API.example.com:8443/x?y", {}, Reason.PUBLIC),
-        ("GET", "http:///x", {}, Reason.BAD_FRAMING),
-        ("GET", "/code/AUS", {"claims": {"client_id": "reader", "scope": "country.read"}}, Reason.OK),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "scope": ["country.read"]}}, Reason.OK),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader"}}, Reason.MISSING_SCOPE),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "aud": "city"}}, Reason.WRONG_AUDIENCE),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": int(NOW)}}, Reason.EXPIRED),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "nbf": int(NOW) + 1}}, Reason.NOT_YET_VALID),
-        ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": "soon"}}, Reason.MALFORMED_TOKEN),
-        ("GET", "/code/AUS", {"claims": {"scope": "country.read"}}, Reason.MALFORMED_TOKEN),
-        ("GET", "/code/AUS", {"client": "reader", "claims": {"aud": "city"}}, Reason.WRONG_AUDIENCE),
-    ],
-)
+REQUESTS: list[tuple[str, str, dict[str, Any], Reason]] = [
+    ("GET", "/code/AUS", {"client": "reader"}, Reason.OK),
+    ("GET", "/code/AUS?x=1", {"client": "reader", "scopes": ("country.read",)}, Reason.OK),
+    ("GET", "/code/AUS", {"client": "reader", "scopes": ("other",)}, Reason.MISSING_SCOPE),
+    ("GET", "/code/AUS", {"client": "reader", "scopes": ()}, Reason.MISSING_SCOPE),
+    ("GET", "/code/AUS", {"client": "reader", "scopes": ("none.such",)}, Reason.MISSING_SCOPE),
+    ("GET", "/code/AUS", {"client": "stranger"}, Reason.CLIENT_NOT_ALLOWED),
+    ("GET", "/code/AUS", {"client": "off"}, Reason.CLIENT_DISABLED),
+    ("GET", "/code/AUS", {}, Reason.NO_TOKEN),
+    ("POST", "/code/AUS", {"client": "reader"}, Reason.METHOD_NOT_ALLOWED),
+    ("GET", "/nowhere", {"client": "reader"}, Reason.NO_ROUTE),
+    ("GET", "/code/..", {"client": "reader"}, Reason.BAD_PATH),
+    ("GET", "/code/a%2Fb", {"client": "reader"}, Reason.BAD_PATH),
+    ("GET", "/s/private%2Fb", {"client": "reader"}, Reason.BAD_PATH),
+    ("GET", "/s/other%2Fb", {}, Reason.PUBLIC),
+    ("GET", "/either", {"client": "b-only"}, Reason.OK),
+    ("GET", "/either", {"client": "reader", "audience": "country"}, Reason.WRONG_AUDIENCE),
+    ("GET", "/open", {"client": "stranger"}, Reason.PUBLIC),
+    ("GET", "/maybe", {}, Reason.OPTIONAL_ANONYMOUS),
+    ("GET", "/maybe", {"client": "stranger"}, Reason.CLIENT_NOT_ALLOWED),
+    ("GET", "/x", {}, Reason.NO_ROUTE),
+    ("GET", "https://API.example.com:8443/x?y", {}, Reason.PUBLIC),
+    ("GET", "http:///x", {}, Reason.BAD_FRAMING),
+    ("GET", "/code/AUS", {"claims": {"client_id": "reader", "scope": "country.read"}}, Reason.OK),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader", "scope": ["country.read"]}}, Reason.OK),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader"}}, Reason.MISSING_SCOPE),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader", "aud": "city"}}, Reason.WRONG_AUDIENCE),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": int(NOW)}}, Reason.EXPIRED),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader", "nbf": int(NOW) + 1}}, Reason.NOT_YET_VALID),
+    ("GET", "/code/AUS", {"claims": {"sub": "reader", "exp": "soon"}}, Reason.MALFORMED_TOKEN),
+    ("GET", "/code/AUS", {"claims": {"scope": "country.read"}}, Reason.MALFORMED_TOKEN),
+    ("GET", "/code/AUS", {"client": "reader", "claims": {"aud": "city"}}, Reason.WRONG_AUDIENCE),
+]
+
+
+@pytest.mark.parametrize(("method", "url", "more", "reason"), REQUESTS)
 def test_a_test_gets_the_decision_of_the_gate(
     method: str, url: str, more: dict[str, Any], reason: Reason
 ) -> None:
     outcome = run(method, url, **more)
     assert outcome.decision.reason is reason
     assert outcome.passed is outcome.decision.permits
+
+
+def test_rules_give_each_reason_that_is_said_to_be_theirs() -> None:
+    claims = Reason.CLAIM_MISMATCH  # `tests/policy/test_decide.py` has the rows
+    assert {reason for *_, reason in REQUESTS} | {claims} == {reason for reason in Reason if reason.by_rule}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +116,12 @@ def test_a_test_gets_the_decision_of_the_gate(
         ({"expect_allow": False}, False, True, "deny"),
         ({"expect_allow": False, "expect_reason": "no_token"}, False, True, "deny: no_token"),
         ({"expect_allow": False, "expect_reason": "missing_scope"}, False, False, "deny: missing_scope"),
+        (
+            {"expect_allow": False, "expect_reason": "circuit_open"},
+            False,
+            False,
+            "deny: circuit_open (which rules alone never give)",
+        ),
         ({"expect_allow": None, "expect_status": 200}, True, False, "status 200"),
         ({"expect_allow": None, "expect_status": 401}, False, True, "status 401"),
         ({"expect_allow": None, "expect_status": 403}, False, False, "status 403"),

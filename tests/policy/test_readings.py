@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.policy.compile import compile_routes
 from gateway.policy.evaluate import Located, locate
-from gateway.policy.model import Reason
 from gateway.policy.table import RouteTable
+from gateway.reasons import Reason
 from gateway.settings.model import Access, RequireSettings, RouteSettings
 
 

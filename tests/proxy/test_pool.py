@@ -12,7 +12,6 @@ import pytest
 import uvloop
 from aiohappyeyeballs import AddrInfoType
 
-from gateway.policy.model import Reason
 from gateway.proxy.health import CircuitState
 from gateway.proxy.pool import IDLE_LIMIT_S, PoolSettings, UpstreamPool
 from gateway.proxy.targets import (
@@ -25,6 +24,7 @@ from gateway.proxy.targets import (
     TcpOpener,
 )
 from gateway.proxy.upstream import UpstreamConnection
+from gateway.reasons import Reason
 from gateway.settings.model import (
     Balance,
     CircuitBreakerSettings,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.clients.conditions import ClaimValues
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from gateway.reload.compile import compile_configuration
 from gateway.reload.key_directory import load_first_keys
 from gateway.reload.policy_tests import policy_test_problems, run_configured_tests

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy.model import PERMITTING, Reason
 from gateway.settings.fields import MAIN_FILE
 from gateway.settings.load import Loaded, load
 from gateway.settings.model import (
-    REASONS_FOR_REFUSAL,
     Access,
     CircuitBreakerSettings,
     HealthCheckSettings,
@@ -695,10 +693,6 @@ def test_the_content_hash_follows_every_file(load_text: Load) -> None:
     }
     assert len(hashes) == 4
     assert content_hash(MAIN, policy) in hashes
-
-
-def test_reasons_are_those_of_the_policy() -> None:
-    assert set(REASONS_FOR_REFUSAL) == set(Reason) - set(PERMITTING)
 
 
 def test_two_thousand_mistakes_are_all_named(problems_of: Problems) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.reasons import Reason
 from tests.support.waiting import PATIENCE_S
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [^\r\n]*")
@@ -62,7 +63,7 @@ def assert_own(answer: Answer, status: int, reason: str) -> None:
     assert set(problem) - {"token_scopes_omitted"} == members
     assert problem["type"] == f"urn:sidegate:reason:{reason}"
     assert (problem["status"], problem["reason"], problem["request_id"]) == (status, reason, request_id)
-    assert problem["title"]
+    assert problem["title"] == Reason(reason).summary
     assert problem["detail"]
 
 

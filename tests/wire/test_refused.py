@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.enforce.challenge import DETAILS
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from tests.support.appliance import AUDIENCE, Appliance
 from tests.support.caller import assert_own
 from tests.support.upstream import Upstream
@@ -234,7 +233,7 @@ async def test_tokens(reason: str, appliance: Appliance, upstream: Upstream) -> 
         assert_own(answer, status, reason)
         challenge = answer.one("WWW-Authenticate")
         if status == 401:
-            detail = DETAILS[Reason(reason)]
+            detail = Reason(reason).detail
             assert (
                 challenge == f'Bearer realm="{AUDIENCE}", error="invalid_token", error_description="{detail}"'
             )

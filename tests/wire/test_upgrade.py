@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.policy.model import Reason
+from gateway.reasons import Reason
 from tests.support.appliance import AUDIENCE, Appliance, configuration, running
 from tests.support.caller import Caller
 from tests.support.upstream import Accepted, Upstream, answering
