@@ -427,7 +427,7 @@ def open_listeners(
         info = ListenerInfo(
             name,
             SERVES_ISSUER * item.serves_issuer + SERVES_GATE * item.serves_gate,
-            scheme="http" if tls is None else "https",
+            scheme="https" if tls is not None or item.behind_tls else "http",
             in_steps=tls is not None or item.proxy_protocol,
             asks_certificate=(
                 item.tls is not None and item.tls.client_certificate is not ClientCertificate.OFF

@@ -17,6 +17,7 @@ from gateway.files import real_path
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.settings.checks import Finding, Step
 from gateway.settings.model import (
+    Access,
     ListenAddress,
     Origin,
     Rate,
@@ -40,6 +41,7 @@ _MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")
 
 def check_exposure(settings: Settings) -> Iterator[Finding]:
     """Yield a warning for each setting that gives everything away, and an error for keys from ourselves."""
+    yield from _check_listeners(settings)
     yield from _check_trust(settings)
     yield from _check_key_sources(settings)
     yield from _check_limits(settings)
@@ -51,6 +53,31 @@ def check_exposure(settings: Settings) -> Iterator[Finding]:
 
 def _warn(steps: tuple[Step, ...], message: str, hint: str, owner: Origin | None = None) -> Finding:
     return Finding(owner, steps, message, hint, Severity.WARNING)
+
+
+def _check_listeners(settings: Settings) -> Iterator[Finding]:
+    """Yield listeners that tokens reach readably: in plain http, off loopback, with no TLS before them."""
+    protects = any(route.access is not Access.PUBLIC for route in settings.routes)
+    for index, listener in enumerate(settings.listeners):
+        # Where nobody can get a token and none is asked for, none comes.
+        receives_tokens = (listener.serves_issuer and settings.clients) or (listener.serves_gate and protects)
+        address = listener.address
+        if (
+            receives_tokens
+            and listener.tls is None
+            and not listener.behind_tls
+            and isinstance(address, TcpAddress)
+            and address.host
+            and not is_loopback(address.host)
+        ):
+            yield Finding(
+                None,
+                ("listeners", index, "address"),
+                "receives tokens in plain http from other machines",
+                "give the listener tls; where something before it ends TLS, say behind_tls: true",
+                Severity.WARNING,
+                quoted=True,
+            )
 
 
 def _check_trust(settings: Settings) -> Iterator[Finding]:

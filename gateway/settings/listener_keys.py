@@ -62,6 +62,7 @@ def make_listener(values: Values, node: Node, reading: Reading) -> ListenerSetti
         serves_gate="gate" in serves,
         tls=values.get("tls"),
         proxy_protocol=values.get("proxy_protocol", False),
+        behind_tls=values.get("behind_tls", False),
     )
 
 
@@ -87,6 +88,14 @@ LISTENER = Section(
             FLAG,
             "Each connection begins with a PROXY protocol header (v1 or v2) that names the caller. Only "
             "peers in `trusted_proxies`, and those that may open the unix socket, are let in.",
+            "false",
+        ),
+        Field(
+            "behind_tls",
+            FLAG,
+            "Something before this listener ends TLS for every caller, and nobody comes past it. So services "
+            "are told `https`, unless a trusted proxy says otherwise, and nothing warns of tokens in plain "
+            "http.",
             "false",
         ),
         Field(

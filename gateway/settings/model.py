@@ -121,6 +121,8 @@ class ListenerSettings:
     serves_gate: bool = True
     tls: TlsSettings | None = None
     proxy_protocol: bool = False
+    behind_tls: bool = False
+    """Something before this listener ends TLS: callers use https, and what they send is not readable."""
 
 
 @dataclass(frozen=True, slots=True)

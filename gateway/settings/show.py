@@ -87,6 +87,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
                     *(["gate"] if listener.serves_gate else []),
                 ],
                 "proxy_protocol": listener.proxy_protocol,
+                "behind_tls": listener.behind_tls,
                 "tls": None if listener.tls is None else _server_tls(listener.tls),
             }
             for listener in settings.listeners

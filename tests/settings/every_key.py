@@ -14,6 +14,7 @@ listeners:
   - address: 127.0.0.1:8080
     serves: [issuer, gate]
     proxy_protocol: true
+    behind_tls: true
     tls:
       certificate_file: tls/server.pem
       key_file: tls/server.key

@@ -87,6 +87,12 @@ ADMIN = "is the admin listener"
 SELF = "is a listener of this process"
 EVERYBODY = "everybody is believed"
 WILDCARD = "listeners: [{address: '0.0.0.0:8080'}]\n"
+PLAIN = "receives tokens in plain http from other machines"
+SERVING = (
+    "clients: {a: {secrets: ['env:LONG'], scopes: {}}}\n"
+    + upstream("http://127.0.0.1:9001")
+    + "routes: [{name: r, path: /r, upstream: u, require: {audience: a}}]\n"
+)
 V6 = "listeners: [{address: '[::]:8080'}]\n"
 WARNED = {
     "all of IPv6": ("trusted_proxies: ['::/0']", EVERYBODY),
@@ -134,6 +140,15 @@ WARNED = {
     "the admin token in secrets": ("admin: {token_file: secrets/t}", "keeps secret: admin.token_file"),
     "a listener's key in secrets": ("secrets_directory: tls\nlisteners: [{address: '127.0.0.1:1', tls: {certificate_file: tls/a.pem, key_file: tls/a.key}}]", "listeners[0].tls.key_file"),
     "an upstream's key in secrets": ("secrets_directory: tls\nupstreams: {u: {targets: ['https://a.example'], tls: {certificate_file: tls/a.pem}}}", "upstreams.u.tls"),
+    "tokens at every address": ("listeners: [{address: '0.0.0.0:8080'}]\n" + SERVING, "listeners[0].address: \"0.0.0.0:8080\" receives tokens in plain http from other machines"),
+    "tokens at every address of IPv6": ("listeners: [{address: '[::]:8080', behind_tls: false}]\n" + SERVING, PLAIN),
+    "tokens at one address": ("listeners: [{address: '10.0.0.5:8080'}]\n" + SERVING, PLAIN),
+    "tokens at a name": ("listeners: [{address: 'gate.internal:8080'}]\n" + SERVING, PLAIN),
+    "tokens at a second listener": ("listeners: [{address: '127.0.0.1:8080'}, {address: '10.0.0.5:8080'}]\n" + SERVING, "listeners[1].address: "),
+    "tokens from a PROXY sender": ("trusted_proxies: [10.0.0.0/24]\nlisteners: [{address: '10.0.0.5:8080', proxy_protocol: true}]\n" + SERVING, PLAIN),
+    "tokens that are issued": ("listeners: [{address: '10.0.0.5:8080', serves: [issuer]}]\n" + SERVING, PLAIN),
+    "tokens that are asked for": ("listeners: [{address: '10.0.0.5:8080', serves: [gate]}]\n" + SERVING, PLAIN),
+    "tokens that are looked at": ("listeners: [{address: '10.0.0.5:8080', serves: [gate]}]\n" + SERVING.replace("require: {audience: a}", "access: optional, require: {audience: a}"), PLAIN),
     "a short admin token": ("admin: {address: '10.0.0.1:9090', token_file: short}", "admin.token_file: the admin API is open to other machines in plain http, and the token has fewer"),
 }  # fmt: skip
 ENVIRON = {"SHORT": "fifteen-letters", "LONG": SECRET, "WIDE": "ä" * 15}
@@ -174,6 +189,12 @@ SILENT = {
     "another machine": WILDCARD + upstream("http://10.0.0.5:8080"),
     "another socket": "listeners: [{address: 'unix:run/gate.sock'}]\n" + upstream("unix:run/other.sock"),
     "a port that the system chooses": "listeners: [{address: '127.0.0.1:0'}]\n" + upstream("http://127.0.0.1:8080"),
+    "tokens behind TLS": "listeners: [{address: '0.0.0.0:8080', behind_tls: true}]\n" + SERVING,
+    "tokens on loopback": "listeners: [{address: '127.0.0.2:8080'}, {address: '[::1]:8080'}, {address: 'localhost:8081'}]\n" + SERVING,
+    "tokens on a listener's socket": "listeners: [{address: 'unix:run/gate.sock'}]\n" + SERVING,
+    "tokens in a listener's TLS": "listeners: [{address: '0.0.0.0:8443', tls: {certificate_file: a.pem, key_file: a.key}}]\n" + SERVING,
+    "no tokens": "listeners: [{address: '0.0.0.0:8080', serves: [gate]}]\n" + SERVING.replace("require: {audience: a}", "access: public"),
+    "nobody who could have one": WILDCARD,
     "thirty days": "issuer: {token_lifetime: 30d}\nclients: {a: {token_lifetime: 30d}}",
     "sixteen characters": "clients: {a: {secrets: ['env:LONG']}}",
     "a strong admin token elsewhere": "admin: {address: '10.0.0.1:9090', token_file: t}",

@@ -242,6 +242,24 @@ async def test_forwarding_fields_follow_the_setting(
     assert {name: value for name, value in request.fields if "orwarded" in name} == expected
 
 
+BEHIND_TLS = [{"address": "127.0.0.1:0", "behind_tls": True}]
+
+
+async def test_behind_tls_callers_have_used_https(start: Start, upstream: Upstream) -> None:
+    settings = {"listeners": BEHIND_TLS, "upstreams": {"country": {"forwarded": "both"}}}
+    async with start(**settings) as appliance:
+        request = await forwarded(appliance, upstream, b"X-Forwarded-Proto: http\r\n")
+        assert request.one("X-Forwarded-Proto") == "https"
+        assert request.one("Forwarded") == 'for=127.0.0.1;proto=https;host="a.example"'
+
+
+async def test_a_trusted_peer_behind_tls_is_believed_first(start: Start, upstream: Upstream) -> None:
+    async with start(listeners=BEHIND_TLS, trusted_proxies=["127.0.0.0/8"]) as appliance:
+        request = await forwarded(appliance, upstream, b"X-Forwarded-Proto: http\r\n")
+        assert request.one("X-Forwarded-Proto") == "http"
+        assert (await forwarded(appliance, upstream, b"")).one("X-Forwarded-Proto") == "https"
+
+
 async def test_a_fixed_host_replaces_the_callers(start: Start, upstream: Upstream) -> None:
     async with start(upstreams={"country": {"host": "inside.example"}}) as appliance:
         request = await forwarded(appliance, upstream, b"")
