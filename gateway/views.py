@@ -169,6 +169,8 @@ def render_metrics(
         metrics.rate_limited(route, limit, count)
     for (upstream, failure), count in gate.take_failed_attempts():
         metrics.upstream_failed(upstream, failure, count)
+    for (upstream, cause), count in gate.claims.take_left_out():
+        metrics.claims_left_out(upstream, cause, count)
     for (result, cache), count in counts.take():
         metrics.token_verify(result, cache, count)
     return exposition.render(accept)

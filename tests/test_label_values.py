@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gateway.http1.claim_fields import LeftOut
 from gateway.issuer.uses import KINDS
 from gateway.label_values import LOGIN_FAILURES, UPSTREAM_FAILURES
 from gateway.oauth_names import auth_methods
@@ -28,6 +29,7 @@ LISTS = [
     (families.CONNECTIONS, "state", STATES),
     (families.CONNECTIONS_REFUSED, "reason", REFUSALS),
     (families.UPSTREAM_CIRCUIT, "state", CircuitState),
+    (families.CLAIMS_LEFT_OUT, "cause", LeftOut),
     (families.SIGNING_KEY_INFO, "state", KeyState),
     (families.LABEL_OVERFLOW, "label", families.LIMITED),
 ]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
-from gateway.enforce.token_cache import CachedToken, Holder, TokenCache, VerifiedToken
+from gateway.enforce.token_cache import NOTHING_TOLD, CachedToken, Holder, TokenCache, VerifiedToken
 from gateway.enforce.verifier import REFUSED_TOKENS, verify_access_token
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
@@ -469,6 +469,7 @@ class Enforcer:
             self._cache.drop(raw)
             return False
         entry.verdicts.clear()
+        entry.verified.told = NOTHING_TOLD  # upstreams may be told something else now
         entry.generation = self.generation
         return True
 

@@ -17,8 +17,10 @@ remembered whose they were, so that the log can name who does not renew them.
 from collections.abc import Mapping
 from hashlib import blake2b
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gateway.http1.claim_fields import ClaimFields
 from gateway.http1.forwarding import identity_fields
 from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
@@ -31,6 +33,7 @@ EVICTED_SHARE = 128
 """A full table loses this fraction of its entries at once."""
 LONGEST_KEPT_BYTES = 4096
 """Longer tokens are verified each time."""
+NOTHING_TOLD: Mapping[ClaimFields, bytes] = MappingProxyType({})
 
 
 class Holder(NamedTuple):
@@ -43,13 +46,15 @@ class Holder(NamedTuple):
 class VerifiedToken:
     """One verified token, as verdicts hold it."""
 
-    __slots__ = ("identity", "token", "used")
+    __slots__ = ("identity", "token", "told", "used")
 
     def __init__(self, token: AccessToken) -> None:
         self.token = token
         self.identity = identity_fields(
             client_id=token.client_id, subject=token.subject, audience=token.audience, scope=token.scope
         )
+        self.told = NOTHING_TOLD
+        """What upstreams are told of its claims; bounded by `gateway.proxy.told_claims`."""
         self.used = False
         """Since the table was last looked through for entries to give up."""
 

@@ -11,6 +11,7 @@ RFC 9700 4.13 (a reverse proxy sanitises what the application trusts).
 
 import re
 
+from gateway.http1.claim_fields import IDENTITY_NAMES
 from gateway.http1.dropped_fields import group_of
 from gateway.http1.forwarding_rules import HOP_BY_HOP, ForwardingRules, may_forward
 from gateway.http1.request import FORWARDABLE_BYTES_PER_BLOCK, FieldBlock, RequestHead
@@ -203,12 +204,7 @@ def identity_fields(*, client_id: str, subject: str, audience: str, scope: str |
     issued token holds, is left out rather than sent in a changed form.
     """
     lines = []
-    for name, value in (
-        (b"X-Auth-Client-Id", client_id),
-        (b"X-Auth-Subject", subject),
-        (b"X-Auth-Audience", audience),
-        (b"X-Auth-Scope", scope or ""),
-    ):
+    for name, value in zip(IDENTITY_NAMES, (client_id, subject, audience, scope or ""), strict=True):
         if value.isascii() and value.isprintable():
             lines.append(b"%b: %b\r\n" % (name, value.encode("ascii")))
     return b"".join(lines)

@@ -231,6 +231,15 @@ UPSTREAM_ERRORS = _counter(
     upstream="names of upstreams",
     reason="`connect`, `tls`, `dns`, `timeout`, `reset`, `protocol`",
 )
+CLAIMS_LEFT_OUT = _counter(
+    "sidegate_claim_headers_left_out",
+    "Claims that an upstream is not told because of what they hold; counted when the fields of a token are "
+    "made, not with each request.",
+    "each upstream with `claim_headers`",
+    upstream="names of upstreams",
+    cause="`kind` (no text, whole number, truth value or list of these), `size` (over 1 KiB), `characters` "
+    "(other than visible ASCII), `ambiguous` (an item of a list is empty or holds a comma)",
+)
 CONFIG_RELOADS = _counter(
     "sidegate_config_reloads",
     "Reloads of the configuration.",

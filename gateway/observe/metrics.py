@@ -227,6 +227,11 @@ class Metrics:
         """Count attempts that failed and that no exchange tells of; `reason` is a word of our own."""
         self._requests.upstream_failed(upstream, reason, count)
 
+    def claims_left_out(self, upstream: str, cause: str, count: int) -> None:
+        """Count claims that an upstream was not told; `cause` is a word of our own."""
+        admitted = self._admit(families.UPSTREAM, upstream, count)
+        self._series.count(families.CLAIMS_LEFT_OUT, admitted, cause, by=count)
+
     def access_log_dropped(self, lines: int) -> None:
         """Count access log lines that were dropped."""
         self._series.count(families.ACCESS_LOG_DROPPED, by=lines)

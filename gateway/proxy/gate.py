@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Enforcer, Verdict
+from gateway.http1.claim_fields import ClaimFields
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
@@ -39,6 +40,7 @@ from gateway.proxy.isolation import act_on_each
 from gateway.proxy.pool import PoolSettings, UpstreamPool
 from gateway.proxy.relay import Relay, wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
+from gateway.proxy.told_claims import ToldClaims
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.reasons import Reason
@@ -82,6 +84,8 @@ class UpstreamPlan:
     response_timeout_s: float
     idle_timeout_s: float
     retries: int
+    claim_fields: ClaimFields | None = None
+    """None where the upstream is told no claims."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +124,7 @@ class Gate:
     arriving: int = 0
     """Connections that listeners accepted and that are not ours yet: handshakes go on."""
     admission: Admission = field(default_factory=Admission)
+    claims: ToldClaims = field(default_factory=ToldClaims)
     shed_share: float = 0.0
     """Of new requests to routes, how many are refused because the loop runs late."""
     tunnels: set[Tunnel] = field(default_factory=set)

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = ("", "", "", Reason.OK.value)
 
+LONGEST_REMEMBERED_OPENING_BYTES = 4096
+"""About as much as is made of a head that is remembered, and as it is weighed for: claims may make more."""
 WEBSOCKET = b"websocket"
 REPLAY_LIMIT_BYTES = 64 * 1024
 """Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
@@ -293,7 +295,8 @@ class Relay:
         if known is not None and known[0] == own_lines:
             return known[1]
         opening = self._opening(plan, rules, own_lines)
-        if not plan.forwarded_rfc7239:  # what that says is this connection's
+        is_own = plan.forwarded_rfc7239  # what that says is this connection's
+        if not is_own and len(opening) <= LONGEST_REMEMBERED_OPENING_BYTES:
             place.opening = (own_lines, opening)
         return opening
 
@@ -318,6 +321,9 @@ class Relay:
                 verdict.verified.identity
                 if verdict is not None and plan.identity_headers and verdict.verified is not None
                 else b"",
+                b""
+                if plan.claim_fields is None or verdict is None or verdict.verified is None
+                else self.gate.claims.lines(plan.name, plan.claim_fields, verdict.verified),
                 own_lines,
                 b"" if not plan.forwarded_rfc7239 else self._forwarded_line(),
                 self.gate.via_lines[head.minor_version],
