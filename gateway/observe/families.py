@@ -201,7 +201,7 @@ JWKS_FETCH = _counter(
     "each issuer whose keys are fetched",
     issuer="issuers of assertions, or the client whose keys these are",
     result="`ok`, `unreachable`, `bad_status`, `too_large`, `bad_redirect`, `bad_address`, `invalid`, "
-    "`no_credentials`",
+    "`no_credentials`, `internal`",
 )
 JWKS_AGE = _gauge(
     "sidegate_jwks_age_seconds",
@@ -305,7 +305,7 @@ CONNECTIONS_REFUSED = _counter(
     "each listener",
     listener="addresses of listeners",
     reason="`limit`, `limit_per_peer`, `timeout`, `handshake`, `client_certificate`, `proxy_header`, "
-    "`untrusted_proxy`, `closed`, `closing`",
+    "`untrusted_proxy`, `closed`, `closing`, `internal`",
 )
 ACCEPT_PAUSES = _counter(
     "sidegate_accept_pauses",

@@ -211,6 +211,13 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport, unless there are too many connections already."""
         self._transport = cast(asyncio.Transport, transport)
+        try:
+            self._come_in(transport)
+        except Exception:
+            self.gate.log_internal_error()
+            self.abort()
+
+    def _come_in(self, transport: asyncio.BaseTransport) -> None:
         if self._arrived is not None:
             self._arrived()
             self._arrived = None

@@ -231,21 +231,32 @@ class Gate:
         Those that are told why are few: who opens thousands must not make us talk and linger.
         """
         limits = self.limits
-        self.connections.add(connection)
         of_peer = self.admission.enter(connection.peer_group)
+        self.connections.add(connection)
         excess = len(self.connections) + self.arriving - limits.connections
         if limits.connections and excess > 0:
             return Reason.OVERLOADED if excess <= LINGERING else None
-        excess = of_peer - limits.connections_per_peer
-        if limits.connections_per_peer and excess > 0 and connection.peer and not connection.is_trusted:
+        excess = self.connections_too_many(connection.peer, of_peer)
+        if excess:
             self.admission.refused["", CONNECTIONS_PER_PEER] += 1
             return Reason.RATE_LIMITED if excess <= LINGERING else None
         return Reason.OK
 
+    def connections_too_many(self, peer: str, count: int) -> int:
+        """Return how many of the `count` connections of `peer` are beyond its share.
+
+        Trusted proxies have none, also where they name no caller, nor who comes through a unix socket.
+        """
+        limit = self.limits.connections_per_peer
+        if not limit or count <= limit or not peer or self.is_trusted(peer):
+            return 0
+        return count - limit
+
     def leave(self, connection: DownstreamConnection) -> None:
-        """Forget a connection that is gone."""
-        self.connections.discard(connection)
-        self.admission.leave(connection.peer_group)
+        """Forget a connection that is gone, if it was counted."""
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.admission.leave(connection.peer_group)
 
     def observe_lag(self, lag_s: float) -> None:
         """Take one measurement of how late the event loop runs."""

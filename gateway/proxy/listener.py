@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.policy.peers import peer_group
 from gateway.proxy.proxy_protocol import LONGEST_BYTES, BadProxyHeader, read_proxy_header
+from gateway.reasons import Reason
 from gateway.settings.model import ListenAddress, TcpAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ REFUSALS = (
     "untrusted_proxy",
     "closed",
     "closing",
+    Reason.INTERNAL.value,
 )
 """Why a connection is not let in: the closed list of the metric label."""
 
@@ -223,7 +225,16 @@ class Listener:
                 _Arrival(self, accepted, peer).begin()
         else:
             opening = self.loop.connect_accepted_socket(partial(gate.accept, self.info, peer), accepted)
-            _advance(opening, _nothing_more)
+            _advance(opening, partial(self.taken_in, accepted))
+
+    def taken_in(self, accepted: socket.socket, error: Exception | None) -> None:
+        """Take what came of handing a connection to the event loop: it is the gate's now, or it is closed."""
+        if error is None:
+            return
+        accepted.close()  # where the loop has it already, when that lets go of it
+        self.refuse(_why_not_taken_in(error), error)
+        if not isinstance(error, OSError):
+            _log.error("taking in a connection failed inside the gateway", exc_info=error)
 
 
 class _Arrival:
@@ -352,15 +363,10 @@ class _Arrival:
         """Count the connection for its peer; return whether that is not one too many."""
         gate = self._listener.gate
         self._counted_for = peer_group(self._peer)
-        count = gate.admission.enter(self._counted_for)
-        limit = gate.limits.connections_per_peer
-        return not limit or count <= limit or not self._peer or gate.is_trusted(self._peer)
+        return not gate.connections_too_many(self._peer, gate.admission.enter(self._counted_for))
 
     def _connected(self, error: Exception | None) -> None:
-        """Take the outcome: the connection is the gate's now, or it is closed."""
-        if error is not None:
-            self._listener.refuse(_why_no_handshake(error), error)
-        _nothing_more(error)
+        self._listener.taken_in(self._socket, error)
         self._leave()
 
     def _refuse(self, reason: str, detail: object = "") -> None:
@@ -397,13 +403,10 @@ def _advance(opening: _Opening, done: Callable[[Exception | None], None], _waite
         future.add_done_callback(partial(_advance, opening, done))
 
 
-def _nothing_more(error: Exception | None) -> None:
-    """The gate has the connection, or it broke before that; a mistake of ours is not thrown away."""
-    if error is not None and not isinstance(error, OSError):
-        _log.error("taking in a connection failed inside the gateway", exc_info=error)
-
-
-def _why_no_handshake(error: Exception) -> str:
+def _why_not_taken_in(error: Exception) -> str:
+    """Return the word for what kept a connection from the gate; all but a mistake of ours is an OSError."""
+    if not isinstance(error, OSError):
+        return Reason.INTERNAL.value
     if isinstance(error, ssl.SSLError):
         about = f"{getattr(error, 'reason', '')}".upper()
         return "client_certificate" if "CERTIFICATE" in about else "handshake"

@@ -16,9 +16,10 @@ Sources: RFC 9110 9.2.1 (GET is safe), 15.2 (interim answers).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -129,12 +130,27 @@ class _Conversation(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._request)
+        with self._mistakes_told():
+            self._transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail("the connection was closed before an answer")
+        with self._mistakes_told():
+            self._fail("the connection was closed before an answer")
 
     def data_received(self, data: bytes) -> None:
+        with self._mistakes_told():
+            self._take(data)
+
+    @contextlib.contextmanager
+    def _mistakes_told(self) -> Iterator[None]:
+        """Hand a mistake of ours to who waits: the loop would close the connection, as if the target had."""
+        try:
+            yield
+        except Exception as error:
+            self._end_with(error)
+            self.abort()
+
+    def _take(self, data: bytes) -> None:
         if self.status.done():
             self._body_bytes += len(data)
             if self._body_bytes > BODY_LIMIT_BYTES:
@@ -154,8 +170,11 @@ class _Conversation(asyncio.Protocol):
             self._fail("the answer's head is too long")
 
     def _fail(self, detail: str) -> None:
+        self._end_with(_NotHttpError(detail))
+
+    def _end_with(self, error: Exception) -> None:
         if not self.status.done():
-            self.status.set_exception(_NotHttpError(detail))
+            self.status.set_exception(error)
             self.status.exception()  # seen: nobody waits for it when opening failed first
 
     def linger(self) -> None:

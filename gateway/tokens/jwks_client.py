@@ -51,6 +51,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from gateway.files import ReadFile, UnusableFileError, read_file, read_pem_file
+from gateway.reasons import Reason
 from gateway.settings.model import RemoteKeySource
 from gateway.tokens.foreign_keys import MAX_KID, MAX_SET_BYTES, read_key_set
 from gateway.tokens.freshness import MAX_FRESH_S, fresh_seconds
@@ -97,6 +98,8 @@ class FetchResult(StrEnum):
     """The answer is no usable key set, or the metadata is not the issuer's."""
     NO_CREDENTIALS = "no_credentials"
     """The file with our own bearer token, or with the authorities, cannot be read."""
+    INTERNAL = Reason.INTERNAL.value
+    """A mistake of ours, which says nothing of the source; the log has it."""
 
 
 class KeysUnavailableError(Exception):
@@ -354,10 +357,11 @@ class _RemoteKeySet:
         except _FetchError as error:
             result = error.result
             self._note_failure(str(error))
-        except Exception as error:
-            # Whatever a peer provokes in the client library, the old keys stay.
-            result = FetchResult.INVALID
-            self._note_failure(type(error).__name__)
+        except Exception:
+            # The rescue point of a fetch: whatever a peer provokes in the client library, the old keys stay.
+            _log.exception("fetching the keys of %s failed inside the gateway", self.source.issuer)
+            result = FetchResult.INTERNAL
+            self._note_failure("see the error before")
         else:
             self._note_success(fetched)
         finally:

@@ -300,6 +300,20 @@ LIES = {
 }
 
 
+async def test_a_mistake_of_ours_is_no_fault_of_the_source(
+    client: Client, server: KeyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(body: bytes) -> KeySet:
+        raise ZeroDivisionError("inside")
+
+    monkeypatch.setattr(jwks_client, "read_key_set", broken)
+    with pytest.raises(KeysUnavailableError):
+        await client.find(at(server))
+    assert client.results == ["internal"]
+    assert "ZeroDivisionError: inside" in caplog.text
+    assert "Traceback" in caplog.text
+
+
 @pytest.mark.parametrize(("prepare", "result"), LIES.values(), ids=LIES)
 async def test_lies_are_not_followed(
     client: Client,

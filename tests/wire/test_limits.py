@@ -1,6 +1,7 @@
 """Show at the wire what callers see of rate limits, bad tokens, crowds and overload."""
 
 import asyncio
+import contextlib
 from time import perf_counter
 from typing import Any
 
@@ -256,6 +257,31 @@ async def test_trusted_proxies_may_have_any_number_of_connections(start: Start) 
     ):
         for caller in (first, second):
             assert await statuses(caller, get("/open/a"), 1) == [200]
+
+
+UNNAMED = (b"PROXY UNKNOWN\r\n", b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00")
+NAMED = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 443\r\n"
+
+
+@pytest.mark.parametrize("header", UNNAMED)
+async def test_a_trusted_proxy_that_names_nobody_may_have_any_number_of_connections(
+    start: Start, header: bytes
+) -> None:
+    """So balancers probe. Their fields are not believed then; whoever they name has a share as ever."""
+    settings: dict[str, Any] = {
+        "listeners": [{"address": "127.0.0.1:0", "proxy_protocol": True}],
+        "trusted_proxies": ["127.0.0.0/8"],
+        "limits": {"connections_per_peer": 1},
+    }
+    async with start(**settings) as appliance, contextlib.AsyncExitStack() as opened:
+        for _ in range(4):
+            caller = await opened.enter_async_context(appliance.connect())
+            assert (await caller.ask(header + get("/open/a"), to="GET")).status == 200
+        caller = await opened.enter_async_context(appliance.connect())
+        assert (await caller.ask(NAMED + get("/open/a"), to="GET")).status == 200
+        second = await opened.enter_async_context(appliance.connect())
+        second.send(NAMED + get("/open/a"))
+        assert await second.rest() == b""
 
 
 # --- overload

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from gateway.http1.response import ResponseReader
+from gateway.proxy import prober
 from gateway.proxy.downstream import DownstreamConnection
 from gateway.proxy.gate import Gate
 from gateway.proxy.pool import UpstreamPool
@@ -323,3 +325,58 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, called:
         return real(*arguments)
 
     monkeypatch.setattr(owner, name, counting)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(Gate, "accept"), (Gate, "enter"), (Gate, "forwarded_x_lines"), (DownstreamConnection, "__init__")],
+)
+@pytest.mark.parametrize("proxy_protocol", [False, True])
+async def test_a_mistake_in_taking_a_connection_in_costs_that_one_and_is_logged(
+    owner: type,
+    name: str,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    proxy_protocol: bool,
+) -> None:
+    listener = {"address": "127.0.0.1:0", "proxy_protocol": proxy_protocol}
+    header = b"PROXY UNKNOWN\r\n" if proxy_protocol else b""
+    async with start(listeners=[listener], trusted_proxies=["127.0.0.0/8"]) as appliance:
+        raised = inject(monkeypatch, owner, name)
+        async with appliance.connect() as struck:
+            struck.send(header)
+            assert await struck.rest() == b""
+        assert raised == [name]
+        assert "InjectedError" in caplog.text
+        assert "Traceback" in caplog.text
+        async with appliance.connect() as caller:
+            assert (await caller.ask(header + GET, to="GET")).status == 200
+        await until(lambda: not appliance.gate.connections)
+        assert appliance.gate.arriving == 0
+        assert not appliance.gate.admission._connections
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(ResponseReader, "read"), (prober._Conversation, "_take"), (prober._Conversation, "_fail")],
+)
+async def test_a_mistake_in_a_health_check_blames_nobody(
+    owner: type,
+    name: str,
+    start: Start,
+    upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = b"no answer\r\n\r\n" if name == "_fail" else OK
+    upstream.script = answering(answer)
+    check = {"path": "/healthz", "unhealthy_after": 1, "interval": "1s"}
+    raised = inject(monkeypatch, owner, name)
+    async with start(upstreams={"country": {"health_check": check}}) as appliance:
+        appliance.let_pass(2)
+        await until(lambda: "a health check failed inside the gateway" in caplog.text)
+        assert raised == [name]
+        assert "InjectedError" in caplog.text
+        assert [in_use for _, in_use in appliance.gate.pools["country"].targets_in_use()] == [True]
