@@ -38,6 +38,7 @@ from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision
 from gateway.policy.peers import peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
+from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
 from gateway.proxy.tunnel import reset_at_close
@@ -154,7 +155,8 @@ class DownstreamConnection(asyncio.Protocol):
         """Our X-Forwarded-For line and X-Forwarded-Proto."""
         self.own_lines: dict[ForwardingRules, bytes] = {}
         """What is the same for every request of this connection, by the rules of its upstream."""
-        self.relay: Relay | None = None
+        self.relay: RequestInFlight | None = None
+        """The request in flight."""
         self._body: RequestBody | None = None
         self._held = b""
         self._hold = 0
@@ -428,7 +430,16 @@ class DownstreamConnection(asyncio.Protocol):
         length = block.content_length
         has_body = block.chunked or bool(length)
         location, query, verdict, plan, refusal = self._judge(head, at)
-        relay = Relay(gate, self, head, query, location, verdict, plan, at, started, keep_alive, has_body)
+        relay: RequestInFlight
+        if plan is not None:
+            relay = to_upstream = Relay(
+                gate, self, head, query, location, verdict, at, started, keep_alive, has_body
+            )
+            to_upstream.plan = plan
+        else:
+            relay = RequestInFlight(
+                gate, self, head, query, location, verdict, at, started, keep_alive, has_body
+            )
         if location.is_limited and refusal is None:
             peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
             refusal = gate.count_request(relay, peer, started)
@@ -571,7 +582,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Send bytes of an answer."""
         self._transport.write(data)
 
-    def send_refusal(self, refusal: Refusal, relay: Relay) -> int:
+    def send_refusal(self, refusal: Refusal, relay: RequestInFlight) -> int:
         """Send a refusal for the request of `relay`; return how many bytes its body has."""
         if self._body is not None and not self._may_discard(self._body, relay):
             relay.keep_alive = False
@@ -586,7 +597,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport.write(answer)
         return body_bytes
 
-    def _may_discard(self, body: RequestBody, relay: Relay) -> bool:
+    def _may_discard(self, body: RequestBody, relay: RequestInFlight) -> bool:
         """Return whether the rest of a refused request is short enough to be read over."""
         return (
             isinstance(body, CountedBody)
@@ -594,7 +605,7 @@ class DownstreamConnection(asyncio.Protocol):
             and not relay.has_expectation  # the caller may or may not send it now
         )
 
-    def answered(self, relay: Relay, monotonic_now: float) -> None:
+    def answered(self, relay: RequestInFlight, monotonic_now: float) -> None:
         """The answer of `relay` was written whole: go on to the next request, or leave."""
         if self.relay is not relay and self.relay is not None:
             return
@@ -727,7 +738,7 @@ class DownstreamConnection(asyncio.Protocol):
     # --- refusing and leaving
 
     def _refuse_request(
-        self, relay: Relay, head: RequestHead, refusal: Refusal, data: bytes, end: int
+        self, relay: RequestInFlight, head: RequestHead, refusal: Refusal, data: bytes, end: int
     ) -> int:
         """Refuse one complete head; return where its request ends in `data`."""
         self.relay = relay

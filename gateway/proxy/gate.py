@@ -36,9 +36,10 @@ from gateway.policy.peers import Networks
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
+from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.pool import PoolSettings, UpstreamPool
-from gateway.proxy.relay import Relay, wanted_protocol
+from gateway.proxy.relay import wanted_protocol
 from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
 from gateway.proxy.told_claims import ToldClaims
 from gateway.proxy.tunnel import Tunnel
@@ -279,7 +280,7 @@ class Gate:
             ] += 1
         return refusal_for(decision, authorization=authorization, query=query)
 
-    def count_request(self, relay: Relay, peer: str, monotonic_now: float) -> Refusal | None:
+    def count_request(self, relay: RequestInFlight, peer: str, monotonic_now: float) -> Refusal | None:
         """Count an allowed request against its route's limit; return the refusal when that is used up.
 
         The verdict of a refused one is replaced by the refusal: no permitting verdict goes to waste.

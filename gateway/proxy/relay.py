@@ -1,8 +1,8 @@
 """Carry one permitted request to an upstream and its answer back.
 
-A relay exists from the verdict until the last byte of the answer. It holds what the
-two connections need to know of each other: back-pressure in both directions, how much
-of the request has been sent, whether the answer has begun. Only here is decided
+A relay exists from the verdict until the last byte of the answer. What it has in common with every
+request is `gateway.proxy.in_flight`. Here is what the two connections need to know of each other:
+back-pressure in both directions, how much of the request has been sent. Only here is decided
 
 * whether a request may be sent again (never one that the upstream may have begun to
   work on, unless it is idempotent and nothing of an answer arrived);
@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Location, Verdict
 from gateway.http1.chunked import LAST_CHUNK, chunk, last_chunk
 from gateway.http1.forwarding import (
     RULES_PER_BLOCK,
@@ -35,19 +34,16 @@ from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.grammar import IDEMPOTENT_METHODS
 from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
-from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.policy.model import Decision, Route
+from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.targets import AttemptFailure
 from gateway.proxy.tunnel import Tunnel
 from gateway.reasons import Reason
 from gateway.settings.model import Mode
 
 if TYPE_CHECKING:
-    from gateway.proxy.downstream import DownstreamConnection
-    from gateway.proxy.gate import Gate, UpstreamPlan
+    from gateway.proxy.gate import UpstreamPlan
     from gateway.proxy.upstream import UpstreamConnection
-
-_NOT_JUDGED = ("", "", "", Reason.OK.value)
 
 LONGEST_REMEMBERED_OPENING_BYTES = 4096
 """About as much as is made of a head that is remembered, and as it is weighed for: claims may make more."""
@@ -70,15 +66,11 @@ def wanted_protocol(head: RequestHead, route: Route | None) -> bytes:
     return b""
 
 
-class Relay:
-    """One request in flight.
+class Relay(RequestInFlight):
+    """One permitted request in flight, and the upstream that is asked."""
 
-    Not slotted: most attributes keep their class's value for most requests, which is
-    cheaper than thirty stores per request.
-    """
-
-    attempts = 0
-    _unconnected = 0
+    plan: UpstreamPlan
+    """Where it leads; set before anything else is asked of it."""
     tried: frozenset[str] = frozenset()
     wait_deadline = 0.0
     avoided = ""
@@ -86,84 +78,20 @@ class Relay:
     """How often it was sent again, other than for the end of a kept connection."""
     wants_fresh = False
     is_once_only = False
-    response_started = False
-    ends_unasked = False
-    """The connection ends after a refusal, and the caller may be sending on."""
-    limit_lines = b""
-    """RateLimit fields for the answer, where the route has a limit."""
-    request_bytes = 0
-    response_bytes = 0
-    status = 0
     _pending: tuple[bytes, ...] = ()
     """What must be sent behind the head as soon as there is a connection."""
     _replay: list[bytes] | None = None
     """The body as sent so far, when it could be sent again; None when it could not."""
     _connection: UpstreamConnection | None = None
-    _target = ""
-    _has_begun = False
-    """A connection to the upstream was asked for."""
     _waits_since = 0.0
     """Monotonic seconds since which there is none; 0 when nothing is waited for."""
-    _waited_s = 0.0
-    """Spent neither here nor on the attempt that `_upstream_s` is of: waiting, and attempts that failed."""
-    _sent_at = 0.0
-    _connect_s = NOT_APPLICABLE
-    _ttfb_s = NOT_APPLICABLE
-    _upstream_s = NOT_APPLICABLE
     _response_chunked = False
     _response_options: frozenset[bytes] = frozenset()
     """What Connection lists in the answer's head, where that matters: in an answer with trailers."""
     _protocol = b""
     """The protocol the upstream may switch to: one that caller and route both name."""
-    tunnel: Tunnel | None = None
     is_downstream_blocked = False
     """The caller does not take the answer."""
-    _reason = ""
-    """Why the request ended other than decided: a word of the closed list."""
-    _error_detail = ""
-    _trace_id = b""
-    """Of the trace context that was made for the upstream, where it is not the request id."""
-
-    def __init__(
-        self,
-        gate: Gate,
-        downstream: DownstreamConnection,
-        head: RequestHead,
-        query: bytes,
-        location: Location,
-        verdict: Verdict | None,
-        plan: UpstreamPlan | None,
-        at: float,
-        started: float,
-        keep_alive: bool,
-        has_body: bool,
-    ) -> None:
-        self.gate = gate
-        self._downstream = downstream
-        self._head = head
-        self._query = query
-        self.location = location
-        self.verdict = verdict
-        """None for requests to the issuer, which decides for itself."""
-        self._plan = plan
-        self.method = head.method
-        known_id = head.request_id
-        self.request_id = gate.new_request_id() if known_id is None else known_id
-        self.at = at
-        """Wall-clock seconds of the head's arrival."""
-        self._started = started
-        self._decided_after_s = perf_counter() - started
-        self.keep_alive = keep_alive
-        """The caller's connection may carry another request after this one."""
-        self.has_body = has_body
-        self.body_sent = not has_body
-        """The request's body, if any, was handed to the upstream connection whole."""
-        if head.method in IDEMPOTENT_METHODS and (
-            not has_body or (head.block.content_length or inf) <= REPLAY_LIMIT_BYTES
-        ):
-            self._replay = []
-        else:
-            self.is_once_only = True
 
     # --- the request: from downstream to upstream
 
@@ -192,16 +120,23 @@ class Relay:
                 self._downstream.deadline = inf  # nothing is due from the caller; the pool bounds the rest
 
     def _passing_trailers(self, trailers: bytes) -> bytes:
-        plan = self._plan
-        assert plan is not None
+        plan = self.plan
         rules = plan.trusted_rules if self._downstream.is_trusted else plan.rules
         return forwardable_trailers(trailers, self._head.block.connection_options, rules)
 
     def begin(self) -> None:
-        """Ask for a connection to the upstream."""
-        assert self._plan is not None
-        self._has_begun = True
-        self._plan.pool.acquire(self)
+        """Find out whether it can be sent again, and ask for a connection to the upstream."""
+        self._upstream = self.plan.name
+        if self.method in IDEMPOTENT_METHODS and (
+            not self.has_body or (self._head.block.content_length or inf) <= REPLAY_LIMIT_BYTES
+        ):
+            self._replay = list(self._pending)
+        else:
+            self.is_once_only = True
+        self._ask()
+
+    def _ask(self) -> None:
+        self.plan.pool.acquire(self)
         if self._connection is None and self._downstream.relay is self:
             self._waits_since = perf_counter()
 
@@ -237,8 +172,7 @@ class Relay:
         if self.response_started:
             self._downstream.answering(self.idle_timeout_s)
             return
-        plan = self._plan
-        assert plan is not None
+        plan = self.plan
         route = self.location.route
         timeout_s = plan.response_timeout_s
         if route is not None and route.timeout_s is not None:
@@ -249,8 +183,7 @@ class Relay:
         """Return the head to send: the caller's fields first, ours behind them."""
         head = self._head
         block = head.block
-        plan = self._plan
-        assert plan is not None
+        plan = self.plan
         downstream = self._downstream
         rules = plan.rules
         if downstream.is_trusted:
@@ -276,12 +209,6 @@ class Relay:
         else:
             framing = b"\r\n\r\n"
         return b"".join((opening, trace, b"\r\nX-Request-Id: ", request_id, framing))
-
-    def _own_trace_id(self) -> bytes:
-        """Return the same trace id for each attempt, where the caller chose the request id."""
-        if not self._trace_id:
-            self._trace_id = self.gate.new_request_id()
-        return self._trace_id
 
     def _known_opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
         """Return `_opening`, remembered with the verdict: the same head is opened in the same way.
@@ -468,18 +395,7 @@ class Relay:
     @property
     def idle_timeout_s(self) -> float:
         """Return how long upstream and answer may be silent, in seconds (0 = no limit)."""
-        assert self._plan is not None
-        return self._plan.idle_timeout_s
-
-    @property
-    def is_version_0(self) -> bool:
-        """Return whether the request was HTTP/1.0."""
-        return self._head.minor_version == 0
-
-    @property
-    def has_expectation(self) -> bool:
-        """Return whether the caller waits, for 100 or what it takes for that, before it sends the body."""
-        return self._head.block.expect_continue or self._head.block.expect_unknown
+        return self.plan.idle_timeout_s
 
     # --- the tunnel
 
@@ -589,10 +505,9 @@ class Relay:
         connection = self._connection
         self._connection = None
         assert connection is not None
-        assert self._plan is not None
         may_repeat = self._replay is not None and not began and not self.response_started
         if connection.requests == 1 or self.wants_fresh:
-            may_repeat = may_repeat and self.retries < self._plan.retries
+            may_repeat = may_repeat and self.retries < self.plan.retries
             self.retries += 1
             if may_repeat:
                 connection.pool.count_failure(AttemptFailure.RESET)
@@ -602,7 +517,7 @@ class Relay:
             self.avoided = connection.target.key
             self._pending = tuple(self._replay or ())
             self.upstream_blocked(blocked=False)  # what the lost connection did not take is kept
-            self.begin()
+            self._ask()
             return
         self.broken(Reason.UPSTREAM_RESET, "the connection was closed before the answer's head")
 
@@ -611,38 +526,27 @@ class Relay:
         self._connection = None
         if self._sent_at:
             self._upstream_s = perf_counter() - self._sent_at
-        if not self.response_started:
-            self.refuse(reason, detail, refusal)
-            return
-        self._reason = reason.value
-        self._error_detail = detail
-        self._record(perf_counter())
-        self._downstream.relay = None  # recorded: the cut below ends nothing more
-        self._downstream.cut(ends_the_body=self.is_version_0)
+        super().broken(reason, detail, refusal)
 
     def struck(self) -> None:
-        """End as `internal`: a mistake of ours struck it, at whatever point. Never raises.
-
-        A request that had ended by then is over for its caller as well, unless the next one has begun.
-        """
-        downstream = self._downstream
+        """End as `internal`, and give up what was borrowed. Never raises."""
         connection = self._connection
-        try:
-            if self.tunnel is not None:
-                self.tunnel.end(Reason.INTERNAL.value, "the tunnel failed inside the gateway")
-            elif downstream.relay is self:
-                self.broken(Reason.INTERNAL, "the answer failed inside the gateway")
-            elif downstream.relay is None:
-                downstream.abort()
-        except Exception:
-            # What is left: nobody may wait for it, and the caller must not take a part for the whole.
-            self.gate.log_internal_error()
-            downstream.relay = None
-            downstream.abort()
+        if self.tunnel is None:
+            super().struck()
+        else:
+            self._strike_tunnel(self.tunnel)
         if connection is not None and connection.carries(self):
             connection.abandon()
         if self.tunnel is not None:
             self.gate.tunnels.discard(self.tunnel)
+
+    def _strike_tunnel(self, tunnel: Tunnel) -> None:
+        try:
+            tunnel.end(Reason.INTERNAL.value, "the tunnel failed inside the gateway")
+        except Exception:
+            self.gate.log_internal_error()
+            self._downstream.relay = None
+            self._downstream.abort()
 
     def give_up(self, reason: Reason, detail: str, refusal: Refusal | None = None) -> None:
         """Stop working on it: a deadline passed, or the caller's bytes are no request.
@@ -660,16 +564,8 @@ class Relay:
         """Answer with a refusal and end."""
         if self._waits_since:
             self._end_wait()
-        if self._plan is not None:
-            self._plan.pool.forget_waiter(self)
-        if refusal is None:
-            refusal = refusal_for(Decision(reason, self.location.label))
-        self._reason = reason.value
-        self._error_detail = detail
-        self.status = refusal.status
-        self.response_bytes += self._downstream.send_refusal(refusal, self)
-        self._record(perf_counter())
-        self._downstream.answered(self, perf_counter())
+        self.plan.pool.forget_waiter(self)
+        super().refuse(reason, detail, refusal)
 
     def caller_left(self, reason: Reason = Reason.CLIENT_CLOSED) -> None:
         """Stop: nobody waits for the answer any more, or `reason` is why nobody gets it."""
@@ -683,58 +579,5 @@ class Relay:
             self._upstream_s = perf_counter() - self._sent_at
         elif self._waits_since:
             self._end_wait()
-        if self._plan is not None:
-            self._plan.pool.forget_waiter(self)
-        self._reason = reason.value
-        self._record(perf_counter())
-
-    # --- the record
-
-    def _record(self, monotonic_now: float) -> None:
-        duration_s = monotonic_now - self._started
-        verdict = self.verdict
-        head = self._head
-        block = head.block
-        client, audience, decision, reason = _NOT_JUDGED if verdict is None else verdict.words
-        plan = self._plan
-        request_id = self.request_id.decode("ascii")
-        if head.traceparent is not None:
-            trace_id = head.traceparent[3:35].decode("ascii")
-        else:  # what the upstream was told, if anything
-            trace_id = (
-                request_id if self.attempts and head.request_id is None else self._trace_id.decode("ascii")
-            )
-        upstream_s = self._upstream_s
-        self.gate.record(
-            Exchange(
-                self.at,
-                self.method,
-                block.host_text,
-                self.location.logged_path,
-                self._query[1:].decode("ascii") if self._query else "",
-                self.location.name,
-                client,
-                audience,
-                self._reason or reason,
-                decision,
-                self.status,
-                request_id,
-                trace_id,
-                self._downstream.peer,
-                self._downstream.listener_name,
-                plan.name if plan is not None and self._has_begun else "",
-                self._target,
-                self.attempts,
-                self.request_bytes,
-                self.response_bytes,
-                duration_s,
-                duration_s - self._waited_s - (max(0.0, upstream_s)),
-                self._decided_after_s,
-                self._connect_s,
-                self._ttfb_s,
-                upstream_s,
-                "HTTP/1.1" if head.minor_version else "HTTP/1.0",
-                self._error_detail,
-                self._unconnected,
-            )
-        )
+        self.plan.pool.forget_waiter(self)
+        super().caller_left(reason)
