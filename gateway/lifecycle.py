@@ -23,8 +23,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 
+from gateway.hosts import is_loopback
 from gateway.settings.model import ListenAddress, TcpAddress
-from gateway.settings.texts import is_loopback
 
 _log = logging.getLogger(__name__)
 

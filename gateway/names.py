@@ -1,8 +1,9 @@
 """Find the addresses behind a host name, in every family, and connect to the first that answers.
 
-Names are the system's to resolve, with one addition: `localhost`, and what ends in `.localhost`,
-is both loopback addresses (RFC 6761 6.3), also where the system's hosts file lists one only. What
-the system says comes first. A family that this machine does not have is not asked for less: a
+Names are the system's to resolve, with one exception: `localhost`, and what ends in `.localhost`,
+is both loopback addresses (RFC 6761 6.3), also where the system's hosts file lists one only, and
+nothing else, whatever the DNS says: what may be sent to this machine alone goes there. What the
+system says comes first. A family that this machine does not have is not asked for less: a
 connection to it fails at once, and the next address is tried.
 
 Sources: RFC 6761 6.3; RFC 8305 (happy eyeballs).
@@ -15,16 +16,12 @@ from collections.abc import Sequence
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from gateway.hosts import is_localhost, is_loopback
+
 NEXT_ADDRESS_AFTER_S = 0.25
 """RFC 8305 5: the Connection Attempt Delay."""
 
 _LOOPBACK = ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
-
-
-def is_localhost(host: str) -> bool:
-    """Return whether a name is this machine's own by RFC 6761, whoever resolves it."""
-    name = host.rstrip(".").lower()
-    return name == "localhost" or name.endswith(".localhost")
 
 
 async def addresses_of(host: str, port: int) -> Sequence[AddrInfoType]:
@@ -39,6 +36,7 @@ async def addresses_of(host: str, port: int) -> Sequence[AddrInfoType]:
     found: list[AddrInfoType] = []
     with contextlib.suppress(OSError):
         found += await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = [info for info in found if is_loopback(info[4][0])]
     known = {info[4][0] for info in found}
     for family, address in _LOOPBACK:
         if address not in known:

@@ -33,9 +33,8 @@ MAP = ROOT / "docs" / "architecture.md"
 # --- the rules --------------------------------------------------------------------------
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"version", "settings.model", "files", "names", "oauth_names", "reasons"}
-    ),  # what everything may use
+    # What everything may use.
+    frozenset({"version", "settings.model", "files", "hosts", "names", "oauth_names", "reasons"}),
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
@@ -49,6 +48,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 of one layer do not know each other, but for `WITHIN_A_LAYER`."""
 
 WITHIN_A_LAYER = {
+    ("names", "hosts"): "`localhost` leads to this machine, whatever the system says",
     ("state", "tokens"): "a store keeps the revocations up to date that the gate looks into",
     ("clients", "policy"): "the registry writes the grants that decisions read",
     ("app", "data_plane"): "the composition root opens issuer and gate",
@@ -84,7 +84,17 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
 }
 """What each package may take from outside. A package that is missing takes nothing."""
 
-PURE = ("policy", "http1", "clients", "enforce", "settings.model", "tokens", "reasons", "oauth_names")
+PURE = (
+    "policy",
+    "http1",
+    "clients",
+    "enforce",
+    "settings.model",
+    "tokens",
+    "reasons",
+    "oauth_names",
+    "hosts",
+)
 """No I/O, no clock, no randomness, no logging: the same input gives the same output."""
 
 SHELLS = {

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from gateway.hosts import address_of, is_loopback, split_authority
 from gateway.http1.media_type import is_utf8_media_type
 from gateway.settings.model import AdminSettings
 
@@ -23,7 +24,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 PROBED_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered to HTTP/1.0 without a Host, too, as balancers ask (RFC 9112 3.2); browsers always send one."""
 
-_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
 _READING = frozenset({"GET", "HEAD"})
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -61,9 +61,10 @@ def find_refusal(request: AdminRequest, settings: AdminSettings) -> Refused | No
     """
     if not request.host and not request.minor_version and _is_probe(request):
         return None
-    if len(request.host) != 1 or not (authority := _AUTHORITY.fullmatch(request.host[0])):
+    authority = _split(request.host[0]) if len(request.host) == 1 else None
+    if authority is None:
         return Refused(400, "one Host field with a host and an optional port is required")
-    if not _answers_to(authority["host"], authority["port"], settings.hosts):
+    if not _answers_to(*authority, settings.hosts):
         return Refused(421, "Host is neither a loopback name or address nor listed in admin.hosts")
     if request.method in _READING:
         return None
@@ -95,30 +96,25 @@ def read_bearer(authorization: Sequence[str]) -> str | None:
     return match[1] if match else None
 
 
-def _answers_to(host: str, port: str | None, hosts: Sequence[str]) -> bool:
+def _split(text: str) -> tuple[str, int | None] | None:
+    """Return host and port of a Host value or an entry of `admin.hosts`, or None when it is neither."""
+    authority = split_authority(text.encode("utf-8", "replace"))
+    return None if authority is None else (authority[0].decode("ascii"), authority[1])
+
+
+def _answers_to(host: str, port: int | None, hosts: Sequence[str]) -> bool:
     """Return whether `host` is loopback or listed; an entry with a port is for that port only.
 
     Names are compared without regard to case, addresses as addresses.
     """
-    name = _compared(host)
-    if not isinstance(name, str):
-        if name.is_loopback:
-            return True
-    elif name == "localhost" or name.endswith(".localhost"):
+    if is_loopback(host):
         return True
-    listed = (_AUTHORITY.fullmatch(entry) for entry in hosts)
+    name = _compared(host)
+    listed = (_split(entry) for entry in hosts)
     return any(
-        entry is not None and _compared(entry["host"]) == name and entry["port"] in (None, port)
-        for entry in listed
+        entry is not None and _compared(entry[0]) == name and entry[1] in (None, port) for entry in listed
     )
 
 
 def _compared(host: str) -> str | IPv4Address | IPv6Address:
-    """Return the address that `host` spells (IPv4 in IPv6 as IPv4), or the name in lower case."""
-    try:
-        if not host.startswith("["):
-            return IPv4Address(host)
-        address = IPv6Address(host[1:-1])
-    except ValueError:
-        return host.lower()
-    return address if address.ipv4_mapped is None else address.ipv4_mapped
+    return address_of(host) or host.lower()

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 from gateway.enforce.bearer import bearer_token
 from gateway.enforce.token_cache import NOTHING_TOLD, CachedToken, Holder, TokenCache, VerifiedToken
 from gateway.enforce.verifier import REFUSED_TOKENS, verify_access_token
+from gateway.hosts import normalise_host
 from gateway.http1.memo import Memo
 from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import WITHOUT_SLASH, Located, locate_path
-from gateway.policy.hosts import normalise_host
 from gateway.policy.model import Decision, Exceeded, Grants, Route, RouteLabel
 from gateway.policy.paths import BadPath, canonical_path
 from gateway.policy.rate_limits import BadTokenLimit

@@ -44,10 +44,6 @@ PERSONAL_LINES = re.compile(
     rb"|(?i:x-request-id):[ \t]*([A-Za-z0-9._-]{1,64})"
     rb")[ \t]*(?=\r\n)"
 )
-HOST = re.compile(
-    # RFC 3986 3.2.2 and 3.2.3: an IPv6 literal in brackets or a registered name or IPv4, then a port.
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~\-]{1,255})(?::[0-9]{1,5})?"
-)
 ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#@]*)(/[^?]*)?(\?.*)?")
 
 METHODS = frozenset(

@@ -28,6 +28,7 @@ from typing import Any
 
 import httptools
 
+from gateway.hosts import split_authority
 from gateway.http1 import grammar
 from gateway.http1.diagnosis import what_is_wrong_with_fields, what_is_wrong_with_line
 from gateway.http1.memo import Memo
@@ -347,7 +348,7 @@ def _judge(fields: tuple[Field, ...]) -> FieldBlock | BadRequest:
     hosts = by_name.get(b"host", [])
     if len(hosts) > 1:
         return BadRequest(Reason.BAD_FRAMING, "more than one Host field")
-    if hosts and not is_authority(hosts[0]):
+    if hosts and split_authority(hosts[0]) is None:
         return BadRequest(Reason.BAD_FRAMING, "the Host field is not a host with an optional port")
 
     framing = _read_framing(by_name)
@@ -446,13 +447,3 @@ def _read_framing(by_name: dict[bytes, list[bytes]]) -> tuple[int | None, bool] 
     if len(lengths) > 1 or not grammar.CONTENT_LENGTH.fullmatch(lengths[0]):
         return BadRequest(Reason.BAD_FRAMING, "Content-Length is not one decimal number")
     return int(lengths[0]), False
-
-
-def is_authority(value: bytes) -> bool:
-    """Return whether `value` is `host` or `host:port` (RFC 9110 7.2), the port at most 65535."""
-    if not grammar.HOST.fullmatch(value):
-        return False
-    _, colon, port = value.rpartition(b":")
-    if not colon or value.endswith(b"]") or not port.isdigit():
-        return not value.endswith(b":")
-    return int(port) <= 65535

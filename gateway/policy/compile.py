@@ -16,7 +16,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.policy.hosts import normalise_host
+from gateway.hosts import normalise_host
 from gateway.policy.model import Route
 from gateway.policy.paths import BadPath, canonical_path, escape_non_ascii
 from gateway.policy.table import Found, MethodNotAllowed, MethodRules, PathNode, RouteTable

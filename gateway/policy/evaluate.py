@@ -33,7 +33,7 @@ def locate(table: RouteTable, host: str, target_path: bytes, method: str) -> Loc
 
     Args:
         table: The compiled routes.
-        host: As `gateway.policy.hosts.normalise_host` returns it.
+        host: As `gateway.hosts.normalise_host` returns it.
         target_path: The path of the target as sent, without `?` and query.
         method: In the case of the wire.
     """

@@ -27,7 +27,7 @@ def find_route(table: RouteTable, host: str, path: CanonicalPath, method: str) -
 
     Args:
         table: The compiled routes.
-        host: As `gateway.policy.hosts.normalise_host` returns it.
+        host: As `gateway.hosts.normalise_host` returns it.
         path: The canonical path; what its flags forbid is the caller's to refuse.
         method: In the case of the wire; methods are case-sensitive.
     """

@@ -14,9 +14,9 @@ mode is not looked at: a test shows what the rule says. Reading the files is
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.hosts import normalise_host
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import locate
-from gateway.policy.hosts import normalise_host
 from gateway.policy.model import Decision, Grants, Route
 from gateway.policy.paths import escape_non_ascii
 from gateway.policy.table import RouteTable

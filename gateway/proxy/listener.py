@@ -43,6 +43,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.hosts import is_localhost, is_loopback
 from gateway.policy.peers import peer_group
 from gateway.proxy.proxy_protocol import LONGEST_BYTES, BadProxyHeader, read_proxy_header
 from gateway.reasons import Reason
@@ -431,6 +432,11 @@ def open_sockets(address: ListenAddress) -> list[socket.socket]:
 
 def _open_tcp_sockets(address: TcpAddress) -> list[socket.socket]:
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if is_localhost(address.host):
+        # Whatever the DNS says: what may be done without a token there is for this machine alone.
+        found = [each for each in found if is_loopback(str(each[4][0]))]
+        if not found:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     opened: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in dict.fromkeys(found):

@@ -34,7 +34,8 @@ from typing import Any, Protocol, cast
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from gateway.files import UnusableFileError
-from gateway.names import NEXT_ADDRESS_AFTER_S, addresses_of, is_localhost
+from gateway.hosts import is_localhost
+from gateway.names import NEXT_ADDRESS_AFTER_S, addresses_of
 from gateway.proxy.pem import load_pair, read_pem
 from gateway.settings.model import TargetSettings, UnixTargetSettings, UpstreamTlsSettings
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.hosts import is_loopback
 from gateway.oauth_names import AUTH_METHODS, CLIENT_SECRET_JWT, GRANTS, JWT_BEARER, PRIVATE_KEY_JWT
 from gateway.settings.model import (
     Access,
@@ -33,7 +34,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import Severity, suggest
 from gateway.settings.secret_texts import MOST_SCRYPT_SECRETS, MOST_SECRETS
-from gateway.settings.texts import is_loopback, needs_trusted_proxy
+from gateway.settings.texts import needs_trusted_proxy
 from gateway.settings.token_size import full_token_bytes
 from gateway.tokens.jwt import largest_token_bytes
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.files import UnusableFileError, read_file, real_path
+from gateway.hosts import is_loopback
 from gateway.settings.checks import Finding
 from gateway.settings.model import Settings, TcpAddress
 from gateway.settings.private_files import PrivateFiles
 from gateway.settings.problems import Severity
 from gateway.settings.secret_texts import SHORTEST_SECRET
-from gateway.settings.texts import is_loopback
 
 _LARGEST_TOKEN = 64 * 1024
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from gateway.files import real_path
+from gateway.hosts import address_of, is_localhost, is_loopback
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.settings.checks import Finding, Step
 from gateway.settings.model import (
@@ -30,7 +31,7 @@ from gateway.settings.model import (
     UpstreamSettings,
 )
 from gateway.settings.problems import Severity
-from gateway.settings.texts import is_dropped_by_default, is_loopback, needs_trusted_proxy
+from gateway.settings.texts import is_dropped_by_default, needs_trusted_proxy
 
 LONGEST_LIFETIME_S = 30 * 86400.0
 """Beyond it a token outlives what anybody remembers of it."""
@@ -185,14 +186,10 @@ def _leads_to(
 
 def _addresses(place: TargetSettings | TcpAddress) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     """Return the addresses of a host as far as they are known without asking anybody."""
-    host = place.host.lower().rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_localhost(place.host):
         return [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return []
-    return [getattr(address, "ipv4_mapped", None) or address]
+    address = address_of(place.host.rstrip("."))
+    return [] if address is None else [address]
 
 
 def _meets(

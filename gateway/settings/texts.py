@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gateway.hosts import HOST_NAME, address_of, is_loopback
 from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules, may_forward
 from gateway.settings.model import (
@@ -64,8 +65,6 @@ _FROM_ANYBODY = ForwardingRules(
 )
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
-_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
 _URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")
@@ -366,7 +365,7 @@ def parse_host_pattern(text: str) -> str:
     host, port = _split_authority(name)
     if port is not None:
         raise SpellingError("names a port", "a route's host is matched without the port; leave it out")
-    if name != text and ("." not in name or _is_address(host)):
+    if name != text and ("." not in name or address_of(host) is not None):
         raise SpellingError("is not a host", "a wildcard needs a domain of two labels or more: *.example.com")
     return text.lower().rstrip(".")
 
@@ -469,39 +468,21 @@ def choose_from(what: str, known: tuple[str, ...], later: tuple[str, ...] = ()) 
     return parse
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host can only be reached from this machine."""
-    if host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _split_authority(text: str) -> tuple[str, int | None]:
     """Return host (no brackets) and port (None when absent) of `host`, `host:port` or `[v6]:port`."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
-        if not closed or not _is_address(host) or ":" not in host or (rest and not rest.startswith(":")):
+        if not closed or address_of(host) is None or ":" not in host or (rest and not rest.startswith(":")):
             raise SpellingError("is not a host", "an IPv6 address stands in brackets: [::1]:8080")
         port = rest[1:] if rest else None
     else:
         host, colon, after = text.partition(":")
         port = after if colon else None
-        if not _HOST_NAME.match(host.rstrip(".")) or len(host) > 253:
+        if not HOST_NAME(host):
             raise SpellingError(
                 "is not a host", "a host name or an IP address, with :port where one is wanted"
             )
-        if host.replace(".", "").isdigit() and not _is_address(host):
+        if host.replace(".", "").isdigit() and address_of(host) is None:
             raise SpellingError("is not a host", "the IPv4 address is not complete or out of range")
     if port is None:
         return host, None

@@ -7,8 +7,9 @@ where nobody listed. What is fetched, and with what, is `gateway.tokens.jwks_cli
 Sources: RFC 6454 4 (origin of a URI), RFC 3986 3.2.
 """
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from gateway.hosts import is_loopback, may_be_this_machine
 
 _PORTS = {"https": 443, "http": 80}
 
@@ -32,7 +33,7 @@ def origin_of(url: str) -> str:
         raise BadAddressError("the address is no URL") from None
     if not host or parts.username is not None or parts.password is not None:
         raise BadAddressError("the address has no host or holds user information")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise BadAddressError("the address is neither https:// nor http:// on loopback")
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}:{port or _PORTS[parts.scheme]}"
@@ -45,26 +46,4 @@ def may_be_proxied(url: str) -> bool:
         BadAddressError: The address may not be asked at all.
     """
     origin = origin_of(url)
-    return origin.startswith("https:") and not _may_be_this_machine(urlsplit(url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a host can be nothing but this machine; a name below `localhost` asks the DNS."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _may_be_this_machine(host: str) -> bool:
-    """Return whether a host is, or by some resolvers and systems is taken for, this machine."""
-    if f".{host.rstrip('.')}".endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified
+    return origin.startswith("https:") and not may_be_this_machine(urlsplit(url).hostname or "")

@@ -218,6 +218,7 @@ ORIGINS = [
     ("https://[FD00::1]/", "https://[fd00::1]:443"),
     ("http://127.0.0.1/", "http://127.0.0.1:80"),
     ("http://[::1]:81/", "http://[::1]:81"),
+    ("http://keys.localhost/", "http://keys.localhost:80"),
 ]
 
 
@@ -229,7 +230,7 @@ def test_an_origin_has_one_spelling(url: str, origin: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://a.example", "http://x.localhost", "https://u@a.example", "https://:p@a", "ftp://a", "https://", "//a", "https://a:x", "https://[::1"],
+    ["http://a.example", "http://localhost.example", "http://[::ffff:10.0.0.1]", "https://u@a.example", "https://:p@a", "ftp://a", "https://", "//a", "https://a:x", "https://[::1"],
 )  # fmt: skip
 def test_no_other_address_is_asked(url: str) -> None:
     with pytest.raises(BadAddressError) as refused:

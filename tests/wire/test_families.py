@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from gateway.names import addresses_of
-from gateway.settings.model import RedisSettings, RemoteKeySource
+from gateway.proxy.listener import open_sockets
+from gateway.settings.model import RedisSettings, RemoteKeySource, TcpAddress
+from gateway.settings.texts import parse_key_uri
 from gateway.state.redis import open_redis
 from gateway.tokens.jwks_client import RemoteKeySets
 from gateway.tokens.key_sets import KeySet
@@ -69,8 +72,27 @@ async def test_names_of_this_machine_lead_to_the_system_s_first_choice_each_time
         await addresses_of("nowhere.invalid", 80)
 
 
+@pytest.mark.parametrize("name", ["localhost", "keys.localhost", "a.b.LOCALHOST."])
+def test_names_of_this_machine_lead_nowhere_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may go to this machine in the clear goes there, whoever answers for the name."""
+    stranger = socket.getaddrinfo("192.0.2.1", 0, type=socket.SOCK_STREAM)
+    ours = socket.getaddrinfo("127.9.9.9", 0, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*stranger, *ours])
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        found = runner.run(addresses_of(name, 80))
+    assert [info[4][0] for info in found] == ["127.9.9.9", "::1", "127.0.0.1"]
+    address = TcpAddress(name, 0)
+    sockets = open_sockets(address)
+    assert [listening.getsockname()[0] for listening in sockets] == ["127.9.9.9"]
+    sockets[0].close()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: stranger)
+    with pytest.raises(OSError):
+        open_sockets(address)
+
+
+@pytest.mark.parametrize("name", ["localhost", "keys.localhost", "a.b.Localhost."])
 @pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
-async def test_a_key_set_by_name_is_fetched_from_both_addresses(address: str) -> None:
+async def test_a_key_set_by_name_is_fetched_from_both_addresses(address: str, name: str) -> None:
     key = make_key("ES256", "k")
     body = json.dumps({"keys": [key.public]}).encode()
 
@@ -88,7 +110,9 @@ async def test_a_key_set_by_name_is_fetched_from_both_addresses(address: str) ->
     async with serving_at(address) as server:
         server.script = script
         sets = RemoteKeySets(Silent())
-        source = RemoteKeySource("https://platform.example", f"http://localhost:{server.port}/jwks")
+        source = RemoteKeySource(
+            "https://platform.example", parse_key_uri(f"http://{name}:{server.port}/jwks")
+        )
         keys = await sets.find(source, "k", "ES256", may_fetch=True)
         assert isinstance(keys, KeySet)
         assert isinstance(keys.find("k", "ES256"), tuple)

@@ -19,6 +19,7 @@ from gateway.clients.authenticate import PresentedAssertion, read_credentials
 from gateway.clients.conditions import ClaimValues, read_conditions
 from gateway.enforce.bearer import bearer_token
 from gateway.enforce.verifier import read_stated_token, verify_access_token
+from gateway.hosts import normalise_host
 from gateway.http1.chunked import ChunkedReader, ChunkError
 from gateway.http1.forwarding import (
     ForwardingRules,
@@ -39,7 +40,6 @@ from gateway.observe.exposition import Exposition
 from gateway.observe.metrics import Metrics
 from gateway.policy.compile import compile_routes
 from gateway.policy.evaluate import locate
-from gateway.policy.hosts import normalise_host
 from gateway.policy.paths import canonical_path
 from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.admission import Admission

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.policy.hosts import normalise_host
+from gateway.hosts import normalise_host
 
 
 @pytest.mark.parametrize(
