@@ -31,7 +31,7 @@ class SidegateGroup(click.Group):
         """Carry out the command that the arguments name."""
         # Whatever a command loads it uses to the end. To look for cycles in it, each time that 700 objects
         # have come and twice more before the interpreter ends, took a fifth of the time of `check`.
-        gc.set_threshold(20_000, 20, 20)
+        gc.set_threshold(200_000, 20, 20)
         atexit.register(gc.freeze)
         return super().main(*args, **kwargs)
 

@@ -6,6 +6,7 @@ Sources: RFC 7515 3.1 (compact form), RFC 9110 11.6.2 (Authorization), RFC 6750 
 """
 
 import re
+from functools import cache
 
 MASK = "[masked]"
 SHORTEST_HEADER = 7
@@ -14,8 +15,7 @@ SHORTEST_HEADER = 7
 _DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)+")
 """What may hold a token. It begins where a word begins: to look for `eyJ` from each place of a long word
 anew costs the square of its length, and strangers choose what is logged of them."""
-_CREDENTIALS = re.compile(
-    r"""
+_CREDENTIALS = r"""
       (?P<field>
         \b(?:proxy-)?authorization \b \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? )
         (?: [A-Za-z-]+ [ ]+ )? [^\s"'\\,;]+
@@ -26,14 +26,18 @@ _CREDENTIALS = re.compile(
             |saml(?:response|request)) \b
         \\?["']? \s* [:=,] \s* (?: b(?=["']) )? \\?["']? ) [^\s"'\\,;&]+
     | (?P<user> :// [^\s/?\#@:"'\\]* : ) [^\s/?\#@"'\\]+ (?=@)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
 
 
 def mask_credentials(text: str) -> str:
     """Return `text` with everything that looks like a credential replaced by `[masked]`."""
-    return _CREDENTIALS.sub(_masked, mask_tokens(text))
+    return _credentials().sub(_masked, mask_tokens(text))
+
+
+@cache
+def _credentials() -> re.Pattern[str]:
+    """Return the expression for `_CREDENTIALS`, which the first text compiles: that takes long."""
+    return re.compile(_CREDENTIALS, re.VERBOSE | re.IGNORECASE)
 
 
 def mask_tokens(text: str) -> str:
