@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from re import _parser  # type: ignore[attr-defined]
@@ -211,10 +211,24 @@ def is_pure(module: Module) -> bool:
 
 # --- the tests -------------------------------------------------------------------------------
 
-EACH_MODULE = pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+
+def of_each_module(test: Callable[[Module], None]) -> Callable[[], None]:
+    """Make one test that names every module for which `test` fails: hundreds of tests take seconds more."""
+
+    def test_all() -> None:
+        faults = []
+        for module in modules():
+            try:
+                test(module)
+            except (AssertionError, pytest.fail.Exception) as fault:
+                faults.append(f"gateway.{module.name}: {fault}")
+        assert not faults, "\n".join(faults)
+
+    test_all.__doc__ = test.__doc__
+    return test_all
 
 
-@EACH_MODULE
+@of_each_module
 def test_imports_point_down(module: Module) -> None:
     if module.name == "gateway":
         return
@@ -226,7 +240,7 @@ def test_imports_point_down(module: Module) -> None:
             pytest.fail(f"gateway.{module.name}:{line} imports gateway.{package}, which is not below it")
 
 
-@EACH_MODULE
+@of_each_module
 def test_third_party_packages_are_where_they_belong(module: Module) -> None:
     allowed = THIRD_PARTY.get(module.package, frozenset())
     for name, line in imports_of(module):
@@ -249,7 +263,7 @@ def impurities(module: Module) -> Iterator[str]:
                     yield f"gateway.{module.name}:{node.lineno} calls .{called}"
 
 
-@EACH_MODULE
+@of_each_module
 def test_cores_are_pure(module: Module) -> None:
     if is_pure(module):
         assert list(impurities(module)) == []
@@ -260,7 +274,7 @@ def test_shells_are_declared_only_where_needed() -> None:
     assert [name for name in SHELLS if name not in by_name or not any(impurities(by_name[name]))] == []
 
 
-@EACH_MODULE
+@of_each_module
 def test_modules_say_what_they_do(module: Module) -> None:
     assert module.name.rpartition(".")[2] not in FORBIDDEN_NAMES
     if module.path.stat().st_size > 0:
@@ -274,7 +288,7 @@ PATTERN_FUNCTIONS = frozenset(
 )
 
 
-@EACH_MODULE
+@of_each_module
 def test_no_pattern_has_a_possessive_quantifier(module: Module) -> None:
     """Before CPython 3.11.5 they can match too much (python/cpython#100061, #106052)."""
     for node in ast.walk(module.tree):
@@ -306,7 +320,7 @@ OWN_ATTRIBUTES = frozenset({"rendering.content_type", "settings.query", "web.pos
 """Of things that are neither, by the name they have there."""
 
 
-@EACH_MODULE
+@of_each_module
 def test_aiohttp_reads_no_field_of_a_stranger(module: Module) -> None:
     """Its parsers of fields take more than linear time: one request stopped the process for 14 seconds.
 
@@ -449,7 +463,7 @@ HOMONYMS = {
 }
 
 
-@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+@of_each_module
 def test_a_word_stands_in_one_module(module: Module) -> None:
     """Prose may speak of them; what the program compares or sends comes from their home."""
     docs = {
