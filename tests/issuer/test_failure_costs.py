@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import secrets as random_secrets
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from gateway.settings.model import (
     Sha256Secret,
     StaticKeySource,
 )
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.keys import make_verification_key
 from tests.issuer.conftest import EC_RING, NOW, ServedIssuer, basic, make_settings
 from tests.support.jws import compact, hs256, make_key
@@ -30,8 +32,11 @@ from tests.support.jws import compact, hs256, make_key
 PLATFORM, THREE, LARGEST = "https://one.example", "https://three.example", "https://large.example"
 EC = [make_key("ES256", f"ec{number}") for number in range(3)]
 SMALL = make_key("RS256", "small")
-LARGE = [JWK.generate(kty="RSA", size=4096, kid=f"large{n}", alg="RS256") for n in range(2)]
-LARGE_PUBLIC = [jwk.export_public(as_dict=True) for jwk in LARGE]
+LARGE_PUBLIC = [
+    {"kty": "RSA", "alg": "RS256", "kid": f"large{n}", "e": "AQAB", "n": encode_base64url(modulus).decode()}
+    for n, modulus in enumerate(b"\xff" + random_secrets.token_bytes(510) + bytes([odd]) for odd in (1, 3))
+]
+"""As long as keys of 4096 bits: to find primes for them takes seconds, and nobody signs with these."""
 MAC = b"a readable secret of thirty-two bytes or more"
 
 

@@ -89,7 +89,7 @@ class Fault:
 
 ALWAYS = frozenset((b";", b"(", b'"', b'\\"', b"["))
 """Atoms that have stopped the process before."""
-ONE_IN = 1 if os.environ.get("SIDEGATE_SOAK") else 9
+ONE_IN = 1 if os.environ.get("SIDEGATE_SOAK") else 25
 """Of the other pairs of start and atom so many are fed; all of them in a soak. Which ones depends on the
 reader, so that every pair is fed to some of them."""
 

@@ -569,7 +569,8 @@ async def test_many_sources_are_fetched_some_at_a_time(
         await until(lambda: len(server.asked) == jwks_client.MOST_FETCHES)
         assert await asyncio.wait_for(_asked_and_answered(client, server), 10)
         await until(lambda: client.results.count("ok") == len(sources) + 1)
-        assert len(server.asked) == len(sources) + 1 == len({request.query_string for request in server.asked})
+        asked = [request.query_string for request in server.asked]
+        assert len(asked) == len(sources) + 1 == len(set(asked))
     finally:
         refreshing.cancel()
         await asyncio.gather(refreshing, return_exceptions=True)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.wire.differential import Example, bench, make_example, run
 
 SOAK = "SIDEGATE_SOAK" in os.environ
-EXAMPLES = 100_000 if SOAK else 1000
+EXAMPLES = 100_000 if SOAK else 480
 SHARES = 4
 """Into how many tests the examples are divided, for workers to share them."""
 ROOT = Path(__file__).resolve().parent.parent.parent
