@@ -13,7 +13,7 @@ import re
 
 from gateway.http1.claim_fields import IDENTITY_NAMES
 from gateway.http1.dropped_fields import group_of
-from gateway.http1.forwarding_rules import HOP_BY_HOP, ForwardingRules, may_forward
+from gateway.http1.forwarding_rules import HOP_BY_HOP, REPLACED, ForwardingRules, may_forward
 from gateway.http1.request import FORWARDABLE_BYTES_PER_BLOCK, FieldBlock, RequestHead
 
 RULES_PER_BLOCK = 8
@@ -44,10 +44,6 @@ _NEVER_TRAILERS = frozenset(
         b"sidegate-reason",
     }
 )
-_REPLACED = frozenset(
-    {b"host", b"max-forwards", b"content-length", b"x-request-id", b"traceparent", b"authorization"}
-)
-"""Fields that are written anew, or decided upon, for each request."""
 
 
 def forwardable_fields(block: FieldBlock, rules: ForwardingRules, *, traced: bool) -> bytes:
@@ -96,7 +92,7 @@ def _forwardable_fields(block: FieldBlock, rules: ForwardingRules, dropped: froz
             if rules.forward_token and lower not in dropped:
                 lines.append(b"%b: %b\r\n" % (name, value))
             continue
-        if lower in _REPLACED or lower in dropped or not may_forward(lower, rules):
+        if lower in REPLACED or lower in dropped or not may_forward(lower, rules):
             continue
         if rules.trusted_peer and rules.forwarded_x and lower == b"x-forwarded-for":
             continue  # joined with our own entry by `forwarding_fields`

@@ -26,6 +26,10 @@ HOP_BY_HOP = frozenset(
     }
 )
 """Fields that end at each hop (RFC 9110 7.6.1)."""
+REPLACED = frozenset(
+    {b"host", b"max-forwards", b"content-length", b"x-request-id", b"traceparent", b"authorization"}
+)
+"""Fields that are written anew, or decided upon, for each request."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

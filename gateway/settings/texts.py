@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.hosts import HOST_NAME, address_of, is_loopback
 from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
-from gateway.http1.forwarding_rules import ForwardingRules, may_forward
+from gateway.http1.forwarding_rules import HOP_BY_HOP, REPLACED, ForwardingRules, may_forward
 from gateway.settings.model import (
     KeySetProxySettings,
     ListenAddress,
@@ -34,17 +34,8 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
 _ENDS_HERE = "it is meant for Sidegate, not for what is behind it"
 _OWN_FRAMING = "Sidegate writes it from the body as it forwards it"
 _OWN_TRACE = "Sidegate checks the caller's and always sends one"
-_NEVER_KEPT = {
-    "connection": _ENDS_HERE,
-    "keep-alive": _ENDS_HERE,
-    "proxy-connection": _ENDS_HERE,
-    "proxy-authenticate": _ENDS_HERE,
-    "proxy-authorization": _ENDS_HERE,
-    "proxy-authentication-info": _ENDS_HERE,
-    "te": _ENDS_HERE,
-    "trailer": _ENDS_HERE,
+_INSTEAD = {
     "upgrade": "name the protocol in the route's `upgrade`",
-    "http2-settings": _ENDS_HERE,
     "transfer-encoding": _OWN_FRAMING,
     "content-length": _OWN_FRAMING,
     "host": "it is always sent; the upstream's `host` replaces it",
@@ -53,6 +44,7 @@ _NEVER_KEPT = {
     "x-request-id": _OWN_TRACE,
     "traceparent": _OWN_TRACE,
 }
+_NEVER_KEPT = {name: _INSTEAD.get(name, _ENDS_HERE) for name in map(bytes.decode, HOP_BY_HOP | REPLACED)}
 """Fields of which nothing decides whether they are kept, with what to do instead."""
 _NEVER_DROPPED = {
     **_NEVER_KEPT,

@@ -54,6 +54,34 @@ def test_warnings_fail_only_when_strict(run, configuration):
     assert run("check", "-c", configuration, "--strict").exit_code == 2
 
 
+ANYWAY = "is forwarded anyway"
+LIES = "anybody may tell the service where a request comes from or what it is for"
+
+
+@pytest.mark.parametrize(
+    ("field", "trusted", "said"),
+    [
+        ("X-SSL-Client-Verify", "10.0.0.0/8", None),
+        ("remote-user", "10.0.0.0/8", None),
+        ("Shib-Session", "10.0.0.0/8", None),
+        ("X_Tenant", "", None),
+        ("x-real-ip", "", LIES),
+        ("x-real-ip", "10.0.0.0/8", LIES),
+        ("True_Client_IP", "", LIES),
+        ("X-Forwarded-Host", "", LIES),
+        ("X-HTTP-Method-Override", "", LIES),
+        ("accept", "", ANYWAY),
+        ("X-Tenant", "10.0.0.0/8", ANYWAY),
+    ],
+)
+def test_what_is_said_of_kept_fields_is_what_becomes_of_them(run, configuration, field, trusted, said):
+    text = configuration.read_text().replace('127.0.0.1:3"]', f'127.0.0.1:3"], keep_headers: [{field}]')
+    configuration.write_text(text + (f"trusted_proxies: [{trusted}]\n" if trusted else ""))
+    done = run("check", "-c", configuration, "--strict")
+    assert done.exit_code == (2 if said else 0), done.stdout
+    assert [each for each in (ANYWAY, LIES) if each in done.stdout] == ([said] if said else [])
+
+
 def test_more_connections_than_the_file_limit_holds_are_a_warning(run, configuration):
     configuration.write_text(configuration.read_text() + "limits:\n  connections: 1000000\n")
     done = run("check", "-c", configuration)

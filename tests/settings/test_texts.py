@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.hosts import is_loopback
+from gateway.http1.dropped_fields import GROUPS
 from gateway.http1.forwarding import forwardable_fields
-from gateway.http1.forwarding_rules import HOP_BY_HOP, ForwardingRules
+from gateway.http1.forwarding_rules import HOP_BY_HOP, REPLACED, ForwardingRules
 from gateway.http1.request import BadRequest, RequestReader
 from gateway.settings import texts
 from gateway.settings.model import TargetSettings, TcpAddress, UnixAddress, UnixTargetSettings
@@ -170,28 +172,31 @@ def test_a_bare_ipv6_address_is_a_host_where_no_port_is_wanted(
 def test_loopback_hosts() -> None:
     inside = ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"]
     outside = ["0.0.0.0", "::", "localhost.example.com", "10.0.0.1", "", "128.0.0.1"]
-    assert all(map(texts.is_loopback, inside))
-    assert not any(map(texts.is_loopback, outside))
+    assert all(map(is_loopback, inside))
+    assert not any(map(is_loopback, outside))
 
 
 FIELD_NAMES = [
-    *sorted(name.decode() for name in HOP_BY_HOP),
-    *("host", "max-forwards", "content-length", "x-request-id", "traceparent", "authorization"),
+    *sorted(name.decode() for name in HOP_BY_HOP | REPLACED),
     *("accept", "cookie", "via", "x-custom", "x-http-method-override", "x-original-url", "x.rewrite.url"),
     *("x-real-ip", "true-client-ip", "cf_connecting_ip", "proxy"),
     *("x-forwarded-for", "x-forwarded", "forwarded", "x_custom", "-x-auth-a", "x-authentic", "x-auth"),
 ]
+DROPPED_NAMES = sorted(
+    {name.decode() for group in GROUPS for name in group.names}
+    | {f"{prefix.decode()}x" for group in GROUPS for prefix in group.prefixes}
+)
 
 
-@pytest.mark.parametrize("name", FIELD_NAMES)
+@pytest.mark.parametrize("name", [*FIELD_NAMES, *DROPPED_NAMES])
 def test_what_is_said_of_a_kept_field_is_what_the_gateway_does(name: str) -> None:
-    def arrives(*kept: bytes) -> bool:
+    def arrives(*kept: bytes, is_trusted: bool = False) -> bool:
         rules = ForwardingRules(
             keep_headers=frozenset(kept),
             forward_token=False,
             host=b"u",
             forwarded_x=False,
-            trusted_peer=False,
+            trusted_peer=is_trusted,
         )
         fields = f"{name}: 0\r\n" if name == "host" else f"Host: a\r\n{name}: 0\r\n"
         head = RequestReader(max_fields=9).read(f"GET / HTTP/1.1\r\n{fields}\r\n".encode())
@@ -202,7 +207,8 @@ def test_what_is_said_of_a_kept_field_is_what_the_gateway_does(name: str) -> Non
     try:
         kept = texts.parse_kept_header(name)
     except SpellingError:
-        assert not arrives(name.encode())
+        assert not arrives(name.encode(), is_trusted=True)
     else:
-        assert arrives(kept.encode())
-        assert texts.is_dropped_by_default(kept) is not arrives()
+        assert arrives(kept.encode(), is_trusted=True)
+        assert arrives(kept.encode()) is not texts.needs_trusted_proxy(kept)
+        assert arrives() is not texts.is_dropped_by_default(kept)
