@@ -1,22 +1,20 @@
 """Carry out `reload`, `healthcheck` and `revoke --client`: talk to the admin listener of a process."""
 
-import http.client
 import json
 import os
-import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import click
 import yaml
 
-from gateway.cli.failure import CommandError, why
+from gateway.cli.ask import Reply, ask_listener
+from gateway.cli.failure import CommandError
 from gateway.files import UnusableFileError, read_file
 from gateway.settings.environment import Environment
-from gateway.settings.model import AdminSettings, ListenAddress, UnixAddress
+from gateway.settings.model import AdminSettings
 from gateway.settings.problems import SpellingError
 from gateway.settings.texts import parse_address, place_address
 
@@ -30,8 +28,8 @@ def reload_command(path: Path, *, dry_run: bool) -> int:
     """Ask for a reload and print what came of it, or would; return the exit code."""
     admin = read_admin(path)
     document = {"dry_run": True} if dry_run else None
-    status, body = _ask(admin, "POST", "/api/v1/reload", document=document, timeout_s=TIMEOUT_S)
-    answer = _object(body)
+    reply = _ask(admin, "POST", "/api/v1/reload", document=document, timeout_s=TIMEOUT_S)
+    answer = reply.document
     problems = answer.get("problems")
     for problem in problems if isinstance(problems, list) else []:
         place = f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}"
@@ -39,45 +37,43 @@ def reload_command(path: Path, *, dry_run: bool) -> int:
     changes = answer.get("changes")
     for change in changes if isinstance(changes, list) else []:
         click.echo(change)
-    if status == 200:
+    if reply.status == 200:
         click.echo("reloaded" if not dry_run else "nothing was changed: this is what a reload would do")
         return 0
     kept = "would not be reloaded" if dry_run else "not reloaded: the former configuration stays in effect"
-    click.echo(f"{kept} ({status})", err=True)
+    click.echo(f"{kept} ({reply.status})", err=True)
     return 1
 
 
 def revoke_client_command(path: Path, client_id: str) -> int:
     """Revoke everything a client holds; return the exit code."""
     admin = read_admin(path)
-    status, body = _ask(
-        admin, "POST", f"/api/v1/clients/{quote(client_id, safe='')}/revoke", timeout_s=TIMEOUT_S
-    )
-    answer = _object(body)
-    if status == 200:
+    reply = _ask(admin, "POST", f"/api/v1/clients/{quote(client_id, safe='')}/revoke", timeout_s=TIMEOUT_S)
+    answer = reply.document
+    if reply.status == 200:
         until = datetime.fromtimestamp(answer["issued_until"], UTC).isoformat(timespec="seconds")
         click.echo(f"revoked: all tokens of {client_id} that were issued up to {until}")
         return 0
-    click.echo(f"not revoked: {answer.get('detail', 'refused')} ({status})", err=True)
+    click.echo(f"not revoked: {answer.get('detail', 'refused')} ({reply.status})", err=True)
     return 1
 
 
 def healthcheck_command(path: Path) -> int:
     """Ask whether the process is ready; print what is not, or is amiss; return the exit code."""
     admin = read_admin(path)
-    status, body = _ask(admin, "GET", "/readyz", timeout_s=HEALTH_TIMEOUT_S)
-    answer = _object(body)
+    reply = _ask(admin, "GET", "/readyz", timeout_s=HEALTH_TIMEOUT_S)
+    answer = reply.document
     checks, degraded = answer.get("checks"), answer.get("degraded")
     for entry in degraded if isinstance(degraded, list) else []:
         since = datetime.fromtimestamp(entry["since"], UTC).isoformat(timespec="seconds")
         click.echo(f"degraded since {since}: {entry['name']}: {entry['detail']}", err=True)
-    if status == 200:
+    if reply.status == 200:
         click.echo("ready")
         return 0
     for name, check in checks.items() if isinstance(checks, dict) else []:
         if not check.get("ok"):
             click.echo(f"{name}: {check.get('detail', 'failed')}", err=True)
-    click.echo(f"not ready ({status})", err=True)
+    click.echo(f"not ready ({reply.status})", err=True)
     return 1
 
 
@@ -125,28 +121,17 @@ def _read_whole(path: Path) -> AdminSettings:
     return read_configuration(path).settings.admin
 
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where such a listener is reached from here
-
-
 def _ask(
     admin: AdminSettings, method: str, target: str, *, document: object = None, timeout_s: float
-) -> tuple[int, bytes]:
+) -> Reply:
     # Whatever address it listens on, it answers to this name; to an address only if admin.hosts has it.
     headers = {"Host": "localhost"}
     if method == "POST":
         headers["Content-Type"] = "application/json"
     if admin.token_file is not None:
         headers["Authorization"] = f"Bearer {_read_token(admin.token_file)}"
-    connection = _connection(admin.address, timeout_s)
     body = json.dumps(document or {}).encode() if method == "POST" else None
-    try:
-        connection.request(method, target, body=body, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise CommandError(f"the admin listener at {admin.address} does not answer: {why(error)}") from error
-    finally:
-        connection.close()
+    return ask_listener(admin.address, method, target, timeout_s=timeout_s, headers=headers, body=body)
 
 
 def _read_token(path: Path) -> str:
@@ -156,32 +141,3 @@ def _read_token(path: Path) -> str:
         raise CommandError(f"admin.token_file: {path}: the file {problem}") from problem
     except UnicodeDecodeError:
         raise CommandError(f"admin.token_file: {path}: the file holds no token") from None
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket, to a host that is always this one."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's file."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def _connection(address: ListenAddress, timeout_s: float) -> http.client.HTTPConnection:
-    if isinstance(address, UnixAddress):
-        return _UnixConnection(address.path, timeout_s)
-    host = _WILDCARDS.get(address.host, address.host)
-    return http.client.HTTPConnection(host, address.port, timeout=timeout_s)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}

@@ -11,18 +11,17 @@ import json
 import os
 import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 import click
 
+from gateway.cli.ask import Reply, ask_url
 from gateway.cli.credentials import Credentials, Proof, prove
-from gateway.cli.failure import CommandError, why
+from gateway.cli.failure import CommandError
 from gateway.oauth_names import CLIENT_CREDENTIALS, JWT_BEARER
 
 if TYPE_CHECKING:
@@ -43,14 +42,6 @@ class IssuerOptions:
     credentials: Credentials | None
     """None: nobody in particular, which only the jwt-bearer grant allows."""
     ca_file: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """What an endpoint answers."""
-
-    status: int
-    document: Mapping[str, Any] = field(repr=False)
 
 
 def token_command(
@@ -121,14 +112,14 @@ def _find_issuer(issuer: str | None, configuration: Path) -> tuple[str, "Setting
     return url, settings
 
 
-def _ask(options: IssuerOptions, endpoint: str, form: Mapping[str, str]) -> _Reply:
+def _ask(options: IssuerOptions, endpoint: str, form: Mapping[str, str]) -> Reply:
     """Send `form` to an endpoint that the metadata names, as the client of `options`."""
     issuer, settings = _find_issuer(options.issuer, options.configuration)
     context = ssl.create_default_context(cafile=options.ca_file) if issuer.startswith("https:") else None
     url = _find_endpoint(issuer, endpoint, context)
     proof = _prove(options.credentials, issuer, settings, required="assertion" not in form)
     body = urlencode({**form, **proof.form}).encode("ascii")
-    return _send(url, context, body=body, headers=proof.headers)
+    return ask_url(url, timeout_s=TIMEOUT_S, context=context, headers=proof.headers, form=body)
 
 
 def _prove(
@@ -147,7 +138,7 @@ def _find_endpoint(issuer: str, endpoint: str, context: ssl.SSLContext | None) -
     """Return an endpoint's URL from the metadata (RFC 8414 3.1: the well-known part goes before the path)."""
     parts = urlsplit(issuer)
     url = f"{parts.scheme}://{parts.netloc}{_METADATA}{parts.path.rstrip('/')}"
-    reply = _send(url, context)
+    reply = ask_url(url, timeout_s=TIMEOUT_S, context=context)
     if reply.status != 200:
         raise CommandError(f"{url}: answers {reply.status}; is this the issuer?")
     if reply.document.get("issuer") != issuer:
@@ -159,45 +150,7 @@ def _find_endpoint(issuer: str, endpoint: str, context: ssl.SSLContext | None) -
     return found
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the secret along to wherever it leads."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """Follow none."""
-
-
-def _send(
-    url: str,
-    context: ssl.SSLContext | None,
-    *,
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> _Reply:
-    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))  # noqa: S310  # http(s) only
-    opener = urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=context))
-    try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
-            return _Reply(answer.status, _object(answer.read(_MOST_BYTES)))
-    except urllib.error.HTTPError as error:
-        with error:
-            return _Reply(error.code, _object(error.read(_MOST_BYTES)))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        told = why(reason) if isinstance(reason, BaseException) else reason
-        raise CommandError(f"{url}: does not answer: {told}") from error
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _say_refused(reply: _Reply) -> int:
+def _say_refused(reply: Reply) -> int:
     error = reply.document.get("error", "refused")
     click.echo(f"{error} ({reply.status}): {reply.document.get('error_description', '')}", err=True)
     return 1
