@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.clients.scrypt_worker import ScryptWorker
-from gateway.enforce.enforcer import VerifyCounts
+from gateway.enforce.enforcer import ISSUER, VerifyCounts
 from gateway.enforce.token_cache import CachedToken, TokenCache
 from gateway.issuer.context import IssuerContext, PeerInfo, log_request
 from gateway.issuer.web import build_issuer, build_issuer_runner
@@ -21,7 +21,7 @@ from gateway.observe.exchange import Exchange
 from gateway.observe.issuer_request import IssuerRequest
 from gateway.observe.metrics import Metrics
 from gateway.policy.peers import forwarded_address, peer_group
-from gateway.proxy.gate import ISSUER, Gate, plan_issuer
+from gateway.proxy.gate import Gate, plan_issuer
 from gateway.reload.apply import Live, Take
 from gateway.reload.plan import Parts, RuntimeState, Snapshot, plan_snapshot
 from gateway.settings.model import RedisSettings, Settings

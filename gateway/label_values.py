@@ -11,7 +11,7 @@ from itertools import product
 
 from gateway.clients.assertions import AssertionReason
 from gateway.clients.authenticate import NO_METHOD, AuthReason
-from gateway.enforce.enforcer import CACHE_RESULTS
+from gateway.enforce.enforcer import CACHE_RESULTS, ISSUER
 from gateway.issuer.assertions import GRANT_METHOD
 from gateway.issuer.uses import KINDS
 from gateway.issuer.web import SLOWED_DOWN
@@ -21,7 +21,6 @@ from gateway.observe.families import Family, SeriesOf
 from gateway.observe.metrics import Names
 from gateway.policy.rate_limits import BAD_TOKENS, ROUTE_LIMIT
 from gateway.proxy.admission import CONNECTIONS_PER_PEER
-from gateway.proxy.gate import ISSUER
 from gateway.proxy.targets import AttemptFailure
 from gateway.reasons import Reason
 from gateway.reload.plan import Snapshot

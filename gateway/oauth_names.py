@@ -2,7 +2,7 @@
 
 A name that is not here is spelled nowhere else.
 
-Sources: RFC 6749 4.4; RFC 7523 2.1 and 2.2; RFC 8693 2.1; RFC 7591 2 and OpenID Connect Core 9
+Sources: RFC 6749 4.4; RFC 7518 3.2; RFC 7523 2.1 and 2.2; RFC 8693 2.1; RFC 7591 2 and OpenID Connect Core 9
 (methods); RFC 8705 2.
 """
 
@@ -42,6 +42,9 @@ GRANTS = (
     Grant(f"{_URN}token-exchange", "token-exchange", available=False),
 )
 
+MIN_HMAC_SECRET_BYTES = 32
+"""Of a secret that signs: RFC 7518 3.2 wants as many as the hash has."""
+
 CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105  # a method
 CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105  # a method
 CLIENT_SECRET_JWT = "client_secret_jwt"  # noqa: S105  # a method
@@ -50,7 +53,7 @@ AUTH_METHODS = (
     AuthMethod(CLIENT_SECRET_BASIC),
     AuthMethod(CLIENT_SECRET_POST),
     AuthMethod(PRIVATE_KEY_JWT, "name its keys by jwks_uri or jwks"),
-    AuthMethod(CLIENT_SECRET_JWT, "an env: or file: secret of 32 bytes or more"),
+    AuthMethod(CLIENT_SECRET_JWT, f"an env: or file: secret of {MIN_HMAC_SECRET_BYTES} bytes or more"),
     AuthMethod("tls_client_auth", available=False),
     AuthMethod("self_signed_tls_client_auth", available=False),
 )

@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
-from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, VerifyCounts
+from gateway.enforce.enforcer import ISSUER, SERVES_GATE, SERVES_ISSUER, VerifyCounts
 from gateway.lifecycle import notify_systemd
 from gateway.observe import families
 from gateway.observe.exposition import Exposition, Rendering
 from gateway.observe.families import GaugeSample
 from gateway.observe.metrics import Metrics
 from gateway.proxy.downstream import STATES
-from gateway.proxy.gate import ISSUER, Gate, ListenerInfo
+from gateway.proxy.gate import Gate, ListenerInfo
 from gateway.proxy.health import CircuitState
 from gateway.proxy.listener import Listener
 from gateway.readiness import Readiness

@@ -9,12 +9,12 @@ Sources: RFC 9110 7.2 (Host) and 15.5.20 (421), RFC 9112 3.2 (none in HTTP/1.0),
 (Origin), Fetch Metadata (Sec-Fetch-Site), RFC 6761 6.3 (localhost), RFC 6750 2.1 (Bearer).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from gateway.hosts import address_of, is_loopback, split_authority
+from gateway.http1.grammar import BEARER
 from gateway.http1.media_type import is_utf8_media_type
 from gateway.settings.model import AdminSettings
 
@@ -24,7 +24,6 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 PROBED_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered to HTTP/1.0 without a Host, too, as balancers ask (RFC 9112 3.2); browsers always send one."""
 
-_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
 _READING = frozenset({"GET", "HEAD"})
 _SAME_SITE = frozenset({"same-origin", "none"})
 
@@ -92,8 +91,8 @@ def read_bearer(authorization: Sequence[str]) -> str | None:
     """Return the token of the only Authorization field, or None when there is none or it has another form."""
     if len(authorization) != 1:
         return None
-    match = _BEARER.fullmatch(authorization[0])
-    return match[1] if match else None
+    match = BEARER.fullmatch(authorization[0].encode("utf-8", "replace"))
+    return match[1].decode("ascii") if match and match[1] else None
 
 
 def _split(text: str) -> tuple[str, int | None] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.failure import CommandError
+from gateway.oauth_names import MIN_HMAC_SECRET_BYTES
 from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.key_ring import SigningKey
 from gateway.tokens.keyfiles import KeyDirectoryError, read_signing_key
@@ -22,7 +23,6 @@ from gateway.tokens.signing import sign_compact
 CLIENT_AUTHENTICATION = "client-authentication+jwt"
 GRANT = "JWT"
 _LIFETIME_S = 60
-_SHORTEST_SECRET_BYTES = 32
 
 
 def assertion_command(
@@ -106,8 +106,8 @@ def sign_with_secret(secret: str, claims: Mapping[str, object]) -> bytes:
         CommandError: The secret is too short for it (RFC 7518 3.2).
     """
     key = secret.encode()
-    if len(key) < _SHORTEST_SECRET_BYTES:
-        raise CommandError(f"client_secret_jwt needs a secret of {_SHORTEST_SECRET_BYTES} bytes or more")
+    if len(key) < MIN_HMAC_SECRET_BYTES:
+        raise CommandError(f"client_secret_jwt needs a secret of {MIN_HMAC_SECRET_BYTES} bytes or more")
     header = {"alg": "HS256", "typ": CLIENT_AUTHENTICATION}
     parts = (encode_base64url(json.dumps(part).encode()) for part in (header, claims))
     signing_input = b".".join(parts)

@@ -15,10 +15,9 @@ from gateway.cli.configuration import read_configuration
 from gateway.cli.failure import CommandError
 from gateway.clients.secrets import generate_secret
 from gateway.settings.schema import schema_files
+from gateway.settings.secret_texts import UNUSABLE_SECRET
 from gateway.tokens.keyfiles import KeyDirectoryError, load_keys
 
-PLACEHOLDER = f"sha256:{'0' * 32}:{'0' * 64}"
-"""The stored secret in the shipped policy: the hash of nothing anybody knows."""
 CALLER = "service-client"
 
 
@@ -56,5 +55,5 @@ def _copy(source: Traversable, target: Path, stored_secret: str) -> None:
             if child.name != "__pycache__":
                 _copy(child, target / child.name, stored_secret)
         return
-    text = source.read_text(encoding="utf-8").replace(PLACEHOLDER, stored_secret)
+    text = source.read_text(encoding="utf-8").replace(UNUSABLE_SECRET, stored_secret)
     target.write_text(text, encoding="utf-8")

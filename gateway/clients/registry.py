@@ -24,12 +24,14 @@ from gateway.clients.failure_costs import (
     grant_failure,
 )
 from gateway.clients.identities import Identities, Keys, TrustedIdentity, file_identities
+from gateway.clients.secrets import NOBODYS_SECRET
 from gateway.oauth_names import (
     CLIENT_CREDENTIALS,
     CLIENT_SECRET_BASIC,
     CLIENT_SECRET_JWT,
     CLIENT_SECRET_POST,
     JWT_BEARER,
+    MIN_HMAC_SECRET_BYTES,
     PRIVATE_KEY_JWT,
 )
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants
@@ -44,14 +46,11 @@ from gateway.settings.model import (
     Sha256Secret,
     StaticKeySource,
 )
-from gateway.tokens.claims import REGISTERED_CLAIMS
+from gateway.tokens.claims import RESERVED_CLAIMS
 from gateway.tokens.configured_keys import keys_of
 from gateway.tokens.key_sets import KeySet
 
 _SECRET_METHODS = frozenset({CLIENT_SECRET_BASIC, CLIENT_SECRET_POST})
-
-MIN_HMAC_SECRET_BYTES = 32
-"""RFC 7518 3.2: the key of HS256 is at least as long as its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def compile_registry(settings: Settings) -> Registry:
         identities=file_identities(identities),
         remote_sources=tuple(dict.fromkeys(s for s in sources if isinstance(s, RemoteKeySource))),
         clients=MappingProxyType(clients),
-        nobody=_register(ClientSettings("", secrets=(_UNMATCHABLE,)), {}, costs),
+        nobody=_register(ClientSettings("", secrets=(NOBODYS_SECRET,)), {}, costs),
         grants=MappingProxyType(grants),
         scopes=frozenset().union(*(client.scopes for client in settings.clients.values())),
         quick_tries=max((len(client.quick_secrets) for client in clients.values()), default=1) or 1,
@@ -171,8 +170,6 @@ def compile_registry(settings: Settings) -> Registry:
 
 
 _SHA256_BLOCK_BYTES = 64
-_UNMATCHABLE = Sha256Secret(salt=bytes(16), digest=bytes(32))
-"""A secret whose SHA-256 is all zero is not known to anyone; `nobody` is refused even with it."""
 
 
 def _compile_authorizations(settings: Settings) -> dict[str, dict[str, Authorization]]:
@@ -226,7 +223,7 @@ def _register(
         auth_methods=frozenset(possible_methods if client.auth_methods is None else client.auth_methods),
         default_audience=client.default_audience,
         token_lifetime_s=client.token_lifetime_s,
-        claims={k: _plain_json(v) for k, v in client.claims.items() if k not in REGISTERED_CLAIMS},
+        claims={k: _plain_json(v) for k, v in client.claims.items() if k not in RESERVED_CLAIMS},
         disabled=client.disabled,
         authorizations=MappingProxyType(dict(authorizations)),
     )

@@ -28,6 +28,9 @@ SCRYPT_P = 1
 SCRYPT_LENGTH = 32
 _SALT_LENGTH = 16
 
+NOBODYS_SECRET = Sha256Secret(salt=bytes(_SALT_LENGTH), digest=bytes(32))
+"""A secret whose SHA-256 is all zero is not known to anyone."""
+
 
 def check_quick_secrets(
     given: bytes, stored: Sequence[Sha256Secret | PlainSecret], *, tries: int = 0
@@ -41,13 +44,10 @@ def check_quick_secrets(
     """
     matched = False
     for _ in range(tries - len(stored)):
-        _is_quick_match(given, _NOBODYS)
+        _is_quick_match(given, NOBODYS_SECRET)
     for secret in stored:
         matched |= _is_quick_match(given, secret)
     return matched
-
-
-_NOBODYS = Sha256Secret(salt=bytes(_SALT_LENGTH), digest=bytes(32))
 
 
 def _is_quick_match(given: bytes, stored: Sha256Secret | PlainSecret) -> bool:

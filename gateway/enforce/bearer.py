@@ -8,10 +8,10 @@ Sources: RFC 6750 2.1; RFC 9110 11.4 (the scheme is case-insensitive).
 
 import re
 
+from gateway.http1.grammar import BEARER
 from gateway.reasons import Reason
 from gateway.tokens.jwt import MAX_TOKEN_BYTES
 
-_BEARER = re.compile(rb"(?i:bearer)(?: +([A-Za-z0-9\-._~+/]+=*))?")
 _BEARER_SCHEME = re.compile(rb"(?i:bearer)(?:[ \t]|$)")
 
 
@@ -26,7 +26,7 @@ def bearer_token(authorization: bytes | None, count: int) -> bytes | Reason:
         return Reason.NO_TOKEN
     if count > 1:
         return Reason.DUPLICATE_AUTHORIZATION
-    match = _BEARER.fullmatch(authorization)
+    match = BEARER.fullmatch(authorization)
     if match is None:
         return Reason.MALFORMED_TOKEN if _BEARER_SCHEME.match(authorization) else Reason.NO_TOKEN
     return match.group(1) or Reason.MALFORMED_TOKEN

@@ -49,6 +49,8 @@ HOST_MEMO_ENTRIES = 256
 SERVES_ISSUER = 1
 SERVES_GATE = 2
 """The duties of a listener; added when it has both."""
+ISSUER = "_issuer_"
+"""The name of the issuer's upstream and route in logs and metrics."""
 
 
 # Members of an enum cost a look-up through its metaclass each time; these are on the hot path.
@@ -80,7 +82,7 @@ class Location:
     def __post_init__(self) -> None:
         """Find name and label once, for they are recorded with each request."""
         object.__setattr__(self, "label", None if self.route is None else self.route.label)
-        name = "_issuer_" if self.is_issuer else "" if self.route is None else self.route.name
+        name = ISSUER if self.is_issuer else "" if self.route is None else self.route.name
         object.__setattr__(self, "name", name)
 
 

@@ -35,11 +35,15 @@ TRACEPARENT = re.compile(
     # W3C Trace Context: nothing may follow in version 00, anything in later ones; ff is none.
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
+B64TOKEN = rb"[A-Za-z0-9\-._~+/]+=*"
+"""RFC 6750 2.1: what a bearer token may be."""
+BEARER = re.compile(rb"(?i:bearer)(?: +(" + B64TOKEN + rb"))?")
+"""An Authorization value of that scheme; the token is missing from some."""
 PERSONAL_LINES = re.compile(
     # Well-formed lines of three fields that differ from request to request where all others are
     # the same. Found behind a CRLF and followed by one, so each is a whole line.
     rb"\r\n(?:"
-    rb"(?i:authorization):[ \t]*((?i:bearer) +[A-Za-z0-9\-._~+/]+=*)"
+    rb"(?i:authorization):[ \t]*((?i:bearer) +" + B64TOKEN + rb")"
     rb"|(?i:traceparent):[ \t]*(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
     rb"|(?i:x-request-id):[ \t]*([A-Za-z0-9._-]{1,64})"
     rb")[ \t]*(?=\r\n)"

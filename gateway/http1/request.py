@@ -31,6 +31,7 @@ import httptools
 from gateway.hosts import split_authority
 from gateway.http1 import grammar
 from gateway.http1.diagnosis import what_is_wrong_with_fields, what_is_wrong_with_line
+from gateway.http1.field_collector import FieldCollector
 from gateway.http1.memo import Memo
 from gateway.reasons import Reason
 
@@ -135,19 +136,6 @@ class RequestHead:
     """Authorization stands here only, not among the block's fields."""
     place: Any = None
     """A place for `gateway.enforce.enforcer` to keep where this head leads under one snapshot."""
-
-
-class _FieldCollector:
-    """Take the fields from llhttp's callbacks."""
-
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one field line."""
-        self.fields.append((name, value))
 
 
 class RequestReader:
@@ -322,7 +310,7 @@ def _bad_request_line(head: bytes) -> BadRequest:
 
 def read_fields(lines: bytes, *, max_fields: int) -> FieldBlock | BadRequest:
     """Return the judged fields of `lines`: field lines, each with its CRLF, then an empty line."""
-    collector = _FieldCollector()
+    collector = FieldCollector()
     parser = httptools.HttpRequestParser(collector)
     try:
         parser.feed_data(b"POST / HTTP/1.1\r\n" + lines)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import httptools
 
 from gateway.http1 import grammar
+from gateway.http1.field_collector import FieldCollector
 from gateway.http1.forwarding_rules import HOP_BY_HOP
 from gateway.http1.memo import Memo
 
@@ -63,16 +64,6 @@ class ResponseHead:
     """The one Sidegate-Reason, which only the issuer in this process may give; else empty."""
 
 
-class _FieldCollector:
-    __slots__ = ("fields",)
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-
 class ResponseReader:
     """Read answer heads, remembering those seen last."""
 
@@ -103,7 +94,7 @@ def read_response_head(head: bytes) -> ResponseHead | BadResponse:
     lines = head[line.end() :]
     if not grammar.FIELD_LINES.fullmatch(lines):
         return BadResponse("the header fields are malformed")
-    collector = _FieldCollector()
+    collector = FieldCollector()
     try:
         httptools.HttpResponseParser(collector).feed_data(b"HTTP/1.1 200 OK\r\n" + lines)
     except httptools.HttpParserUpgrade:

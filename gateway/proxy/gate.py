@@ -24,7 +24,7 @@ from time import perf_counter, time
 from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Enforcer, Verdict
+from gateway.enforce.enforcer import ISSUER, Enforcer, Verdict
 from gateway.http1.claim_fields import ClaimFields
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules
@@ -51,8 +51,6 @@ _log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 0.25
 ID_BATCH = 256
-ISSUER = "_issuer_"
-"""The name of the issuer's upstream and route in logs and metrics."""
 ISSUER_CONNECTIONS = 512
 """Half of them may be waiting for a slow secret to be checked (`gateway.clients.scrypt_worker`): the
 other half is for everything else that the issuer answers."""

@@ -15,13 +15,13 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
-from gateway.enforce.enforcer import Enforcer, VerifyCounts
+from gateway.enforce.enforcer import ISSUER, Enforcer, VerifyCounts
 from gateway.enforce.token_cache import TokenCache
 from gateway.issuer.endpoints import issuer_paths
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
 from gateway.policy.peers import read_networks
 from gateway.policy.rate_limits import LimitTable, RateLimits
-from gateway.proxy.gate import ISSUER, Gate, GateSnapshot, UpstreamPlan, plan_upstream, pool_settings
+from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, plan_upstream, pool_settings
 from gateway.proxy.pool import PoolSettings, UpstreamPool
 from gateway.reload.compile import Configuration
 from gateway.reload.material import upstream_key

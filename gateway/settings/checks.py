@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.hosts import is_loopback
-from gateway.oauth_names import AUTH_METHODS, CLIENT_SECRET_JWT, GRANTS, JWT_BEARER, PRIVATE_KEY_JWT
+from gateway.oauth_names import (
+    AUTH_METHODS,
+    CLIENT_SECRET_JWT,
+    GRANTS,
+    JWT_BEARER,
+    MIN_HMAC_SECRET_BYTES,
+    PRIVATE_KEY_JWT,
+)
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
@@ -358,7 +365,10 @@ def _check_number_of_conditions(client: ClientSettings) -> Iterator[Finding]:
 
 def _check_methods(client: ClientSettings) -> Iterator[Finding]:
     """Yield the ways to prove itself that are named and that the credentials do not make possible."""
-    readable = any(isinstance(secret, PlainSecret) and len(secret.value) >= 32 for secret in client.secrets)
+    readable = any(
+        isinstance(secret, PlainSecret) and len(secret.value) >= MIN_HMAC_SECRET_BYTES
+        for secret in client.secrets
+    )
     has = {
         PRIVATE_KEY_JWT: client.keys is not None,
         CLIENT_SECRET_JWT: readable,

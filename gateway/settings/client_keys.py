@@ -2,7 +2,7 @@
 
 import datetime
 
-from gateway.oauth_names import AUTH_METHODS, GRANTS, auth_methods, grant_types
+from gateway.oauth_names import AUTH_METHODS, GRANTS, MIN_HMAC_SECRET_BYTES, auth_methods, grant_types
 from gateway.settings.credential_kinds import SecretText
 from gateway.settings.document import Node
 from gateway.settings.identity_keys import (
@@ -109,8 +109,8 @@ CLIENT = Section(
                 into=frozenset,
             ),
             "How it may prove who it is: `client_secret_basic`, `client_secret_post`, `client_secret_jwt` "
-            "(with a readable secret of 32 bytes or more), `private_key_jwt`. Empty: all that its "
-            "credentials make possible.",
+            f"(with a readable secret of {MIN_HMAC_SECRET_BYTES} bytes or more), `private_key_jwt`. "
+            "Empty: all that its credentials make possible.",
             "[]",
         ),
         Field(

@@ -26,7 +26,7 @@ MOST_SCRYPT_SECRETS = 4
 """Of one client: a failed login costs as much as the longest list, whosever it is."""
 
 UNUSABLE_SECRET = "sha256:" + "0" * 32 + ":" + "0" * 64
-"""A stored secret that no text can match: the place where `sidegate init` puts a real one."""
+"""How a stored secret is spelled that no text can match: the place where `sidegate init` puts a real one."""
 
 
 def parse_hashed_secret(text: str) -> Sha256Secret | ScryptSecret:

@@ -27,6 +27,7 @@ from gateway.settings.model import (
     UnixTargetSettings,
 )
 from gateway.settings.problems import LATER, SpellingError
+from gateway.tokens.claims import RESERVED_CLAIMS
 from gateway.tokens.origins import BadAddressError, origin_of
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
@@ -61,14 +62,6 @@ _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
 _URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-RESERVED_CLAIMS = frozenset(
-    {
-        *("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope"),
-        *("scp", "cnf", "act", "may_act", "typ", "azp", "authorization_details"),
-    }
-)
-"""Claims that the issuer sets itself or that would change what a token means."""
 
 
 def parse_line(text: str) -> str:

@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-REGISTERED_CLAIMS = frozenset(
-    {"iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope", "cnf", "act"}
+RESERVED_CLAIMS = frozenset(
+    {
+        *("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope"),
+        *("scp", "cnf", "act", "may_act", "typ", "azp", "authorization_details"),
+    }
 )
-"""Claims that the issuer itself decides; a client's extra claims can never set them."""
+"""Claims that the issuer sets itself, or that would change what a token means: none of a client's."""
 
 MAX_TIME = 253_402_300_799
 """The last second of the year 9999: no time claim lies beyond it."""

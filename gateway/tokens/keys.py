@@ -14,6 +14,7 @@ from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
 from gateway.tokens.jwt import JwtProblem, parse_json_object
+from gateway.tokens.key_members import PUBLIC_MEMBERS
 from gateway.tokens.key_objects import (
     MAX_RSA_BITS,
     WRONG_CURVE,
@@ -26,8 +27,6 @@ from gateway.tokens.key_objects import (
     thumbprint_of,
 )
 from gateway.tokens.key_ring import SigningKey, UnusableKeyError, VerificationKey
-
-_PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e"), "OKP": ("crv", "x")}
 
 
 def read_jwk(octets: bytes) -> JWK:
@@ -121,4 +120,4 @@ def _operation_key(jwk: JWK, operation: str) -> object:
 
 def _public_members(jwk: JWK) -> Mapping[str, str]:
     kty = str(jwk["kty"])
-    return {"kty": kty} | {name: str(jwk[name]) for name in _PUBLIC_MEMBERS[kty]}
+    return {"kty": kty} | {name: str(jwk[name]) for name in PUBLIC_MEMBERS[kty]}
