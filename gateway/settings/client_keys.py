@@ -13,13 +13,16 @@ from gateway.settings.identity_keys import (
     REPLAY,
     check_way,
     choose_keys,
+    part_keys,
+    part_replay,
     refuse_member,
 )
 from gateway.settings.kinds import Text
+from gateway.settings.lists import Claims, ListOf, MapOf
 from gateway.settings.model import AuthorizationSettings, ClientSettings, RemoteKeySource
 from gateway.settings.problems import SpellingError
 from gateway.settings.reading import Reading
-from gateway.settings.sections import Claims, Field, ListOf, MapOf, Section
+from gateway.settings.sections import Field, Section
 from gateway.settings.shared_kinds import CLIENT_ID, FLAG, LIFETIME, LINE, SCOPES, Values, later_key, one_of
 from gateway.settings.texts import choose_from, parse_own_claim_name, parse_scope
 
@@ -36,8 +39,7 @@ def parse_grant(text: str) -> str:
     return choose_from("a grant", grant_types(), later)(full)
 
 
-def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
-    """Return one client; it comes from where its id is written."""
+def _join_client(values: Values, node: Node, reading: Reading) -> None:
     if not values.get("auth_methods"):
         values.pop("auth_methods", None)
     _, keys = choose_keys(values)
@@ -49,18 +51,20 @@ def make_client(values: Values, node: Node, reading: Reading) -> ClientSettings:
         refuse_member(node, "proxy", "has no effect: the keys are not fetched", "leave it out", reading)
     single_use = values.pop("replay", "single_use") == "single_use"
     values |= {"keys": keys, "single_use_assertions": single_use}
-    return ClientSettings(**values, origin=reading.origin(node))
+
+
+def _part_client(client: ClientSettings) -> Values:
+    return {**part_keys(client.keys), "replay": part_replay(client.single_use_assertions)}
 
 
 CLIENT = Section(
     "client",
     (
-        Field("description", LINE, "For people.", '""'),
+        Field("description", LINE, "For people."),
         Field(
             "scopes",
             MapOf("mapping from scope names to descriptions", parse_scope, LINE),
             "The scopes it offers when it is the audience: name and description.",
-            "{}",
         ),
         Field(
             "secrets",
@@ -70,20 +74,17 @@ CLIENT = Section(
             "secrets that people chose (`sidegate secret hash`; N up to 2^15, R up to 8, P up to 2; at most "
             "4 of these), `env:NAME`, `file:PATH` (of both one line break at the end is dropped), and "
             "`plain:TEXT`, which is a warning. SALT, HEX and HASH are hexadecimal.",
-            "[]",
         ),
         Field(
             "default_audience",
             CLIENT_ID,
             "The audience of its tokens when it asks for none.",
-            "null",
         ),
         Field(
             "token_lifetime",
             LIFETIME,
             "How long its tokens are valid, in place of the issuer's.",
-            "null",
-            "token_lifetime_s",
+            attribute="token_lifetime_s",
         ),
         Field(
             "grants",
@@ -96,7 +97,6 @@ CLIENT = Section(
             ),
             "The grants it may use: `client_credentials`, `jwt-bearer`. Null: all that its credentials "
             "make possible.",
-            "null",
         ),
         Field(
             "auth_methods",
@@ -111,15 +111,14 @@ CLIENT = Section(
             "How it may prove who it is: `client_secret_basic`, `client_secret_post`, `client_secret_jwt` "
             f"(with a readable secret of {MIN_HMAC_SECRET_BYTES} bytes or more), `private_key_jwt`. "
             "Empty: all that its credentials make possible.",
-            "[]",
+            default_text="[]",
         ),
         Field(
             "claims",
             Claims(parse_own_claim_name),
             "Further claims in its tokens, for `require.claims` of routes and for the services themselves.",
-            "{}",
         ),
-        Field("disabled", FLAG, "True: no token for it, and its live tokens stop working.", "false"),
+        Field("disabled", FLAG, "True: no token for it, and its live tokens stop working."),
         *KEY_FIELDS,
         KEY_PROXY,
         Field(
@@ -127,26 +126,26 @@ CLIENT = Section(
             REPLAY,
             "Whether the `jti` of an assertion by which it authenticates counts once (`single_use`) or may "
             "come again until `exp` (`allow`).",
-            "single_use",
         ),
-        Field("require_jti", FLAG, "Whether such an assertion must have a `jti`.", "false"),
+        Field("require_jti", FLAG, "Whether such an assertion must have a `jti`."),
         Field(
             "legacy_audience",
             FLAG,
             "Whether each value of `aud` in such an assertion may be the address of the token endpoint, too, "
             "not only the issuer.",
-            "false",
         ),
         Field(
             "assertions",
             ListOf("list of identities", ASSERTION, distinct=False),
             "Identities of other platforms that act as this client (the `jwt-bearer` grant).",
-            "[]",
         ),
         later_key("tls_client_auth", "Its client certificate."),
-        later_key("token_format", "`jwt` or `opaque`.", "jwt"),
+        later_key("token_format", "`jwt` or `opaque`."),
     ),
-    make_client,
+    ClientSettings(""),
+    _join_client,
+    _part_client,
+    is_sparse=True,
     one_of=(KEY_SOURCES,),
 )
 
@@ -163,11 +162,9 @@ def parse_last_day(text: str) -> float:
     return end.timestamp()
 
 
-def make_authorization(values: Values, node: Node, reading: Reading) -> AuthorizationSettings:
-    """Return one authorization."""
-    values.setdefault("client", "")
-    values.setdefault("audience", "")
-    return AuthorizationSettings(**values, origin=reading.origin(node))
+def spell_last_day(end: float) -> str:
+    """Return the last day before an epoch second, as `parse_last_day` reads it."""
+    return str((datetime.datetime.fromtimestamp(end, datetime.UTC) - datetime.timedelta(days=1)).date())
 
 
 AUTHORIZATION = Section(
@@ -175,15 +172,15 @@ AUTHORIZATION = Section(
     (
         Field("client", CLIENT_ID, "The caller.", required=True),
         Field("audience", CLIENT_ID, "The client that is called.", required=True),
-        Field("scopes", SCOPES, "The scopes it may ask for, all of them offered by the audience.", "[]"),
-        Field("default_scopes", SCOPES, "What it gets when it asks for none; a part of `scopes`.", "[]"),
-        Field("token_lifetime", LIFETIME, "How long these tokens are valid.", "null", "token_lifetime_s"),
+        Field("scopes", SCOPES, "The scopes it may ask for, all of them offered by the audience."),
+        Field("default_scopes", SCOPES, "What it gets when it asks for none; a part of `scopes`."),
+        Field("token_lifetime", LIFETIME, "How long these tokens are valid.", attribute="token_lifetime_s"),
         Field(
             "until",
-            Text("day", parse_last_day),
+            Text("day", parse_last_day, spell=spell_last_day),
             "The last day (UTC) on which it holds, `YYYY-MM-DD`.",
-            "null",
         ),
     ),
-    make_authorization,
+    AuthorizationSettings("", ""),
+    is_sparse=True,
 )

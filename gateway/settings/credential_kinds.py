@@ -1,6 +1,7 @@
-"""Read positioned YAML values as stored secrets and as public keys of others.
+"""Read, show and describe stored secrets, and public keys of others.
 
-What kinds are is told in `gateway.settings.reading`. What was written as a secret is never repeated.
+What kinds are is told in `gateway.settings.reading`. What was written as a secret is never repeated,
+and only its form is shown.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 from gateway.settings.document import Node, ScalarNode
 from gateway.settings.environment import Unexpanded
 from gateway.settings.kinds import Json, Text
-from gateway.settings.model import PlainSecret, Secret, StaticKeySource
+from gateway.settings.model import PlainSecret, ScryptSecret, Secret, Sha256Secret, StaticKeySource
 from gateway.settings.problems import SpellingError
 from gateway.settings.reading import FROM_ENVIRONMENT, UNREAD, Reading, Schema, any_of, found
 from gateway.settings.scalars import resolve_plain
@@ -21,7 +22,11 @@ from gateway.settings.secret_texts import (
     without_line_break,
 )
 from gateway.settings.texts import VARIABLE, parse_file_text
+from gateway.tokens.configured_keys import keys_of
 from gateway.tokens.key_sets import KeySetError
+
+MASK = "********"
+"""In place of what a secret holds."""
 
 _KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"
 
@@ -47,6 +52,16 @@ class SecretText:
         elif node.text == UNUSABLE_SECRET:
             reading.warn(node, "nobody can use this secret", "`sidegate secret generate` prints a real one")
         return secret
+
+    def show(self, value: Secret) -> str:
+        """Return the form of the secret without what it holds."""
+        match value:
+            case Sha256Secret():
+                return f"sha256:{MASK}"
+            case ScryptSecret(n, r, p):
+                return f"scrypt:{n}:{r}:{p}:{MASK}"
+            case PlainSecret(source=source):
+                return f"{source}:{MASK}"
 
     def schema(self) -> Schema:
         """Return a text with one of the schemes."""
@@ -123,6 +138,13 @@ class InlineKeys:
             return UNREAD if document is UNREAD else None
         return _read_keys(json.dumps(document).encode(), node, reading)
 
+    def show(self, value: StaticKeySource) -> dict[str, Any]:
+        """Return the keys that are used, made of what was read of them: their public members.
+
+        What was passed over, private and symmetric keys among it, is not shown.
+        """
+        return _public_keys(value)
+
     def schema(self) -> Schema:
         """Return a JWK Set, or a single JWK."""
         return {
@@ -151,9 +173,22 @@ class KeyFile:
             return UNREAD
         return _read_keys(content, node, reading)
 
+    def show(self, value: StaticKeySource) -> dict[str, Any]:
+        """Return the keys as `InlineKeys` does: settings hold what was read, not where."""
+        return _public_keys(value)
+
     def schema(self) -> Schema:
         """Return any text."""
         return {"type": "string"}
+
+
+def _public_keys(source: StaticKeySource) -> dict[str, Any]:
+    shown = []
+    for entry in keys_of(source).keys:
+        members = dict(entry.key.public_jwk)
+        named = {} if entry.kid is None else {"kid": entry.kid}
+        shown.append({name: value for name, value in members.items() if name != "kid"} | named)
+    return {"keys": shown}
 
 
 def _read_keys(document: bytes, node: Node, reading: Reading) -> Any:

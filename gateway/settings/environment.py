@@ -82,6 +82,11 @@ class Environment:
         return "".join(pieces)
 
 
+def escape(text: str) -> str:
+    """Return what expands to the text, whatever the environment is."""
+    return text.replace("${", "$${")
+
+
 def _has_surrogate(value: str) -> bool:
     """Return whether the text holds bytes that were not UTF-8 in the process environment."""
     return any("\ud800" <= char <= "\udfff" for char in value)

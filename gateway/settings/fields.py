@@ -1,31 +1,49 @@
 """List every key of the configuration: its kind, default, meaning, availability.
 
-The loader reads by this table and `docs/configuration.md` is rendered from it, so a key that is not
-here does not exist. Its parts are split by who writes them: what the operator says of the process is
-in `process_keys`, who may call what in `policy_keys`. Beside the keys of each section stands what makes
-settings of their values. A value that was unreadable is absent there; its default, or an empty text
-where there is none, stands in, so that the other checks can go on.
+The loader reads by this table; `config show`, `sidegate schema` and `docs/configuration.md` are walks
+over it, so a key that is not here does not exist. Its parts are split by who writes them: what the
+operator says of the process is in `process_keys`, who may call what in `policy_keys`. A row is a key,
+and its kind reads, shows and describes the value.
 
-A key of the contract that has no effect yet is here with `available=False`; deleting that argument (and
-giving the model a place for the value) makes it work. Defaults are written as YAML for the reader; the
-real ones are those of `gateway.settings.model`, and a test holds the two together.
+What a key is when it is left out is said once, by the settings themselves (`gateway.settings.model`):
+each section has them blank. What is only known to the table, as it stands for nothing in settings, is
+written in the row as `default_text`. Where keys are not the attributes of settings one by one, `join`
+makes these of them, and `part`, beside it, the keys of these.
+
+A key of the contract that has no effect yet is here with `available=False`.
 
 Sources: CONTRACT section 2.
 """
 
+from typing import Any
+
 from gateway.settings.kinds import Whole
+from gateway.settings.model import Settings
 from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.process_keys import PROCESS_FIELDS
 from gateway.settings.sections import Field, Section
-from gateway.settings.shared_kinds import keep_values
 
-VERSION_FIELD = Field("version", Whole(1, 1), "The version of this format.", "1")
+_VERSION = Field("version", Whole(1, 1), "The version of this format.")
 
-MAIN_FILE = Section("configuration", (VERSION_FIELD, *PROCESS_FIELDS, *POLICY_FIELDS), keep_values)
+
+def _part_file(settings: Settings) -> dict[str, Any]:
+    # What the policy files say is shown as if it stood in the main file.
+    return {"version": 1, "policies": ()}
+
+
+MAIN_FILE = Section(
+    "configuration",
+    (_VERSION, *PROCESS_FIELDS, *POLICY_FIELDS),
+    Settings(),
+    part=_part_file,
+    is_merged=True,
+)
 
 POLICY_FILE = Section(
     "policy file",
-    (VERSION_FIELD, *POLICY_FIELDS),
-    keep_values,
+    (_VERSION, *POLICY_FIELDS),
+    Settings(),
+    part=_part_file,
+    is_merged=True,
     foreign=frozenset(item.key for item in PROCESS_FIELDS),
 )

@@ -3,13 +3,15 @@
 import contextlib
 from typing import Any
 
+from gateway.observe.secret_parameters import mask_address
 from gateway.settings.credential_kinds import InlineKeys, KeyFile
 from gateway.settings.document import MapNode, Node, ScalarNode
 from gateway.settings.kinds import EntryName, MovedFile, OneOrMore, PublicFile, Text
-from gateway.settings.model import AssertionSettings, RemoteKeySource, StaticKeySource
+from gateway.settings.lists import MapOf
+from gateway.settings.model import AssertionSettings, KeySource, RemoteKeySource, StaticKeySource
 from gateway.settings.problems import SpellingError
-from gateway.settings.reading import MovedToken, Reading
-from gateway.settings.sections import Field, MapOf, Section, SomeOf
+from gateway.settings.reading import UNSAID, MovedToken, Reading
+from gateway.settings.sections import Field, Section, SomeOf
 from gateway.settings.shared_kinds import FLAG, Values, one_of
 from gateway.settings.texts import parse_claim_name, parse_identity_text, parse_key_uri
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
@@ -19,6 +21,8 @@ _KEY_URI = Text("URL", parse_key_uri, is_address=True)
 _IDENTITY = Text("text", parse_identity_text)
 KEY_SOURCES = ("jwks", "jwks_file", "jwks_uri")
 """How the keys of others may be given: by one of these."""
+_WAYS = ("ca_file", "bearer_token", "proxy")
+"""How keys of an identity are fetched."""
 
 KEY_FIELDS = (
     Field(
@@ -26,14 +30,13 @@ KEY_FIELDS = (
         InlineKeys(),
         "Public keys as a JWK Set: EC P-256 (ES256), RSA from 2048 bits (RS256, or PS256 by their `alg`), "
         "Ed25519 (EdDSA).",
-        "{keys: []}",
+        default_text="{keys: []}",
     ),
-    Field("jwks_file", KeyFile(), "The same from a file, which is watched.", "null"),
+    Field("jwks_file", KeyFile(), "The same from a file, which is watched."),
     Field(
         "jwks_uri",
         _KEY_URI,
         "The same from a URL, fetched and kept fresh: `https://`, or `http://` on loopback.",
-        "null",
     ),
 )
 
@@ -41,7 +44,6 @@ KEY_PROXY = Field(
     "proxy",
     EntryName("key_set_proxies"),
     "How the keys are reached, by a name of `key_set_proxies` in the main file. Null: directly.",
-    "null",
 )
 
 
@@ -85,25 +87,31 @@ def _moved_token(written: ScalarNode, address: object, reading: Reading) -> Move
     return MovedToken(written, reading.directory / written.text, origin)
 
 
-def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSettings:
-    """Return one identity of another platform; without keys of its own they are discovered."""
-    issuer = values.setdefault("issuer", "")
+def part_keys(source: KeySource | None) -> Values:
+    """Return where keys come from, by the keys of the configuration that say so."""
+    match source:
+        case RemoteKeySource(uri=uri, ca_file=ca_file, bearer_token=token, proxy=proxy):
+            way = {"jwks_uri": uri, "ca_file": ca_file, "bearer_token": token, "proxy": proxy}
+            return {"jwks": None, "jwks_file": None, **way}
+        case StaticKeySource() | None:
+            return {"jwks": source, **dict.fromkeys(("jwks_file", "jwks_uri", *_WAYS))}
+
+
+def part_replay(single_use: bool) -> str:
+    """Return how the configuration says whether an assertion works once."""
+    return "single_use" if single_use else "allow"
+
+
+def _join_assertion(values: Values, node: Node, reading: Reading) -> None:
+    issuer = values["issuer"]
     key, keys = choose_keys(values)
-    ways = {name: values.pop(name, None) for name in ("ca_file", "bearer_token", "proxy")}
+    ways = {name: values.pop(name, None) for name in _WAYS}
     moved = values.pop("bearer_token_file", None)
     if moved is not None:
         reading.moved.append(_moved_token(moved, keys or issuer, reading))
     if not isinstance(keys, StaticKeySource):
         if not key and issuer:
-            try:
-                parse_key_uri(issuer)
-            except SpellingError as reason:
-                reading.error(
-                    node,
-                    f"the keys cannot be discovered: the issuer {reason.message}",
-                    "name them by jwks, jwks_file or jwks_uri",
-                    below="issuer",
-                )
+            _check_discovery(issuer, node, reading)
         keys = RemoteKeySource(issuer, keys, **ways)
         check_way(keys, node, reading)
     else:
@@ -113,31 +121,46 @@ def make_assertion(values: Values, node: Node, reading: Reading) -> AssertionSet
         reading.warn(
             node, "an assertion without exp and iat never expires: whoever gets hold of one keeps it"
         )
-    single_use = values.pop("replay", "single_use") == "single_use"
-    return AssertionSettings(**values, keys=keys, single_use=single_use)
+    values |= {"keys": keys, "single_use": values.pop("replay", "single_use") == "single_use"}
+
+
+def _check_discovery(issuer: str, node: Node, reading: Reading) -> None:
+    """Note that the metadata of an issuer, which name its keys, cannot be asked for."""
+    try:
+        parse_key_uri(issuer)
+    except SpellingError as reason:
+        message = f"the keys cannot be discovered: the issuer {reason.message}"
+        reading.error(node, message, "name them by jwks, jwks_file or jwks_uri", below="issuer")
+
+
+def _part_assertion(assertion: AssertionSettings) -> Values:
+    replay = part_replay(assertion.single_use)
+    return {**part_keys(assertion.keys), "replay": replay, "bearer_token_file": UNSAID}
 
 
 ASSERTION = Section(
     "identity",
     (
-        Field("issuer", _IDENTITY, "Who vouches for it: the `iss` of its tokens.", required=True),
+        Field(
+            "issuer",
+            Text("text", parse_identity_text, spell=mask_address),
+            "Who vouches for it: the `iss` of its tokens.",
+            required=True,
+        ),
         Field(
             "subject",
             _IDENTITY,
             "Who it is: the `sub` of its tokens. Null: any, and `claims` must tell who.",
-            "null",
         ),
         Field(
             "audience",
             _IDENTITY,
             "The one `aud` of its tokens. Null: our issuer identifier or the address of our token endpoint.",
-            "null",
         ),
         Field(
             "claims",
             MapOf("mapping of claims", parse_claim_name, OneOrMore()),
             "Further claims that must be equal to the value, or to one of a list of values.",
-            "{}",
         ),
         *KEY_FIELDS,
         Field(
@@ -145,13 +168,11 @@ ASSERTION = Section(
             PublicFile(),
             "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others; "
             "read again every time. Null: those of the system.",
-            "null",
         ),
         Field(
             "bearer_token",
             EntryName("bearer_token_files"),
             "The token to fetch the keys with, by its name in `bearer_token_files` of the main file.",
-            "null",
         ),
         Field(
             "bearer_token_file",
@@ -164,16 +185,17 @@ ASSERTION = Section(
             "replay",
             REPLAY,
             "`single_use`: each token works once. `allow`: for tokens that their platform sends again.",
-            "single_use",
         ),
         Field(
             "allow_missing_exp",
             FLAG,
             "Whether its tokens may be without `exp`, then bounded by their `iat` alone, if any. A warning.",
-            "false",
         ),
     ),
-    make_assertion,
+    AssertionSettings("", RemoteKeySource("", None)),
+    _join_assertion,
+    _part_assertion,
+    is_sparse=True,
     one_of=(KEY_SOURCES,),
     some_of=(
         SomeOf(

@@ -4,34 +4,36 @@ from pathlib import Path
 
 from gateway.settings.document import Node
 from gateway.settings.kinds import Quantity, Text
+from gateway.settings.lists import ListOf
 from gateway.settings.model import MAX_CLOCK_SKEW_S, IssuerSettings, KeySettings, Rate
 from gateway.settings.quantities import DURATION
 from gateway.settings.reading import Reading
-from gateway.settings.sections import Field, ListOf, Section
+from gateway.settings.sections import Field, Section
 from gateway.settings.shared_kinds import COUNT_OR_NONE, LIFETIME, TIMEOUT, Values, later_key, one_of
 from gateway.settings.texts import parse_file_text, parse_issuer_url, parse_origin, parse_path_prefix
-
-
-def make_client_rate(values: Values, node: Node, reading: Reading) -> Rate:
-    """Return how many requests of one client the issuer answers."""
-    return Rate(values.get("requests", 0), values.get("per_s", 1.0))
-
 
 CLIENT_RATE = Section(
     "rate",
     (
         Field("requests", COUNT_OR_NONE, "How many per period. 0: unlimited.", required=True),
-        Field("per", TIMEOUT, "The period.", "1s", "per_s"),
+        Field("per", TIMEOUT, "The period.", attribute="per_s"),
     ),
-    make_client_rate,
+    Rate(0, 1.0),
 )
 
 
-def make_issuer(values: Values, node: Node, reading: Reading) -> IssuerSettings:
-    """Return the issuer."""
-    array = values.pop("scope_claim", "string") == "array"
-    anybody = values.pop("introspection", "owner_or_audience") == "any_client"
-    return IssuerSettings(**values, scope_claim_as_array=array, introspection_by_any_client=anybody)
+def _join_issuer(values: Values, _node: Node, _reading: Reading) -> None:
+    if "scope_claim" in values:
+        values["scope_claim_as_array"] = values.pop("scope_claim") == "array"
+    if "introspection" in values:
+        values["introspection_by_any_client"] = values.pop("introspection") == "any_client"
+
+
+def _part_issuer(issuer: IssuerSettings) -> Values:
+    return {
+        "scope_claim": "array" if issuer.scope_claim_as_array else "string",
+        "introspection": "any_client" if issuer.introspection_by_any_client else "owner_or_audience",
+    }
 
 
 ISSUER = Section(
@@ -42,61 +44,52 @@ ISSUER = Section(
             Text("URL", parse_issuer_url, is_address=True),
             "The issuer identifier: the `iss` claim of every token, byte for byte, and the beginning of "
             "the endpoint addresses in the metadata. Use `https://` everywhere but on loopback.",
-            "http://127.0.0.1:8080",
         ),
         Field(
             "path_prefix",
             Text("path prefix", parse_path_prefix),
             "Where the endpoints are mounted, e.g. `/ms-auth-server`. Empty: at the root. The metadata are"
             " also at the well-known places of `url`.",
-            '""',
         ),
         Field(
             "token_lifetime",
             LIFETIME,
             "How long a token is valid, unless its client or authorization says otherwise.",
-            "1h",
-            "token_lifetime_s",
+            attribute="token_lifetime_s",
         ),
         Field(
             "signing_algorithm",
             one_of("ES256", "RS256", "PS256", "EdDSA"),
             "What a newly made signing key uses: ES256, RS256, PS256 or EdDSA.",
-            "ES256",
         ),
         Field(
             "scope_claim",
             one_of("string", "array"),
             "How tokens carry their scopes: one `string` separated by spaces (RFC 9068), or an `array`.",
-            "string",
         ),
         Field(
             "introspection",
             one_of("owner_or_audience", "any_client"),
             "Which client may ask about a token: its owner and its audience, or any client that "
             "authenticates.",
-            "owner_or_audience",
         ),
         Field(
             "assertion_max_lifetime",
             LIFETIME,
             "How far ahead the `exp` of an assertion may lie, and how far back its `iat`.",
-            "1h",
-            "assertion_max_lifetime_s",
+            attribute="assertion_max_lifetime_s",
         ),
         Field(
             "clock_skew",
             Quantity(DURATION, 0, MAX_CLOCK_SKEW_S, "up to 10m"),
             "Leeway for the clocks of others, in assertions; never for our own tokens.",
-            "60s",
-            "clock_skew_s",
+            attribute="clock_skew_s",
         ),
         Field(
             "cors_origins",
             ListOf("list of origins", Text("origin", parse_origin, is_address=True)),
             "Origins (`https://app.example`) whose pages may call the token endpoint from a browser. Exact "
             "ones only, and never with cookies.",
-            "[]",
         ),
         Field(
             "rate_limit",
@@ -104,22 +97,18 @@ ISSUER = Section(
             "How many token, introspection and revocation requests of one client are answered, after it has "
             "proven itself (for the jwt-bearer grant: the client it acts as); beyond it 429 "
             "`temporarily_unavailable`. Each process counts alone. Null: no limit.",
-            "null",
         ),
-        later_key("dpop", "Sender-constrained tokens (RFC 9449).", "{nonce: false, max_age: 60s}"),
+        later_key("dpop", "Sender-constrained tokens (RFC 9449)."),
     ),
-    make_issuer,
+    IssuerSettings(),
+    _join_issuer,
+    _part_issuer,
 )
 
 
 def defer_path(_directory: Path, text: str) -> Path:
     """Return a path of the process's own data as written; see `defer_state`."""
     return Path(text)
-
-
-def make_keys(values: Values, node: Node, reading: Reading) -> KeySettings:
-    """Return where the signing keys are."""
-    return KeySettings(**values)
 
 
 KEYS = Section(
@@ -130,18 +119,16 @@ KEYS = Section(
             Text("path", parse_file_text, defer_path),
             "The directory of the signing keys, in `data_directory` if relative; made on the first start "
             "when absent.",
-            "keys",
         ),
-        later_key("passphrase_file", "The passphrase of encrypted keys.", "null"),
-        later_key("rotate_every", "Rotate the signing key by itself, e.g. every `30d`.", "null"),
+        later_key("passphrase_file", "The passphrase of encrypted keys."),
+        later_key("rotate_every", "Rotate the signing key by itself, e.g. every `30d`."),
         Field(
             "publish_ahead",
             Quantity(DURATION, 0, 30 * 86400, "up to 30d"),
             "How long a new key is in the JWKS before `sidegate keys activate` lets it sign: for so long "
             "callers may keep a copy.",
-            "1h",
-            "publish_ahead_s",
+            attribute="publish_ahead_s",
         ),
     ),
-    make_keys,
+    KeySettings(),
 )

@@ -1,4 +1,4 @@
-"""Read positioned YAML values as text, numbers, truth values and other values without members of their own.
+"""Read, show and describe text, numbers, truth values and other values without members of their own.
 
 What kinds are is told in `gateway.settings.reading`.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.observe.secret_parameters import mask_address
 from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
 from gateway.settings.problems import SpellingError, suggest
 from gateway.settings.quantities import Measure
@@ -38,6 +39,8 @@ class Text:
     """It may be a URL, with a password in it; of a mistaken one hardly anything is repeated."""
     words: tuple[str, ...] = ()
     """The only texts there are; none when there is no end of them."""
+    spell: Callable[[Any], str] | None = None
+    """The inverse of `parse`, without what may be secret; None: as `str` has it, an address masked."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the parsed text; a number or a truth value is no text."""
@@ -54,6 +57,12 @@ class Text:
             reading.refuse(node, reason, is_address=self.is_address)
             return UNREAD
         return parsed if self.place is None else self.place(reading.directory, parsed)
+
+    def show(self, value: Any) -> str:
+        """Return the value as text, relative paths made absolute."""
+        if self.spell is not None:
+            return self.spell(value)
+        return mask_address(str(value)) if self.is_address else str(value)
 
     def schema(self) -> Schema:
         """Return any text, or one of the words."""
@@ -79,6 +88,10 @@ class Flag:
         )
         return UNREAD
 
+    def show(self, value: bool) -> bool:
+        """Return the truth value."""
+        return value
+
     def schema(self) -> Schema:
         """Return a truth value."""
         return any_of({"type": "boolean"}, FROM_ENVIRONMENT)
@@ -103,6 +116,10 @@ class Whole:
             return UNREAD
         return value
 
+    def show(self, value: int) -> int:
+        """Return the number."""
+        return value
+
     def schema(self) -> Schema:
         """Return a whole number with its bounds."""
         return any_of(_whole_numbers(self.least, self.most), FROM_ENVIRONMENT)
@@ -121,6 +138,10 @@ class Ratio:
             reading.error(node, f"expected a ratio, found {found(node)}", "a number above 0, up to 1: 0.5")
             return UNREAD
         return float(value)
+
+    def show(self, value: float) -> float:
+        """Return the share."""
+        return value
 
     def schema(self) -> Schema:
         """Return a number with its bounds."""
@@ -157,6 +178,10 @@ class Quantity:
             reading.refuse(node, reason)
             return UNREAD
         return value
+
+    def show(self, value: float) -> str | int:
+        """Return the shortest spelling with one unit."""
+        return self.measure.format(value) if value or self.measure.needs_unit else 0
 
     def schema(self) -> Schema:
         """Return a number with a unit, and a bare one where it needs none; bounds of texts are in words."""
@@ -198,6 +223,10 @@ class Buckets:
             return UNREAD
         return tuple(bounds)
 
+    def show(self, value: tuple[float, ...]) -> list[float]:
+        """Return the bounds."""
+        return list(value)
+
     def schema(self) -> Schema:
         """Return a list of different numbers."""
         seconds = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1_000_000}
@@ -225,6 +254,10 @@ class Json:
             members = {key: self.read(member, reading) for key, (_, member) in node.members.items()}
             return UNREAD if UNREAD in members.values() else members
         return read_scalar(node, reading)
+
+    def show(self, value: Any) -> Any:
+        """Return the value."""
+        return value
 
     def schema(self) -> Schema:
         """Return anything."""
@@ -254,6 +287,10 @@ class OneOrMore:
             values.append(value)
         return tuple(values)
 
+    def show(self, value: tuple[Value, ...]) -> list[Value]:
+        """Return the list of values, also of one."""
+        return list(value)
+
     def schema(self) -> Schema:
         """Return a scalar, or a list that is not empty."""
         scalar = {"type": ["string", "number", "boolean", "null"]}
@@ -279,6 +316,10 @@ class PublicFile:
             reading.refuse(node, reason)
             return UNREAD
         return path
+
+    def show(self, value: Path) -> str:
+        """Return the whole path."""
+        return str(value)
 
     def schema(self) -> Schema:
         """Return any text."""
@@ -306,6 +347,11 @@ class EntryName:
             return UNREAD
         return known[node.text]
 
+    def show(self, value: Any) -> str:
+        """Return the name."""
+        name: str = value.name
+        return name
+
     def schema(self) -> Schema:
         """Return any text."""
         return {"type": "string"}
@@ -321,6 +367,9 @@ class MovedFile:
         """Return the node, for whoever says what to write instead."""
         text = Text(self.label, parse_file_text).read(node, reading)
         return UNREAD if text is UNREAD else node
+
+    def show(self, value: Any) -> None:
+        """Return null: there is no such value."""
 
     def schema(self) -> Schema:
         """Return nothing but null: every path is an error."""

@@ -4,23 +4,17 @@ from pathlib import Path
 
 from gateway.settings.document import Node
 from gateway.settings.kinds import Text
+from gateway.settings.lists import ListOf
 from gateway.settings.model import AdminSettings, ClientCertificate, ListenerSettings, TcpAddress, TlsSettings
 from gateway.settings.reading import Reading
-from gateway.settings.sections import Field, ListOf, Section
-from gateway.settings.shared_kinds import FILE, FLAG, Values, one_of
+from gateway.settings.sections import Field, Section
+from gateway.settings.shared_kinds import FILE, FLAG, Values, member_of, one_of
 from gateway.settings.texts import parse_address, parse_admin_host, place_address
 
 _ADDRESS = Text("address", parse_address, place_address)
 
 
-def make_tls(values: Values, node: Node, reading: Reading) -> TlsSettings:
-    """Return the server's side of TLS; a file that was not readable as a path is empty."""
-    if "client_certificate" in values:
-        values["client_certificate"] = ClientCertificate(values["client_certificate"])
-    values.setdefault("certificate_file", Path())
-    values.setdefault("key_file", Path())
-    return TlsSettings(**values)
-
+_PARTS = ("issuer", "gate")
 
 SERVER_TLS = Section(
     "TLS",
@@ -35,35 +29,28 @@ SERVER_TLS = Section(
         Field("key_file", FILE, "PEM file with the private key, not encrypted.", required=True),
         Field(
             "client_certificate",
-            one_of("off", "optional", "required"),
+            member_of(ClientCertificate),
             "Whether callers are asked for a certificate. `optional`: one that is sent must be valid; "
             "`required`: no connection without one.",
-            '"off"',
         ),
         Field(
             "client_ca_file",
             FILE,
             "PEM file with the authorities that may have signed callers' certificates. Needed unless "
             "`client_certificate` is `off`.",
-            "null",
         ),
     ),
-    make_tls,
+    TlsSettings(Path(), Path()),
 )
 
 
-def make_listener(values: Values, node: Node, reading: Reading) -> ListenerSettings:
-    """Return one listener; the address is empty when it could not be read."""
-    serves = values.get("serves", ("issuer", "gate"))
-    address = values.get("address", TcpAddress("", 0))
-    return ListenerSettings(
-        address,
-        serves_issuer="issuer" in serves,
-        serves_gate="gate" in serves,
-        tls=values.get("tls"),
-        proxy_protocol=values.get("proxy_protocol", False),
-        behind_tls=values.get("behind_tls", False),
-    )
+def _join_listener(values: Values, _node: Node, _reading: Reading) -> None:
+    serves = values.pop("serves", _PARTS)
+    values |= {f"serves_{part}": part in serves for part in _PARTS}
+
+
+def _part_listener(listener: ListenerSettings) -> Values:
+    return {"serves": tuple(part for part in _PARTS if getattr(listener, f"serves_{part}"))}
 
 
 LISTENER = Section(
@@ -78,17 +65,15 @@ LISTENER = Section(
         ),
         Field(
             "serves",
-            ListOf("list of parts", one_of("issuer", "gate"), 1, hint="issuer, gate or both"),
+            ListOf("list of parts", one_of(*_PARTS), 1, hint="issuer, gate or both"),
             "Which halves answer here. On a listener that serves both, the issuer's endpoints win over "
             "routes.",
-            "[issuer, gate]",
         ),
         Field(
             "proxy_protocol",
             FLAG,
             "Each connection begins with a PROXY protocol header (v1 or v2) that names the caller. Only "
             "peers in `trusted_proxies`, and those that may open the unix socket, are let in.",
-            "false",
         ),
         Field(
             "behind_tls",
@@ -96,22 +81,17 @@ LISTENER = Section(
             "Something before this listener ends TLS for every caller, and nobody comes past it. So services "
             "are told `https`, unless a trusted proxy says otherwise, and nothing warns of tokens in plain "
             "http.",
-            "false",
         ),
         Field(
             "tls",
             SERVER_TLS,
             "Certificate and key of this listener, and what it asks of client certificates.",
-            "null",
         ),
     ),
-    make_listener,
+    ListenerSettings(TcpAddress("", 0)),
+    _join_listener,
+    _part_listener,
 )
-
-
-def make_admin(values: Values, node: Node, reading: Reading) -> AdminSettings:
-    """Return the admin listener."""
-    return AdminSettings(**values)
 
 
 ADMIN = Section(
@@ -122,21 +102,18 @@ ADMIN = Section(
             _ADDRESS,
             "Where metrics, health and the admin API answer: `host:port` or `unix:PATH`. Keep it on "
             "loopback or a unix socket, or set `token_file`.",
-            "127.0.0.1:9090",
         ),
         Field(
             "hosts",
             ListOf("list of hosts", Text("host", parse_admin_host)),
             "`Host` values it answers to besides loopback names; all others are refused (DNS rebinding).",
-            "[]",
         ),
         Field(
             "token_file",
             FILE,
             "A file with the bearer token of the admin API. Demanded as soon as `address` is neither "
             "loopback nor a unix socket.",
-            "null",
         ),
     ),
-    make_admin,
+    AdminSettings(),
 )

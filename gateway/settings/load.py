@@ -39,12 +39,10 @@ from gateway.settings.files import MOST_FILES, SourceFiles
 from gateway.settings.model import (
     AuthorizationSettings,
     ClientSettings,
-    KeySettings,
     Origin,
     PolicyTest,
     RouteSettings,
     Settings,
-    StateSettings,
 )
 from gateway.settings.moved_keys import note_moved_tokens
 from gateway.settings.patterns import PatternError, find_neighbours
@@ -63,9 +61,8 @@ from gateway.settings.reading import Reading, is_null
 from gateway.settings.texts import parse_file_text
 
 DATA_VARIABLE = "SIDEGATE_DATA"
-DEFAULT_POLICIES = ("policies/*.yaml",)
-
 _POLICY_KEYS = tuple(item.key for item in POLICY_FIELDS)
+_DEFAULT_POLICIES = next(item.default_value for item in MAIN_FILE.fields if item.key == "policies")
 _NAMED_BY_POLICIES = ("bearer_token_files", "key_set_proxies")
 
 
@@ -214,16 +211,15 @@ class Draft:
             raise SettingsError(self._problems(), self._files.watched)
         process, policy = _apart(root)
         values = MAIN_FILE.read_members(process, main.reading)
-        self._name_proxies(values)
         main.reading.entries = self._entries = {key: values.get(key, {}) for key in _NAMED_BY_POLICIES}
         parts = [{} if policy is None else POLICY_FILE.read_members(policy, main.reading)]
         environment = Environment(self._environ, frozenset(values.get("policy_environment", ())))
-        secrets = values.setdefault("secrets_directory", self._directory / "secrets")
+        secrets = values.setdefault("secrets_directory", self._directory / Settings().secrets_directory)
         values.setdefault("data_directory", self._default_data_directory())
         private = PrivateFiles(self._path, values)
         reach = PolicyReach(secrets, private)
         values.pop("version", None)
-        for path, shown in self._policy_files(main, values.pop("policies", DEFAULT_POLICIES)):
+        for path, shown in self._policy_files(main, values.pop("policies", _DEFAULT_POLICIES)):
             parts.append(self._read_policy(path, shown, environment, reach))
         readings = [source.reading for source in self._sources]
         note_moved_tokens(readings, self._path.name, self._directory, private.holds_own)
@@ -353,12 +349,6 @@ class Draft:
             return {}
         return POLICY_FILE.read_members(root, source.reading)
 
-    def _name_proxies(self, values: dict[str, Any]) -> None:
-        """Tell each proxy the name that it is written under."""
-        if "key_set_proxies" in values:
-            named = {name: replace(proxy, name=name) for name, proxy in values["key_set_proxies"].items()}
-            values["key_set_proxies"] = MappingProxyType(named)
-
     # --- putting together
 
     def _assemble(self, values: dict[str, Any], parts: list[dict[str, Any]]) -> Settings:
@@ -378,8 +368,6 @@ class Draft:
             authorizations += part.get("authorizations", ())
             routes += part.get("routes", ())
             tests += part.get("tests", ())
-        values.setdefault("keys", KeySettings())
-        values.setdefault("state", StateSettings(Path("state/sidegate.db")))
         settings = Settings(
             **values,
             clients=MappingProxyType(clients),

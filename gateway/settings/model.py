@@ -598,7 +598,7 @@ class Settings:
     admin: AdminSettings = AdminSettings()
     issuer: IssuerSettings = IssuerSettings()
     keys: KeySettings = KeySettings()
-    state: StateSettings = StateSettings()
+    state: StateSettings = StateSettings(Path("state/sidegate.db"))
     data_directory: Path = Path()
     """Where a relative `keys.directory` and state file lie; they are placed already."""
     secrets_directory: Path = Path("secrets")

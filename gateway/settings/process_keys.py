@@ -4,19 +4,19 @@ Those of its larger parts are in `listener_keys`, `issuer_keys`, `state_keys`, `
 `limit_keys`. Those of policies are in `policy_keys`.
 """
 
+from operator import attrgetter
 from pathlib import Path
 
-from gateway.settings.document import Node
 from gateway.settings.issuer_keys import ISSUER, KEYS
 from gateway.settings.kinds import Buckets, Quantity, Text, Whole
 from gateway.settings.limit_keys import LIMITS
 from gateway.settings.listener_keys import ADMIN, LISTENER
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.model import BearerTokenSettings, LogSettings, MetricsSettings
 from gateway.settings.quantities import DURATION
-from gateway.settings.reading import Reading
-from gateway.settings.sections import Field, ListOf, MapOf, Section
-from gateway.settings.shared_kinds import FILE, FLAG, TIMEOUT, Values, later_key, one_of
-from gateway.settings.state_keys import STATE, StateText, defer_state, parse_state
+from gateway.settings.sections import Field, Section
+from gateway.settings.shared_kinds import FILE, FLAG, TIMEOUT, later_key, one_of
+from gateway.settings.state_keys import STATE_STORE
 from gateway.settings.texts import (
     parse_file_text,
     parse_key_set_proxy,
@@ -28,11 +28,6 @@ from gateway.settings.texts import (
 from gateway.settings.upstream_keys import UPSTREAM
 
 _DELAY = Quantity(DURATION, 0, 3600, "from 0s to 1h")
-
-
-def make_bearer_token(values: Values, node: Node, reading: Reading) -> BearerTokenSettings:
-    """Return one token of ours; without a readable place it may be sent nowhere."""
-    return BearerTokenSettings(values["name"], values.get("file", Path()), values.get("origins", ()))
 
 
 BEARER_TOKEN = Section(
@@ -57,13 +52,8 @@ BEARER_TOKEN = Section(
             required=True,
         ),
     ),
-    make_bearer_token,
+    BearerTokenSettings("", Path(), ()),
 )
-
-
-def make_metrics(values: Values, node: Node, reading: Reading) -> MetricsSettings:
-    """Return what is measured."""
-    return MetricsSettings(**values)
 
 
 METRICS = Section(
@@ -73,35 +63,27 @@ METRICS = Section(
             "buckets",
             Buckets(),
             "Bounds in seconds of the request duration histograms, ascending. Null: the built-in ones.",
-            "null",
         ),
         Field(
             "label_limit",
             Whole(1, 100_000),
             "How many different values a label such as `route` or `client` may take before the rest is "
             "counted as `_other_`.",
-            "500",
         ),
         Field(
             "route_histograms",
             FLAG,
             "Durations and sizes of requests are told apart by route, which is about 70 series for each "
             "route. `false`: they are of all routes together, under `_all_`; counters stay as they are.",
-            "true",
         ),
     ),
-    make_metrics,
+    MetricsSettings(),
 )
 
 
 def place_log(directory: Path, text: str) -> str:
     """Return a log's destination: a word, or a path relative to `directory`."""
     return text if text in ("stdout", "stderr", "off") else str(directory / text)
-
-
-def make_logs(values: Values, node: Node, reading: Reading) -> LogSettings:
-    """Return what is logged."""
-    return LogSettings(**values)
 
 
 LOGS = Section(
@@ -111,20 +93,16 @@ LOGS = Section(
             "level",
             one_of("debug", "info", "warning", "error"),
             "The least severe message that is logged.",
-            "info",
         ),
         Field(
             "access",
             Text("stdout | stderr | off | path", parse_file_text, place_log),
             "Where the access log goes: `stdout`, `stderr`, `off`, or a file.",
-            "stdout",
         ),
-        Field("format", one_of("json", "text"), "One JSON object per line, or text for people.", "json"),
-        Field(
-            "query", FLAG, "Log query strings. They often hold personal data, so they are left out.", "false"
-        ),
+        Field("format", one_of("json", "text"), "One JSON object per line, or text for people."),
+        Field("query", FLAG, "Log query strings. They often hold personal data, so they are left out."),
     ),
-    make_logs,
+    LogSettings(),
 )
 
 PROCESS_FIELDS = (
@@ -132,28 +110,26 @@ PROCESS_FIELDS = (
         "listeners",
         ListOf("list of listeners", LISTENER, 1, hint="name at least one address", distinct=False),
         "The addresses at which callers reach the issuer and the gate.",
-        "[{address: 127.0.0.1:8080}]",
     ),
     Field("admin", ADMIN, "The admin listener.", nullable=True),
     Field("issuer", ISSUER, "The token issuer.", nullable=True),
     Field("keys", KEYS, "The signing keys.", nullable=True),
     Field(
         "state",
-        StateText("state store", parse_state, defer_state, is_address=True, mapping=STATE),
+        STATE_STORE,
         "Where revocations and used assertions are kept: `memory:` (gone with the process), `sqlite:PATH` "
         "(one process; in `data_directory` if relative), or "
         "`redis://[user:password@]host[:port][/database]` (shared by many; `rediss://` with TLS). Or a "
         "mapping: `url`, one of these; `consistency`, `cached` (other processes know of a revocation within "
         "a second) or `strict` (at once: it is answered when all know it, and a process that may miss one "
         "refuses tokens); `ca_file`, who signed the certificate of a `rediss://` server.",
-        "sqlite:state/sidegate.db",
     ),
     Field(
         "data_directory",
         FILE,
         "Where a relative `keys.directory` and a relative `sqlite:` file lie: the only places that are "
         "written. Null: the directory that `$SIDEGATE_DATA` names, else the one of this file.",
-        "null",
+        default_text="null",
     ),
     Field(
         "secrets_directory",
@@ -161,48 +137,47 @@ PROCESS_FIELDS = (
         "The directory in which `file:` secrets of policy files must lie. What the process itself keeps "
         "secret (this file, keys, admin and bearer tokens, state, keys of listeners and upstreams) is never "
         "one, wherever it lies and by whatever link it is named.",
-        "secrets",
     ),
     Field(
         "bearer_token_files",
         MapOf("mapping of bearer tokens", parse_name, BEARER_TOKEN, "name"),
         "The tokens of ours that fetches of key sets may carry, by the name that identities give in "
         "`bearer_token`. Which token goes where is said here and nowhere else.",
-        "{}",
         nullable=True,
     ),
     Field(
         "key_set_proxies",
-        MapOf("mapping of proxies", parse_name, Text("proxy", parse_key_set_proxy, is_address=True)),
+        MapOf(
+            "mapping of proxies",
+            parse_name,
+            Text("proxy", parse_key_set_proxy, is_address=True, spell=attrgetter("url")),
+            "name",
+        ),
         "Proxies for key sets outside, `http://host:port` by the name that `proxy` gives. They are asked by "
         "`CONNECT` only, so they see the host's name and no content, and never for `http://` or loopback "
         "addresses. Those of the environment (`HTTPS_PROXY`) are never asked.",
-        "{}",
         nullable=True,
     ),
     Field(
         "policy_environment",
         ListOf("list of names", Text("name", parse_variable)),
         "The environment variables that policy files may use, in `${NAME}` and in `env:NAME`.",
-        "[]",
     ),
     Field(
         "upstreams",
         MapOf("mapping of upstreams", parse_name, UPSTREAM, "name"),
         "The resource services behind the gate, by name.",
-        "{}",
         nullable=True,
     ),
     Field("limits", LIMITS, "What one caller, or all together, may take.", nullable=True),
     Field("metrics", METRICS, "What is measured.", nullable=True),
     Field("logs", LOGS, "What is logged.", nullable=True),
-    later_key("audit", "A log of decisions with a hash chain.", "{file: null}"),
+    later_key("audit", "A log of decisions with a hash chain."),
     Field(
         "drain_timeout",
         TIMEOUT,
         "How long requests in flight may take to finish when the process stops.",
-        "30s",
-        "drain_timeout_s",
+        attribute="drain_timeout_s",
     ),
     Field(
         "shutdown_delay",
@@ -210,20 +185,18 @@ PROCESS_FIELDS = (
         "How long the listeners still accept after SIGTERM, while `/readyz` is 503 already and answers close "
         "their connections: the time in which load balancers notice. Null: 5s where a listener is off "
         "loopback, else 0s.",
-        "null",
-        "shutdown_delay_s",
+        attribute="shutdown_delay_s",
     ),
     Field(
         "trusted_proxies",
         ListOf("list of networks", Text("network", parse_network)),
         "Networks (CIDR) whose `X-Forwarded-*` and `Forwarded` fields are believed.",
-        "[]",
     ),
     Field(
         "policies",
         ListOf("list of file patterns", Text("file pattern", parse_file_text)),
         "The policy files: paths or patterns (`*`, `?`, `**`), relative to this file, read in "
         "alphabetical order. Files whose name begins with a dot are not matched by a pattern.",
-        "[policies/*.yaml]",
+        default_text="[policies/*.yaml]",
     ),
 )

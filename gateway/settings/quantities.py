@@ -8,6 +8,7 @@ Sources: CONTRACT section 2.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.settings.problems import SpellingError
 
@@ -63,11 +64,15 @@ class Measure:
     name: str
     """In a reader's words."""
     parse: Callable[[str], float]
+    format: Callable[[Any], str]
+    """The inverse of `parse`."""
     pattern: str
     """What texts are spelled like, for readers that know regular expressions of ECMAScript only."""
     needs_unit: bool
     """Whether 0 is the only number without a unit."""
 
 
-DURATION = Measure("duration", parse_duration, "(?:0|[0-9]{1,9}(?:ms|s|m|h|d))", needs_unit=True)
-SIZE = Measure("size", parse_size, "[0-9]{1,15}(?:KiB|MiB|GiB)?", needs_unit=False)
+DURATION = Measure(
+    "duration", parse_duration, format_duration, "(?:0|[0-9]{1,9}(?:ms|s|m|h|d))", needs_unit=True
+)
+SIZE = Measure("size", parse_size, format_size, "[0-9]{1,15}(?:KiB|MiB|GiB)?", needs_unit=False)

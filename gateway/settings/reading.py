@@ -1,8 +1,9 @@
 """Hold what kinds of settings share: what they read from, the notes they leave, how a node looks.
 
 A kind turns one node into one value, or notes what is wrong and gives `UNREAD`; it never raises
-on what a file holds, so that one run finds every mistake. It also says what it reads as JSON
-Schema: the shape alone, not how a text is spelled or what a name leads to. The kinds are in
+on what a file holds, so that one run finds every mistake. It also shows the value as it would be
+written, without what is secret, and says what it reads as JSON Schema: the shape alone, not how a
+text is spelled or what a name leads to. The kinds are in
 `kinds` (scalars), `credential_kinds` (secrets and keys) and `sections` (lists, mappings, sections);
 what keys there are is `gateway.settings.fields`; how names relate to each other is
 `gateway.settings.checks`; a whole schema is put together by `gateway.settings.schema`. No I/O:
@@ -27,6 +28,10 @@ from gateway.settings.scalars import describe, resolve_plain
 
 UNREAD: Final = object()
 """What a kind gives when the node was not usable; the reason is noted already."""
+
+
+UNSAID: Final = object()
+"""In place of a value that is written nowhere, and that nothing else stands for."""
 
 
 Schema = dict[str, Any]
@@ -105,6 +110,9 @@ class Kind(Protocol):
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the value of a node, or UNREAD."""
+
+    def show(self, value: Any) -> Any:
+        """Return what would be read as the value, as plain data, secrets masked: the inverse of `read`."""
 
     def schema(self) -> Schema:
         """Return the JSON Schema of what is read. Whatever is read without an error is valid by it."""

@@ -6,13 +6,14 @@ and every example on the page is loaded by a test.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gateway.settings.fields import MAIN_FILE
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.reading import Kind
-from gateway.settings.sections import Field, ListOf, MapOf, Section
+from gateway.settings.sections import Field, Section
 
 _INTRODUCTION = """\
 # Configuration reference
@@ -186,16 +187,17 @@ tests:
 
 def render() -> str:
     """Return the page as Markdown."""
-    policy = {item.key for item in POLICY_FIELDS}
-    process = [item for item in MAIN_FILE.fields if item.key not in policy]
+    rows = {item.key: item for item in MAIN_FILE.fields}
+    policy = [rows.pop(item.key) for item in POLICY_FIELDS]
+    process = list(rows.values())
     parts = [_INTRODUCTION]
     parts.append("\n## The process: gateway.yaml\n\nOnly the main file may hold these keys.\n\n")
     parts.append(_table(process))
     for item in process:
         parts.extend(_section(item, item.key, 3))
     parts.append("\n## The policy: any file\n\n")
-    parts.append(_table(POLICY_FIELDS))
-    for item in POLICY_FIELDS:
+    parts.append(_table(policy))
+    for item in policy:
         parts.extend(_section(item, item.key, 3))
     return "".join(parts)
 
@@ -231,7 +233,7 @@ def _below(kind: Kind, path: str) -> tuple[Section, str] | None:
     return None
 
 
-def _table(fields: tuple[Field, ...] | list[Field]) -> str:
+def _table(fields: Iterable[Field]) -> str:
     rows = ["| Key | Type | Default | Meaning |\n|---|---|---|---|\n"]
     for item in fields:
         if item.available:

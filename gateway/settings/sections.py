@@ -1,21 +1,18 @@
-"""Read positioned YAML values as lists, mappings and sections: what holds values of other kinds.
+"""Read, show and describe sections: mappings with known keys, of which settings are made.
 
 What kinds are is told in `gateway.settings.reading`.
 """
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any
 
-from gateway.settings.document import ListNode, MapNode, Node, ScalarNode, read_document
-from gateway.settings.kinds import Json
-from gateway.settings.problems import LATER, SpellingError, suggest
-from gateway.settings.quoting import quote
+from gateway.settings.document import MapNode, Node, ScalarNode, read_document
+from gateway.settings.problems import LATER, suggest
 from gateway.settings.reading import (
     UNREAD,
+    UNSAID,
     Kind,
     Reading,
     Schema,
@@ -24,122 +21,8 @@ from gateway.settings.reading import (
     is_null,
     plain_value,
     with_article,
-    written_as,
 )
-from gateway.tokens.jwt import JwtProblem, parse_json_object
-
-_LONGEST_CLAIMS = 4096
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ListOf:
-    """A list; each value may stand in it once."""
-
-    label: str
-    item: Kind
-    least: int = 0
-    into: Callable[[list[Any]], Any] = tuple
-    hint: str = ""
-    """What to do instead of an empty list."""
-    distinct: bool = True
-
-    def read(self, node: Node, reading: Reading) -> Any:
-        """Return the readable items, in order."""
-        if not isinstance(node, ListNode):
-            hint = "begin each item with -, or write [a, b]"
-            if is_null(node):
-                hint = self.hint if self.least else "write [] for none"
-            reading.error(node, f"expected {with_article(self.label)}, found {found(node)}", hint)
-            return UNREAD
-        if len(node.items) < self.least:
-            reading.error(node, "the list is empty", self.hint)
-        values: list[Any] = []
-        seen: set[Any] = set()
-        for item in node.items:
-            value = self.item.read(item, reading)
-            if value is UNREAD:
-                continue
-            if self.distinct:
-                if value in seen:
-                    reading.error(item, f"{quote(written_as(item))} is in the list twice")
-                    continue
-                seen.add(value)
-            values.append(value)
-        return self.into(values)
-
-    def schema(self) -> Schema:
-        """Return a list of the items."""
-        shape: Schema = {"type": "array", "items": self.item.schema()}
-        if self.least:
-            shape["minItems"] = self.least
-        if self.distinct:
-            shape["uniqueItems"] = True
-        return shape
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MapOf:
-    """A mapping from names to values. With `attribute`, the value is a section that learns its name by it."""
-
-    label: str
-    parse_key: Callable[[str], str]
-    value: Kind
-    attribute: str = ""
-
-    def read(self, node: Node, reading: Reading) -> Any:
-        """Return the readable members, in order, read-only."""
-        if not isinstance(node, MapNode):
-            reading.error(
-                node, f"expected {with_article(self.label)}, found {found(node)}", "write {} for none"
-            )
-            return UNREAD
-        values: dict[str, Any] = {}
-        section = self.value if isinstance(self.value, Section) else None
-        for key, member in node.members.values():
-            try:
-                name = self.parse_key(key.text)
-            except SpellingError as reason:
-                reading.refuse(key, reason)
-                name = ""  # what stands below it is read all the same: all mistakes at once
-            if section is None:
-                value = self.value.read(member, reading)
-            else:
-                # A member that is no mapping is noted, but its name is known: no further complaints about it.
-                value = section.make(
-                    {**section.read_members(member, reading), self.attribute: name}, key, reading
-                )
-            if value is not UNREAD and name:
-                values[name] = value
-        return MappingProxyType(values)
-
-    def schema(self) -> Schema:
-        """Return a mapping from any names to the values."""
-        return {"type": "object", "additionalProperties": self.value.schema()}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Claims:
-    """Claims of a token, by name."""
-
-    parse_key: Callable[[str], str]
-    label: str = "mapping of claims"
-
-    def read(self, node: Node, reading: Reading) -> Any:
-        """Return the claims; together they must fit into a token that fits into a header."""
-        claims = MapOf(self.label, self.parse_key, Json()).read(node, reading)
-        if claims is not UNREAD:
-            written = json.dumps(dict(claims)).encode()
-            if len(written) > _LONGEST_CLAIMS:
-                reading.error(
-                    node, "the claims are too long for a token", f"at most {_LONGEST_CLAIMS} bytes as JSON"
-                )
-            elif isinstance(parse_json_object(written), JwtProblem):
-                reading.error(node, "the claims nest too deep for a token", "fewer lists and mappings")
-        return claims
-
-    def schema(self) -> Schema:
-        """Return a mapping."""
-        return {"type": "object"}
+from gateway.settings.yaml_text import spell_line
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,10 +32,10 @@ class Field:
     key: str
     kind: Kind
     doc: str
-    default: str | None = None
-    """As YAML text; None when there is no default. `null` also means that null may be written."""
+    default_text: str | None = None
+    """What is the same as leaving the key out, as YAML, where the settings themselves do not hold it."""
     attribute: str = ""
-    """The name under which the value is handed on; the key itself when empty."""
+    """The attribute of settings that holds the value; the key itself when empty."""
     required: bool = False
     available: bool = True
     """False: the key is known, and using it is the error "not available in this version"."""
@@ -160,11 +43,20 @@ class Field:
     """Null means the same as leaving the key out (always so when the default is null)."""
     needs: str = ""
     """The key that must be given, too, where this one is."""
+    blank: Any = UNSAID
+    """The value that settings have when the key is left out. Its section knows."""
+
+    @property
+    def name(self) -> str:
+        """The attribute that the value has in settings."""
+        return self.attribute or self.key
 
     @property
     def takes_null(self) -> bool:
         """Whether null may be written."""
-        return self.nullable or self.default == "null"
+        if self.nullable or self.default_text is not None:
+            return self.nullable or self.default_text == "null"
+        return self.blank is None and not self.required
 
     def schema(self) -> Schema:
         """Return the schema of the value, with what it means and what it is when it is left out."""
@@ -173,16 +65,37 @@ class Field:
             only_a_type = list(shape) == ["type"]
             shape = {"type": [shape["type"], "null"]} if only_a_type else any_of(shape, {"type": "null"})
         shape = {"description": self.doc, **shape}
-        return shape if self.default is None else {**shape, "default": self.default_value}
+        return {**shape, "default": self.default_value} if self._has_default else shape
+
+    @property
+    def default(self) -> str | None:
+        """What is the same as leaving the key out, as YAML on one line; None where nothing is.
+
+        Sections have none: each of their keys has its own.
+        """
+        if self.default_text is not None or not self._has_default:
+            return self.default_text
+        return spell_line(self.default_value)
 
     @property
     def default_value(self) -> Any:
         """The default as plain Python values; None where there is none, too."""
-        if self.default is None:
+        if self.default_text is not None:
+            root = read_document(self.default_text, lambda written: written).root
+            assert root is not None
+            return plain_value(root)
+        if not self._has_default or self.blank is None:
             return None
-        root = read_document(self.default, lambda written: written).root
-        assert root is not None
-        return plain_value(root)
+        if isinstance(section := getattr(self.kind, "item", None), Section):
+            return [section.show_changes(item) for item in self.blank]
+        return self.kind.show(self.blank)
+
+    @property
+    def _has_default(self) -> bool:
+        if self.default_text is not None:
+            return True
+        is_section = isinstance(self.kind, Section) and self.blank is not None
+        return not self.required and self.blank is not UNSAID and not is_section
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +110,21 @@ class SomeOf:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """A mapping with known keys, and what is made of their values."""
+    """A mapping with known keys: settings as they are written."""
 
     label: str
     fields: tuple[Field, ...]
-    make: Callable[[dict[str, Any], Node, Reading], Any]
+    blank: Any
+    """The settings where nothing is written: every default. For required keys it holds what stands in
+    for them when they could not be read, so that the other checks can go on."""
+    join: Callable[[dict[str, Any], Node, Reading], None] | None = None
+    """Turn the values of keys into attributes of settings, in place, where these are not the same."""
+    part: Callable[[Any], dict[str, Any]] | None = None
+    """The inverse of `join`: the values of those keys, `UNSAID` for one that is not written."""
+    is_merged: bool = False
+    """Its values are attributes of the settings around it."""
+    is_sparse: bool = False
+    """Only what differs from its default is shown."""
     foreign: frozenset[str] = frozenset()
     """Keys that would be right in the main file."""
     one_of: tuple[tuple[str, ...], ...] = ()
@@ -209,33 +132,90 @@ class Section:
     some_of: tuple[SomeOf, ...] = ()
     _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False, repr=False)
     _required: tuple[str, ...] = field(init=False, repr=False)
+    _stand_ins: tuple[tuple[str, Any], ...] = field(init=False, repr=False)
+    """What settings cannot be made without, by attribute."""
+    _make: Callable[..., Any] = field(init=False, repr=False)
+    _has_origin: bool = field(init=False, repr=False)
     _needs: tuple[tuple[str, str], ...] = field(init=False, repr=False)
     _idle: Mapping[str, Any] = field(init=False, repr=False)
     """The defaults of the keys in groups."""
 
     def __post_init__(self) -> None:
-        """Index the fields by key."""
-        index = {
-            item.key: (
-                item.kind,
-                item.attribute or item.key,
-                item.available,
-                item.takes_null,
-            )
-            for item in self.fields
-        }
-        object.__setattr__(self, "_by_key", index)
-        object.__setattr__(self, "_required", tuple(item.key for item in self.fields if item.required))
-        needs = tuple((item.key, item.needs) for item in self.fields if item.needs)
-        object.__setattr__(self, "_needs", needs)
+        """Index the fields by key, and tell each what settings hold when it is left out.
+
+        Raises AttributeError for a key that cannot be shown.
+        """
+
+        def put(**members: Any) -> None:
+            for name, member in members.items():
+                object.__setattr__(self, name, member)
+
+        blank = self.values_of(self.blank)
+        fields = tuple(
+            replace(item, blank=blank[item.key]) if item.available else item for item in self.fields
+        )
+        attributes = {} if self.is_merged else type(self.blank).__dataclass_fields__
         grouped = {key for group in (*self.one_of, *(rule.keys for rule in self.some_of)) for key in group}
-        idle = {item.key: item.default_value for item in self.fields if item.key in grouped}
-        object.__setattr__(self, "_idle", idle)
+        put(
+            fields=fields,
+            _by_key={item.key: (item.kind, item.name, item.available, item.takes_null) for item in fields},
+            _required=tuple(item.key for item in fields if item.required),
+            _stand_ins=tuple(
+                (item.name, item.blank)
+                for item in fields
+                if item.blank is not UNSAID and (item.required or _is_needed(item.name, attributes))
+            ),
+            _make=dict if self.is_merged else type(self.blank),
+            _has_origin="origin" in attributes,
+            _needs=tuple((item.key, item.needs) for item in fields if item.needs),
+            _idle={item.key: item.default_value for item in fields if item.key in grouped},
+        )
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return what is made of the members; UNREAD when the node is no mapping."""
         values = self.read_members(node, reading)
         return self.make(values, node, reading) if isinstance(node, MapNode) else UNREAD
+
+    def make(self, values: dict[str, Any], node: Node, reading: Reading) -> Any:
+        """Return the settings that have these values; they come from where the node is written."""
+        for attribute, value in self._stand_ins:
+            values.setdefault(attribute, value)
+        if self.join is not None:
+            self.join(values, node, reading)
+        if self._has_origin:
+            values["origin"] = reading.origin(node)
+        return self._make(**values)
+
+    def show(self, value: Any) -> dict[str, Any]:
+        """Return the members as they would be written."""
+        return self._show(value, changes_only=self.is_sparse)
+
+    def show_changes(self, value: Any) -> dict[str, Any]:
+        """Return the members that differ from their defaults."""
+        return self._show(value, changes_only=True)
+
+    def values_of(self, settings: Any) -> dict[str, Any]:
+        """Return what settings hold of each key that works: the inverse of `make`."""
+        parts = {} if self.part is None else self.part(settings)
+        return {
+            item.key: parts[item.name] if item.name in parts else getattr(settings, item.name)
+            for item in self.fields
+            if item.available
+        }
+
+    def _show(self, settings: Any, *, changes_only: bool) -> dict[str, Any]:
+        values = self.values_of(settings)
+        shown: dict[str, Any] = {}
+        for item in self.fields:
+            value = values.get(item.key, UNSAID)
+            is_idle = changes_only and not item.required and value in (None, item.blank)
+            if value is UNSAID or is_idle:
+                continue
+            if value is not None:
+                shown[item.key] = item.kind.show(value)
+            elif item.takes_null:
+                shown[item.key] = None
+        return shown
 
     def read_members(self, node: Node, reading: Reading) -> dict[str, Any]:
         """Return the values of the keys that are there and readable, by attribute."""
@@ -328,3 +308,10 @@ def _changes(item: Field) -> Schema:
     """Return the schema of mappings in which a key has another value than its default, and than null."""
     idle = [None] if item.default_value is None else [None, item.default_value]
     return {"required": [item.key], "properties": {item.key: {"not": {"enum": idle}}}}
+
+
+def _is_needed(attribute: str, attributes: Mapping[str, Any]) -> bool:
+    """Return whether settings with these attributes cannot be made without a value of one."""
+    if attribute not in attributes:
+        return False
+    return attributes[attribute].default is MISSING and attributes[attribute].default_factory is MISSING

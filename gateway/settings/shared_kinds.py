@@ -1,13 +1,13 @@
 """Name the kinds of value that keys of several sections have."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from gateway.settings.document import Node
 from gateway.settings.kinds import Flag, Json, Quantity, Text, Whole
+from gateway.settings.lists import ListOf
 from gateway.settings.quantities import DURATION
-from gateway.settings.reading import Kind, Reading
-from gateway.settings.sections import Field, ListOf
+from gateway.settings.sections import Field
 from gateway.settings.texts import choose_from, parse_client_id, parse_file_text, parse_line, parse_scope
 
 Values = dict[str, Any]
@@ -40,11 +40,12 @@ def one_of(*words: str, later: tuple[str, ...] = ()) -> Text:
     return Text(" | ".join(words), choose_from("known here", words, later), words=words)
 
 
-def later_key(key: str, doc: str, default: str | None = None, kind: Kind = Json("value")) -> Field:  # noqa: B008 (frozen)
+def member_of(words: type[StrEnum]) -> Text:
+    """Return the kind of a text that is one of the values of an enumeration."""
+    parse = choose_from("known here", tuple(words))
+    return Text(" | ".join(words), lambda text: words(parse(text)), words=tuple(map(str, words)))
+
+
+def later_key(key: str, doc: str) -> Field:
     """Return a key that the contract has and this version does not."""
-    return Field(key, kind, doc, default, available=False)
-
-
-def keep_values(values: Values, node: Node, reading: Reading) -> Values:
-    """Return the values as they are, for a section that its parent takes apart."""
-    return values
+    return Field(key, Json("value"), doc, available=False)

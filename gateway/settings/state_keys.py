@@ -38,36 +38,50 @@ def defer_state(_directory: Path, where: str | RedisSettings) -> StateSettings:
     return place_state(Path(), where)
 
 
-def make_state(values: Values, node: Node, reading: Reading) -> StateSettings:
-    """Return the state store of the mapping form."""
-    state: StateSettings = values.get("url", StateSettings())
-    ca_file = values.get("ca_file")
+def spell_state(state: StateSettings) -> str:
+    """Return the state store as a URL without its password."""
+    if state.redis is not None:
+        return state.redis.shown_url
+    return "memory:" if state.sqlite_path is None else f"sqlite:{state.sqlite_path}"
+
+
+def _join_state(values: Values, node: Node, reading: Reading) -> None:
+    state: StateSettings = values.pop("url")
+    redis, ca_file = state.redis, values.pop("ca_file", None)
     if ca_file is not None:
-        if state.redis is None or not state.redis.tls:
+        if redis is None or not redis.tls:
             reading.warn(node, "ca_file has no effect: the url is not rediss://")
         else:
-            state = replace(state, redis=replace(state.redis, ca_file=ca_file))
-    return replace(state, strict=values.get("consistency") == "strict")
+            redis = replace(redis, ca_file=ca_file)
+    strict = values.pop("consistency", "cached") == "strict"
+    values |= {"sqlite_path": state.sqlite_path, "redis": redis, "strict": strict}
+
+
+def _part_state(state: StateSettings) -> Values:
+    return {
+        "url": state,
+        "consistency": "strict" if state.strict else "cached",
+        "ca_file": None if state.redis is None else state.redis.ca_file,
+    }
+
+
+_URL = Text("state store", parse_state, defer_state, is_address=True, spell=spell_state)
 
 
 STATE = Section(
     "state store",
     (
-        Field(
-            "url",
-            Text("state store", parse_state, defer_state, is_address=True),
-            "The store.",
-            required=True,
-        ),
+        Field("url", _URL, "The store.", required=True),
         Field(
             "consistency",
             one_of("cached", "strict"),
             "When other processes know of a revocation: within a second, or before it is answered.",
-            "cached",
         ),
-        Field("ca_file", FILE, "Who signed the certificate of a `rediss://` server.", "null"),
+        Field("ca_file", FILE, "Who signed the certificate of a `rediss://` server."),
     ),
-    make_state,
+    StateSettings(),
+    _join_state,
+    _part_state,
 )
 
 
@@ -75,15 +89,24 @@ STATE = Section(
 class StateText(Text):
     """The state store: a URL, or a mapping that says more."""
 
-    mapping: Section | None = None
+    mapping: Section = STATE
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the store."""
-        if isinstance(node, MapNode) and self.mapping is not None:
-            return self.mapping.read(node, reading)
-        return Text.read(self, node, reading)
+        return (
+            self.mapping.read(node, reading) if isinstance(node, MapNode) else Text.read(self, node, reading)
+        )
+
+    def show(self, value: StateSettings) -> Any:
+        """Return the URL, as a mapping where it says not enough."""
+        shown = self.mapping.show(value)
+        if not value.strict and shown["ca_file"] is None:
+            return shown["url"]
+        return {key: member for key, member in shown.items() if member is not None}
 
     def schema(self) -> Schema:
         """Return a text or the mapping."""
-        text = Text.schema(self)
-        return text if self.mapping is None else any_of(text, self.mapping.schema())
+        return any_of(Text.schema(self), self.mapping.schema())
+
+
+STATE_STORE = StateText("state store", parse_state, defer_state, is_address=True, spell=spell_state)

@@ -1,9 +1,12 @@
 """List the keys of upstreams, and make settings of them."""
 
+from operator import attrgetter
 from pathlib import Path
 
+from gateway.observe.secret_parameters import mask_address
 from gateway.settings.document import Node
 from gateway.settings.kinds import Quantity, Ratio, Text, Whole
+from gateway.settings.lists import ListOf
 from gateway.settings.model import (
     Balance,
     CircuitBreakerSettings,
@@ -16,8 +19,8 @@ from gateway.settings.model import (
     UpstreamTlsSettings,
 )
 from gateway.settings.quantities import DURATION
-from gateway.settings.reading import Reading
-from gateway.settings.sections import Field, ListOf, Section
+from gateway.settings.reading import UNSAID, Reading
+from gateway.settings.sections import Field, Section
 from gateway.settings.shared_kinds import (
     COUNT_OR_NONE,
     FILE,
@@ -25,8 +28,7 @@ from gateway.settings.shared_kinds import (
     TIMEOUT,
     TIMEOUT_OR_NONE,
     Values,
-    keep_values,
-    one_of,
+    member_of,
 )
 from gateway.settings.texts import (
     is_dropped_by_default,
@@ -49,6 +51,8 @@ def place_target(
     return UnixTargetSettings(directory / target.path) if isinstance(target, UnixTargetSettings) else target
 
 
+_BLANK = UpstreamSettings("", ())
+
 QUEUE = Section(
     "queue",
     (
@@ -56,18 +60,13 @@ QUEUE = Section(
             "size",
             COUNT_OR_NONE,
             "How many requests may wait for a free connection. 0: none.",
-            "1024",
-            "queue_size",
+            attribute="queue_size",
         ),
-        Field("timeout", TIMEOUT, "How long one of them may wait.", "1s", "queue_timeout_s"),
+        Field("timeout", TIMEOUT, "How long one of them may wait.", attribute="queue_timeout_s"),
     ),
-    keep_values,
+    _BLANK,
+    is_merged=True,
 )
-
-
-def make_upstream_tls(values: Values, node: Node, reading: Reading) -> UpstreamTlsSettings:
-    """Return how `https://` targets are verified."""
-    return UpstreamTlsSettings(**values)
 
 
 UPSTREAM_TLS = Section(
@@ -77,54 +76,41 @@ UPSTREAM_TLS = Section(
             "ca_file",
             FILE,
             "The certificate authorities (PEM) that are trusted, and no others. Null: those of the system.",
-            "null",
         ),
         Field(
             "server_name",
             Text("name", parse_server_name),
             "The name that is asked for and that the certificate must hold. Null: the target's host.",
-            "null",
         ),
         Field(
             "certificate_file",
             FILE,
             "The certificate (PEM, with its chain) that is shown to targets which ask for one.",
-            "null",
         ),
         Field(
             "key_file",
             FILE,
             "Its private key (PEM, unencrypted). Null: in `certificate_file`, too.",
-            "null",
             needs="certificate_file",
         ),
     ),
-    make_upstream_tls,
+    UpstreamTlsSettings(),
 )
-
-
-def make_health_check(values: Values, node: Node, reading: Reading) -> HealthCheckSettings:
-    """Return how targets are asked whether they are well."""
-    values.setdefault("path", "/")
-    return HealthCheckSettings(**values)
 
 
 HEALTH_CHECK = Section(
     "health check",
     (
-        Field("path", Text("path", parse_check_path), "What is asked for.", required=True),
-        Field("interval", _INTERVAL, "How often, give or take a tenth.", "5s", "interval_s"),
-        Field("timeout", TIMEOUT, "How long an answer may take, connecting included.", "2s", "timeout_s"),
-        Field("unhealthy_after", Whole(1, 1000), "Failures in a row that make a target unhealthy.", "3"),
-        Field("healthy_after", Whole(1, 1000), "Good answers in a row that make it healthy again.", "1"),
+        Field(
+            "path", Text("path", parse_check_path, spell=mask_address), "What is asked for.", required=True
+        ),
+        Field("interval", _INTERVAL, "How often, give or take a tenth.", attribute="interval_s"),
+        Field("timeout", TIMEOUT, "How long an answer may take, connecting included.", attribute="timeout_s"),
+        Field("unhealthy_after", Whole(1, 1000), "Failures in a row that make a target unhealthy."),
+        Field("healthy_after", Whole(1, 1000), "Good answers in a row that make it healthy again."),
     ),
-    make_health_check,
+    HealthCheckSettings("/"),
 )
-
-
-def make_outlier(values: Values, node: Node, reading: Reading) -> OutlierSettings:
-    """Return when a target is left out."""
-    return OutlierSettings(**values)
 
 
 OUTLIER = Section(
@@ -134,42 +120,35 @@ OUTLIER = Section(
             "consecutive_failures",
             Whole(0, 1000),
             "Failures in a row of one target. 0: it is never left out.",
-            "5",
         ),
         Field(
             "ejection",
             TIMEOUT,
             "How long it is left out: twice as long each time that it fails again upon its return, up to ten "
             "times.",
-            "30s",
-            "ejection_s",
+            attribute="ejection_s",
         ),
     ),
-    make_outlier,
+    OutlierSettings(),
 )
-
-
-def make_circuit_breaker(values: Values, node: Node, reading: Reading) -> CircuitBreakerSettings:
-    """Return when an upstream is not asked."""
-    return CircuitBreakerSettings(**values)
 
 
 CIRCUIT_BREAKER = Section(
     "circuit breaker",
     (
-        Field("failure_ratio", Ratio(), "The share of failures that opens the circuit.", "0.5"),
-        Field("window", TIMEOUT, "The time that is looked at.", "10s", "window_s"),
-        Field("minimum", Whole(1, 1_000_000), "Fewer requests in the window open nothing.", "20"),
-        Field("open", TIMEOUT, "How long nothing is sent; then one request at a time tries.", "5s", "open_s"),
+        Field("failure_ratio", Ratio(), "The share of failures that opens the circuit."),
+        Field("window", TIMEOUT, "The time that is looked at.", attribute="window_s"),
+        Field("minimum", Whole(1, 1_000_000), "Fewer requests in the window open nothing."),
+        Field(
+            "open", TIMEOUT, "How long nothing is sent; then one request at a time tries.", attribute="open_s"
+        ),
     ),
-    make_circuit_breaker,
+    CircuitBreakerSettings(),
 )
 
 
-def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSettings:
-    """Return one upstream; it has no targets when none was readable."""
-    queue = values.pop("queue", {})
-    values.setdefault("targets", ())
+def _join_upstream(values: Values, node: Node, reading: Reading) -> None:
+    values |= values.pop("queue", {})
     if (
         "tls" in values
         and values["targets"]
@@ -183,11 +162,12 @@ def make_upstream(values: Values, node: Node, reading: Reading) -> UpstreamSetti
             reading.error(
                 node, f"keep_headers: {name} is in drop_headers, too", "leave it out of one of them"
             )
-    if "balance" in values:
-        values["balance"] = Balance(values["balance"])
-    if "forwarded" in values:
-        values["forwarded"] = Forwarded(values["forwarded"])
-    return UpstreamSettings(**values, **queue)
+
+
+def _part_upstream(upstream: UpstreamSettings) -> Values:
+    # Without a target that is https:// it would be a warning.
+    tls = UNSAID if upstream.tls == UpstreamTlsSettings() else upstream.tls
+    return {"queue": upstream, "tls": tls}
 
 
 UPSTREAM = Section(
@@ -197,7 +177,7 @@ UPSTREAM = Section(
             "targets",
             ListOf(
                 "list of addresses",
-                Text("address", parse_target, place_target, is_address=True),
+                Text("address", parse_target, place_target, is_address=True, spell=attrgetter("url")),
                 1,
                 hint="name at least one http://host:port",
             ),
@@ -207,35 +187,30 @@ UPSTREAM = Section(
         ),
         Field(
             "balance",
-            one_of("least_connections", "round_robin"),
+            member_of(Balance),
             "How one target of several is chosen.",
-            "least_connections",
         ),
         Field(
             "host",
             Text("host", parse_host_value),
             "The `Host` field to send. Null keeps the one the caller sent.",
-            "null",
         ),
         Field(
             "forward_token",
             FLAG,
             "Forward the caller's `Authorization` field. Off, the service never sees a token.",
-            "false",
         ),
         Field(
             "identity_headers",
             FLAG,
             "Tell the service who calls: `X-Auth-Client-Id`, `X-Auth-Subject`, `X-Auth-Audience`, "
             "`X-Auth-Scope`. What a caller sends under these names never arrives, whatever is set here.",
-            "true",
         ),
         Field(
             "forwarded",
-            one_of("x", "rfc7239", "both", "none"),
+            member_of(Forwarded),
             "Which forwarding fields are added: `X-Forwarded-*` (`x`), `Forwarded` (`rfc7239`), `both` "
             "or `none`. `X-Forwarded-Prefix` is among the first where a route strips a prefix.",
-            "x",
         ),
         Field(
             "keep_headers",
@@ -243,37 +218,34 @@ UPSTREAM = Section(
             "Fields that are dropped unless named here: names with `_`, method and URL overrides, and what "
             "other hops say (of TLS, scheme, host and user from `trusted_proxies` only): the list is in "
             "[security](security.md#fields-that-callers-are-not-believed).",
-            "[]",
         ),
         Field(
             "drop_headers",
             ListOf("list of field names", Text("field name", parse_dropped_header), into=frozenset),
             "Further fields that callers may not send, in any spelling: those in which this service believes "
             "what stands before it, and which the list does not know.",
-            "[]",
         ),
-        Field("connect_timeout", TIMEOUT, "Until a connection stands.", "2s", "connect_timeout_s"),
+        Field("connect_timeout", TIMEOUT, "Until a connection stands.", attribute="connect_timeout_s"),
         Field(
             "response_timeout",
             TIMEOUT_OR_NONE,
             "Until the head of the response; a body is never cut by it. 0: unlimited.",
-            "30s",
-            "response_timeout_s",
+            attribute="response_timeout_s",
         ),
-        Field("idle_timeout", TIMEOUT_OR_NONE, "Silence in a body. 0: unlimited.", "5m", "idle_timeout_s"),
-        Field("max_connections", COUNT_OR_NONE, "Connections to all targets together. 0: unlimited.", "256"),
+        Field(
+            "idle_timeout", TIMEOUT_OR_NONE, "Silence in a body. 0: unlimited.", attribute="idle_timeout_s"
+        ),
+        Field("max_connections", COUNT_OR_NONE, "Connections to all targets together. 0: unlimited."),
         Field(
             "queue",
             QUEUE,
             "Requests that wait while all connections are busy; beyond it the answer is 503.",
-            "{size: 1024, timeout: 1s}",
         ),
         Field(
             "retries",
             Whole(0, 10),
             "How often a request is sent again when that is safe: nothing of it was written, or it is "
             "idempotent, unanswered and small.",
-            "1",
         ),
         Field(
             "tls",
@@ -286,7 +258,6 @@ UPSTREAM = Section(
             HEALTH_CHECK,
             "Ask each target regularly, on a connection of its own, whether it is well: 2xx and 3xx are. "
             "While no target is, the answer is 503 `circuit_open`. Null: targets are not asked.",
-            "null",
         ),
         Field(
             "outlier",
@@ -299,8 +270,9 @@ UPSTREAM = Section(
             CIRCUIT_BREAKER,
             "Stop asking an upstream that fails too often (by the same signs): the answer is 503 "
             "`circuit_open` at once. Null: never.",
-            "null",
         ),
     ),
-    make_upstream,
+    _BLANK,
+    _join_upstream,
+    _part_upstream,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.fields import MAIN_FILE
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.load import Loaded, load
 from gateway.settings.model import (
     Access,
@@ -26,7 +27,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.problems import MOST_PROBLEMS, SettingsError
 from gateway.settings.reading import Kind
-from gateway.settings.sections import Field, ListOf, MapOf, Section
+from gateway.settings.sections import Field, Section
 
 Load = Callable[..., Loaded]
 Problems = Callable[..., list[str]]

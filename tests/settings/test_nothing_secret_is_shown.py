@@ -21,11 +21,12 @@ from gateway.reload.compile import compile_configuration
 from gateway.settings.credential_kinds import InlineKeys, SecretText
 from gateway.settings.fields import MAIN_FILE
 from gateway.settings.kinds import Text
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.load import Loaded
 from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.reading import Kind
-from gateway.settings.sections import Field, ListOf, MapOf, Section
+from gateway.settings.sections import Field, Section
 from gateway.settings.show import effective
 from tests.support.jws import make_key
 from tests.support.sampling import FULL, some

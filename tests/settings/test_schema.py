@@ -22,13 +22,14 @@ from gateway.settings.document import read_document
 from gateway.settings.environment import Environment
 from gateway.settings.fields import MAIN_FILE, POLICY_FILE
 from gateway.settings.kinds import Quantity
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.policy_keys import POLICY_FIELDS
 from gateway.settings.problems import Severity
 from gateway.settings.process_keys import PROCESS_FIELDS
 from gateway.settings.reading import Reading, plain_value
 from gateway.settings.reference import examples
 from gateway.settings.schema import main_schema, policy_schema
-from gateway.settings.sections import Field, ListOf, MapOf, Section
+from gateway.settings.sections import Field, Section
 from tests.settings.conftest import Load
 from tests.settings.every_key import FILES, POLICY, PROCESS, WHOLE
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+from gateway.settings.credential_kinds import MASK
 from gateway.settings.load import Loaded
 from gateway.settings.model import Settings
 from gateway.settings.reference import examples
-from gateway.settings.show import MASK, effective
+from gateway.settings.show import effective
 
 Load = Callable[..., Loaded]
 
@@ -115,3 +116,12 @@ def test_addresses_are_shown_without_passwords_and_secret_parameters(load_text: 
 def test_the_examples_of_the_reference_load(load_text: Load) -> None:
     loaded = load_text("".join(examples().values()))
     assert loaded.warnings == ()
+
+
+def test_what_is_no_reference_to_the_environment_does_not_become_one(load_text: Load) -> None:
+    settings = load_text(
+        "clients: {a: {description: 'costs $${PRICE} or $$${X}', claims: {'${a}': ['$${b}']}}}"
+    ).settings
+    assert settings.clients["a"].description == "costs ${PRICE} or $${X}"
+    again = load_text(effective(settings), environ={"PRICE": "1", "X": "2"}).settings
+    assert _comparable(again) == _comparable(settings)
