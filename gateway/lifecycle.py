@@ -21,7 +21,6 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from enum import Enum
 
 from gateway.hosts import is_loopback
 from gateway.settings.model import ListenAddress, TcpAddress
@@ -30,13 +29,6 @@ _log = logging.getLogger(__name__)
 
 SHUTDOWN_DELAY_S = 5.0
 """Long enough for an EndpointSlice to reach every node, or two probes of a balancer each 2 s."""
-
-
-class StopRequest(Enum):
-    """How urgently the process was asked to end."""
-
-    DRAIN = "drain"
-    AT_ONCE = "at once"
 
 
 class Signals:

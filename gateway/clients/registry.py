@@ -121,11 +121,6 @@ class Registry:
     grant_failure: SignatureFailure = field(default_factory=SignatureFailure)
     """What a failed jwt-bearer grant costs."""
 
-    def find_authorization(self, client_id: str, audience: str) -> Authorization | None:
-        """Return what `client_id` may ask for `audience`, or None for nothing."""
-        client = self.clients.get(client_id)
-        return None if client is None else client.authorizations.get(audience)
-
 
 def compile_registry(settings: Settings) -> Registry:
     """Return the registry of `settings`, whose names are already checked.

@@ -1,21 +1,18 @@
-"""Judge one request from its raw path to its decision.
+"""Find the route of one request from its raw path, or the reason that there is none.
 
-The one sequence that the gate, the policy tests and every explanation go through:
-`locate` (canonical path, route, method) before the token is looked at, `decide` after.
-`evaluate` is both for those who have the verified token already.
+What the gate, the policy tests and every explanation go through before a token is looked at:
+canonical path, route, method. What follows is `gateway.policy.decide`.
 """
 
 from typing import NamedTuple
 
-from gateway.policy.decide import decide
 from gateway.policy.match import find_route
-from gateway.policy.model import Decision, Grants, Route
+from gateway.policy.model import Decision, Route
 from gateway.policy.paths import BadPath, CanonicalPath, canonical_path
 from gateway.policy.readings import Reading, other_readings
 from gateway.policy.strength import demands_as_much
 from gateway.policy.table import Found, MethodNotAllowed, NoRoute, RouteTable
 from gateway.reasons import Reason
-from gateway.tokens.claims import AccessToken
 
 WITHOUT_SLASH = "There is something at this path without the slash at its end."
 WITH_SLASH = "There is something at this path with a slash at its end."
@@ -115,20 +112,3 @@ def _keeps_to(route: Route, reading: Reading, table: RouteTable, host: str, meth
             return reading.keeps_parameters
         case _:
             return False
-
-
-def evaluate(
-    table: RouteTable,
-    grants: Grants,
-    *,
-    host: str,
-    target_path: bytes,
-    method: str,
-    token: AccessToken | None,
-    now: float,
-) -> Decision:
-    """Return the decision for one request whose token, if any, is verified."""
-    located = locate(table, host, target_path, method)
-    if isinstance(located, Decision):
-        return located
-    return decide(located.route, token, grants=grants, now=now)

@@ -316,14 +316,13 @@ class Relay(RequestInFlight):
         if self._head.minor_version == 1:
             self._downstream.write(head.forward + b"\r\n")
 
-    def head_received(self, head: ResponseHead, body: bytes, *, complete: bool, clean: bool) -> None:
+    def head_received(self, head: ResponseHead, body: bytes, *, complete: bool) -> None:
         """Send the answer's head with the body data that came with it.
 
         Args:
             head: The upstream's answer.
             body: Body data, decoded; may be empty.
             complete: `body` is all of it.
-            clean: The upstream's connection can still be used, as far as known.
         """
         self._ttfb_s = perf_counter() - self._sent_at
         self.status = head.status

@@ -465,7 +465,7 @@ class UpstreamConnection(asyncio.Protocol):
             if not excess:
                 self._relay = None
                 clean = self._reusable
-                relay.head_received(head, data, complete=True, clean=clean)
+                relay.head_received(head, data, complete=True)
                 self._leave(clean=clean and relay.body_sent)
                 relay.finished()
                 return
@@ -475,13 +475,13 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._mode = _COUNTED
             self._remaining = -excess
-            relay.head_received(head, data, complete=False, clean=True)
+            relay.head_received(head, data, complete=False)
             return
         self._forbids_content = head.status == RESET_CONTENT
         if head.chunked:
             self._mode = _CHUNKED
             self._chunks = ChunkedReader()
-            relay.head_received(head, b"", complete=False, clean=True)
+            relay.head_received(head, b"", complete=False)
             if data:
                 self._read_chunks(relay, data)
             return
@@ -490,7 +490,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._mode = _UNTIL_CLOSE
         self._reusable = False
-        relay.head_received(head, data, complete=False, clean=False)
+        relay.head_received(head, data, complete=False)
 
     def _read_chunks(self, relay: Relay, data: bytes) -> None:
         chunks = self._chunks

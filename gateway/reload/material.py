@@ -109,11 +109,6 @@ def listener_key(address: object, tls: TlsSettings) -> Hashable:
     return ("listener", str(address), tls)
 
 
-def is_of_listener(key: Hashable) -> bool:
-    """Return whether this is the key of a listener's certificate."""
-    return isinstance(key, tuple) and key[0] == "listener"
-
-
 def upstream_key(tls: UpstreamTlsSettings) -> Hashable:
     """Return the key of what an upstream's `https://` targets are verified with."""
     return ("upstream", tls)

@@ -47,15 +47,6 @@ def parse_hashed_secret(text: str) -> Sha256Secret | ScryptSecret:
     return ScryptSecret(n, r, p, _bytes(parts[3], "SALT", 8, 64), _bytes(parts[4], "HASH", 16, 64))
 
 
-def spell_hashed_secret(secret: Sha256Secret | ScryptSecret) -> str:
-    """Return the text that `parse_hashed_secret` reads back as the same secret."""
-    match secret:
-        case Sha256Secret(salt, digest):
-            return f"sha256:{salt.hex()}:{digest.hex()}"
-        case ScryptSecret(n, r, p, salt, digest):
-            return f"scrypt:{n}:{r}:{p}:{salt.hex()}:{digest.hex()}"
-
-
 def without_line_break(stored: bytes) -> bytes:
     """Return a secret as it was meant: editors, `echo` and key stores end a text with LF or CRLF."""
     return stored.removesuffix(b"\n").removesuffix(b"\r")

@@ -29,11 +29,6 @@ class Eviction:
     """Its `maxmemory`; 0 for none."""
 
     @property
-    def may_happen(self) -> bool | None:
-        """Return whether it may evict, now or once a limit is set; None when that is not known."""
-        return None if self.policy is None else self.policy != _SAFE
-
-    @property
     def doubts(self) -> tuple[str, ...]:
         """Return what an operator should look at, in sentences; empty for nothing."""
         if self.policy is None:

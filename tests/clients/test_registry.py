@@ -48,13 +48,11 @@ def test_grants_are_what_is_both_granted_and_offered() -> None:
         ),
         "off": ClientGrants(True, {}),
     }
-    authorization = registry.find_authorization("reader", "country")
-    assert authorization is not None
+    authorization = registry.clients["reader"].authorizations["country"]
     assert authorization.scopes == {"read"}
     assert authorization.default_scopes == ("read",)
     assert (authorization.token_lifetime_s, authorization.until) == (60.0, 99.0)
-    assert registry.find_authorization("country", "reader") is None
-    assert registry.find_authorization("nobody", "reader") is None
+    assert "reader" not in registry.clients["country"].authorizations
     assert registry.scopes == {"read", "write"}
 
 

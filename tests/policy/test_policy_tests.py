@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.policy.compile import compile_routes
-from gateway.policy.evaluate import Located, evaluate, locate
-from gateway.policy.model import AudienceGrant, ClientGrants, Decision, Grants
+from gateway.policy.evaluate import Located, locate
+from gateway.policy.model import AudienceGrant, ClientGrants, Grants
 from gateway.policy.policy_tests import PolicyTestOutcome, TokenRefused, run_policy_tests, split_url
 from gateway.reasons import Reason
 from gateway.settings.model import Access, Origin, PolicyTest, RequireSettings, RouteSettings, Settings
@@ -180,15 +180,3 @@ def test_what_a_path_may_hold_is_the_routes_say(path: bytes, outcome: str) -> No
     located = locate(TABLE, "h", path, "GET")
     name = located.route.name if isinstance(located, Located) else str(located.reason)
     assert name == outcome
-
-
-def test_evaluate_is_locate_then_decide() -> None:
-    token = grant_token("reader", "country", ("country.read",))
-    assert isinstance(token, AccessToken)
-
-    def outcome(path: bytes, method: str = "GET") -> Decision:
-        return evaluate(TABLE, GRANTS, host="h", target_path=path, method=method, token=token, now=NOW)
-
-    assert outcome(b"/code/AUS").reason is Reason.OK
-    refused = outcome(b"/code/AUS", "PUT")
-    assert (refused.reason, refused.allowed_methods) == (Reason.METHOD_NOT_ALLOWED, ("GET",))

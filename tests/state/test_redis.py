@@ -249,8 +249,6 @@ def test_what_is_a_gap(read_to: bytes, stream: object, is_gap: bool) -> None:
 async def test_a_server_that_keeps_what_it_is_given_raises_no_doubt(server: RedisServer, join: Open) -> None:
     store, _ = await join(server)
     assert store.doubts == ()
-    assert store.eviction is not None
-    assert store.eviction.may_happen is False
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
