@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from gateway.clients.scrypt_worker import ScryptWorker
-from gateway.enforce.enforcer import ISSUER, VerifyCounts
+from gateway.enforce.enforcer import VerifyCounts
 from gateway.enforce.token_cache import CachedToken, TokenCache
-from gateway.issuer.context import IssuerContext, PeerInfo, log_request
-from gateway.issuer.web import build_issuer, build_issuer_runner
+from gateway.issuer.context import IssuerContext, log_request
+from gateway.issuer.service import Issuer
 from gateway.observe.exchange import Exchange
 from gateway.observe.issuer_request import IssuerRequest
 from gateway.observe.metrics import Metrics
-from gateway.policy.peers import forwarded_address, peer_group
-from gateway.proxy.gate import Gate, plan_issuer
+from gateway.policy.peers import peer_group
+from gateway.proxy.gate import Gate
 from gateway.reload.apply import Live, Take
 from gateway.reload.plan import Parts, RuntimeState, Snapshot, plan_snapshot
 from gateway.settings.model import RedisSettings, Settings
@@ -76,8 +74,6 @@ async def open_data_plane(
     revocations = Revocations(clocks_apart_s=CLOCKS_APART_S, kept_s=KEPT_S)
     store, counters = await _open_store(stack, snapshot.settings, revocations)
     state = RuntimeState(TokenCache(), revocations, VerifyCounts(), metrics.token_verify_seconds)
-    gate = Gate(record)
-    stack.callback(gate.close)
     live_cell: list[Live] = []
 
     def warm_cache(raw: bytes, token: AccessToken) -> None:
@@ -89,30 +85,27 @@ async def open_data_plane(
     stack.callback(scrypt.close)
     key_sets = RemoteKeySets(metrics)
     stack.push_async_callback(key_sets.close)
-    issuer = build_issuer_runner(
-        build_issuer(
-            IssuerContext(
-                snapshot=lambda: live_cell[0].plan.snapshot.issuer,
-                revocations=state.revocations,
-                store=store,
-                scrypt=scrypt,
-                on_issued=warm_cache,
-                on_request=on_request,
-                observer=metrics,
-                replay=store,
-                counters=counters,
-                peer_of=_peer_finder(gate),
-                key_sets=key_sets,
-                may_fetch_keys=lambda peer: _may_send_tokens(state, peer),
-                on_bad_assertion=lambda peer: _count_bad_token(state, peer),
-            )
+    issuer = Issuer(
+        IssuerContext(
+            snapshot=lambda: live_cell[0].plan.snapshot.issuer,
+            revocations=state.revocations,
+            store=store,
+            scrypt=scrypt,
+            on_issued=warm_cache,
+            on_request=on_request,
+            observer=metrics,
+            replay=store,
+            counters=counters,
+            key_sets=key_sets,
+            may_fetch_keys=lambda peer: _may_send_tokens(state, peer),
+            on_bad_assertion=lambda peer: _count_bad_token(state, peer),
         )
     )
-    await issuer.setup()
-    stack.push_async_callback(issuer.cleanup)
-    assert issuer.server is not None
-    issuer_plan = plan_issuer(gate.new_pool(ISSUER), issuer.server)
-    live = Live(Parts(gate, state, issuer_plan), key_sets, others=others)
+    stack.callback(issuer.close)
+    gate = Gate(record, issuer)
+    stack.callback(gate.close)
+    stack.push_async_callback(gate.services.close)
+    live = Live(Parts(gate, state), key_sets, others=others)
     live_cell.append(live)
     live.apply(plan_snapshot(snapshot, live.parts))
     return DataPlane(gate, live, state, store, key_sets)
@@ -147,22 +140,6 @@ async def _open_redis(settings: RedisSettings, issuer: str, *, strict: bool) -> 
             f"({sys.executable} -m pip install --require-hashes -r requirements.lock)"
         ) from error
     return await open_redis(settings, issuer=issuer, strict=strict)
-
-
-def _peer_finder(gate: Gate) -> Callable[[web.BaseRequest], PeerInfo]:
-    def peer_of(request: web.BaseRequest) -> PeerInfo:
-        caller = gate.caller(request.headers.get("X-Sidegate-Connection", ""))
-        if caller is None:
-            return PeerInfo("", "http")
-        # The gate passes this field on from trusted proxies only.
-        forwarded = request.headers.getall("X-Forwarded-For", ())
-        address = caller.address
-        if forwarded:
-            values = [value.encode("utf-8", "surrogateescape") for value in forwarded]
-            address = forwarded_address(values, gate.is_trusted) or address
-        return PeerInfo(address, caller.scheme, caller.certificate)
-
-    return peer_of
 
 
 def _may_send_tokens(state: RuntimeState, peer: str) -> bool:

@@ -13,8 +13,8 @@ from gateway.clients.assertions import AssertionReason
 from gateway.clients.authenticate import NO_METHOD, AuthReason
 from gateway.enforce.enforcer import CACHE_RESULTS, ISSUER
 from gateway.issuer.assertions import GRANT_METHOD
+from gateway.issuer.logins import SLOWED_DOWN
 from gateway.issuer.uses import KINDS
-from gateway.issuer.web import SLOWED_DOWN
 from gateway.oauth_names import CLIENT_SECRET_BASIC, CLIENT_SECRET_JWT, CLIENT_SECRET_POST, PRIVATE_KEY_JWT
 from gateway.observe import families
 from gateway.observe.families import Family, SeriesOf

@@ -192,12 +192,13 @@ def current_gauges(
     for name, pool in gate.pools.items():
         for pool_state, count in pool.gauges.items():
             yield GaugeSample(families.UPSTREAM_POOL, (name, pool_state), count)
-        if name != ISSUER:
-            for target, in_use in pool.targets_in_use():
-                yield GaugeSample(families.UPSTREAM_HEALTHY, (name, target), int(in_use))
+        for target, in_use in pool.targets_in_use():
+            yield GaugeSample(families.UPSTREAM_HEALTHY, (name, target), int(in_use))
         for circuit_state in CircuitState if pool.circuit_state else ():
             is_it = circuit_state is pool.circuit_state
             yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
+    for call_state, count in gate.services.gauges.items():
+        yield GaugeSample(families.UPSTREAM_POOL, (ISSUER, call_state), count)
     main, probation, _ = state.cache.sizes
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)
     yield from _key_samples(live.plan.snapshot)

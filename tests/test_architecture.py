@@ -34,7 +34,7 @@ MAP = ROOT / "docs" / "architecture.md"
 
 LAYERS: tuple[frozenset[str], ...] = (
     # What everything may use.
-    frozenset({"version", "settings.model", "files", "hosts", "names", "oauth_names", "reasons"}),
+    frozenset({"version", "settings.model", "files", "hosts", "names", "oauth_names", "reasons", "services"}),
     frozenset({"observe", "own_answers"}),
     frozenset({"tokens", "state"}),
     frozenset({"clients", "policy", "http1"}),  # domain
@@ -72,12 +72,13 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "settings": frozenset({"yaml"}),
     "observe": frozenset({"prometheus_client", "msgspec", "uvloop"}),
     "own_answers": frozenset({"aiohttp"}),
-    "proxy": frozenset({"aiohappyeyeballs", "cryptography", "msgspec", "uvloop"}),
-    "issuer": frozenset({"aiohttp", "msgspec", "multidict"}),
+    "proxy": frozenset({"aiohappyeyeballs", "cryptography", "msgspec", "multidict", "uvloop"}),
+    "issuer": frozenset({"msgspec", "multidict"}),
     "admin": frozenset({"aiohttp", "msgspec", "multidict"}),
     "demo": frozenset({"aiohttp", "msgspec"}),
     "app": frozenset({"uvloop"}),
-    "data_plane": frozenset({"aiohttp"}),
+    "data_plane": frozenset(),
+    "services": frozenset({"multidict"}),
     "views": frozenset(),
     "lifecycle": frozenset({"uvloop"}),
     "cli": frozenset({"click", "msgspec", "uvloop", "yaml"}),

@@ -60,8 +60,6 @@ class ResponseHead:
     upgrade: bytes
     """The protocol a 101 switches to, in lower case; empty when it does not say so properly."""
     has_date: bool
-    reason: bytes
-    """The one Sidegate-Reason, which only the issuer in this process may give; else empty."""
 
 
 class ResponseReader:
@@ -151,7 +149,6 @@ def _judge(
         connection_options=options,
         upgrade=b", ".join(by_name.get(b"upgrade", [])).lower() if b"upgrade" in options else b"",
         has_date=b"date" in by_name and b"date" not in options,
-        reason=b"".join(by_name.get(b"sidegate-reason", [])[:1]),
     )
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aiohttp import web
-
 from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.observe.issuer_request import IssuerRequest
@@ -24,17 +22,6 @@ from gateway.tokens.key_ring import VerificationKey
 from gateway.tokens.key_sets import KeySet
 from gateway.tokens.revocations import Revocations
 from gateway.tokens.shares import Shares
-
-
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
-    """Who is at the other end, as the data plane saw it."""
-
-    address: str
-    scheme: str
-    """http or https: how the caller reached us, a trusted hop in front included."""
-    certificate: bytes | None = None
-    """The client certificate, verified on the caller's own connection to us, in DER."""
 
 
 class IssuerObserver(Protocol):
@@ -105,11 +92,6 @@ class SilentObserver:
         """Do nothing."""
 
 
-def peer_of_socket(request: web.BaseRequest) -> PeerInfo:
-    """Return the socket's own peer: right only where no data plane lies between."""
-    return PeerInfo(request.remote or "", request.scheme)
-
-
 def trust_peer(peer: str) -> bool:
     """Return that every peer may cause a fetch of keys: right only where nobody counts bad tokens."""
     return True
@@ -156,7 +138,6 @@ class IssuerContext:
     """Adds up failures over all processes; None where there is only this one."""
     stopwatch: Callable[[], float] = time.monotonic
     """Monotonic seconds."""
-    peer_of: Callable[[web.BaseRequest], PeerInfo] = peer_of_socket
     key_sets: KeyFinder = field(default_factory=lambda: RemoteKeySets(SilentObserver()))
     may_fetch_keys: Callable[[str], bool] = trust_peer
     """Returns whether this peer's unknown `kid` may cause a fetch."""

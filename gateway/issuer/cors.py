@@ -7,7 +7,9 @@ a list, so that no cache gives one page's answer to another.
 Sources: Fetch 3.3 (CORS protocol), RFC 6454 6.2, RFC 9110 12.5.5 (Vary).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+Fields = tuple[tuple[str, str], ...]
 
 MAX_AGE_S = 600
 _METHODS = "POST"
@@ -15,7 +17,7 @@ _FIELDS = "Authorization, Content-Type"
 _READABLE = "Retry-After, WWW-Authenticate"
 
 
-def answer_headers(origins: Sequence[str], origin: Sequence[str]) -> Mapping[str, str]:
+def answer_fields(origins: Sequence[str], origin: Sequence[str]) -> Fields:
     """Return the fields to add to an answer.
 
     Args:
@@ -23,24 +25,24 @@ def answer_headers(origins: Sequence[str], origin: Sequence[str]) -> Mapping[str
         origin: The values of the request's `Origin` fields.
     """
     if not origins:
-        return {}
+        return ()
     if len(origin) != 1 or origin[0] not in origins:
-        return {"Vary": "Origin"}
-    return {
-        "Vary": "Origin",
-        "Access-Control-Allow-Origin": origin[0],
-        "Access-Control-Expose-Headers": _READABLE,
-    }
+        return (("Vary", "Origin"),)
+    return (
+        ("Vary", "Origin"),
+        ("Access-Control-Allow-Origin", origin[0]),
+        ("Access-Control-Expose-Headers", _READABLE),
+    )
 
 
-def preflight_headers(origins: Sequence[str], origin: Sequence[str]) -> Mapping[str, str] | None:
+def preflight_fields(origins: Sequence[str], origin: Sequence[str]) -> Fields | None:
     """Return the fields of the answer to a preflight, or None when this origin may not call."""
     if len(origin) != 1 or origin[0] not in origins:
         return None
-    return {
-        "Access-Control-Allow-Origin": origin[0],
-        "Access-Control-Allow-Methods": _METHODS,
-        "Access-Control-Allow-Headers": _FIELDS,
-        "Access-Control-Max-Age": str(MAX_AGE_S),
-        "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
-    }
+    return (
+        ("Access-Control-Allow-Origin", origin[0]),
+        ("Access-Control-Allow-Methods", _METHODS),
+        ("Access-Control-Allow-Headers", _FIELDS),
+        ("Access-Control-Max-Age", str(MAX_AGE_S)),
+        ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+    )

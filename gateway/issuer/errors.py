@@ -5,16 +5,18 @@ Sources: RFC 6749 5.2, RFC 9110 11.6.1 and 15.5, RFC 7009 2.2.1.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
 
 from gateway.clients.problems import ErrorCode, OAuthProblem
+from gateway.services import Answer
 
 BASIC_CHALLENGE = 'Basic realm="sidegate"'
 
-NO_STORE: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-store", "Pragma": "no-cache"})
+NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
+JSON_TYPE = ("Content-Type", "application/json")
 
 _STATUS: Mapping[ErrorCode, int] = MappingProxyType(
     {
@@ -35,11 +37,20 @@ class ErrorAnswer:
     code: ErrorCode
     status: int
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    fields: tuple[tuple[str, str], ...] = ()
     """Beyond content type and cache control."""
     description: str = ""
     cause: str = ""
     """One word for the operator's log."""
+
+    def as_answer(self) -> Answer:
+        """Return it as it goes out; what is recorded is the OAuth error."""
+        return Answer(self.status, (*NO_STORE, *self.fields, JSON_TYPE), self.body, self.code.value)
+
+
+def json_answer(body: bytes) -> Answer:
+    """Return an answer that nobody may keep."""
+    return Answer(200, (*NO_STORE, JSON_TYPE), body)
 
 
 def answer_problem(
@@ -64,12 +75,12 @@ def answer_problem(
             "status": status,
         }
     )
-    headers: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
     if status == 401:
         # Sent with every 401, not only to callers that tried Basic: HTTP demands a challenge.
-        headers["WWW-Authenticate"] = BASIC_CHALLENGE
+        fields.append(("WWW-Authenticate", BASIC_CHALLENGE))
     if status in (429, 503):
-        headers["Retry-After"] = str(retry_after_s)
+        fields.append(("Retry-After", str(retry_after_s)))
     if allow:
-        headers["Allow"] = allow
-    return ErrorAnswer(problem.code, status, body, headers, description, problem.cause)
+        fields.append(("Allow", allow))
+    return ErrorAnswer(problem.code, status, body, tuple(fields), description, problem.cause)

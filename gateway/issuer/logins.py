@@ -46,6 +46,9 @@ from gateway.policy.peers import peer_group
 from gateway.settings.model import Rate
 from gateway.state.interface import StateUnavailableError
 
+SLOWED_DOWN = "slowed_down"
+"""Why a login is not looked at: a peer was wrong too often. A word of metrics and logs."""
+
 _log = logging.getLogger("gateway.issuer")
 
 

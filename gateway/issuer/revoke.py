@@ -1,4 +1,4 @@
-"""Decide what a revocation request revokes. Pure; making it durable is `gateway.issuer.web`.
+"""Decide what a revocation request revokes. Pure; making it durable is `gateway.issuer.token_questions`.
 
 An answer of 200 promises that the token is refused from then on. So a token counts
 that is not valid yet, whose key is not here now, or whose `iss` is not the one of now:

@@ -33,16 +33,18 @@ from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
 from gateway.http1.diagnosis import what_is_wrong_with_start
 from gateway.http1.forwarding_rules import ForwardingRules
-from gateway.http1.request import BadRequest, RequestHead
+from gateway.http1.request import BadRequest, FieldBlock, RequestHead
 from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision
-from gateway.policy.peers import peer_group
+from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
 from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
+from gateway.proxy.service_call import ServiceCall
 from gateway.proxy.tunnel import reset_at_close
 from gateway.reasons import Reason
+from gateway.services import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,12 +104,12 @@ class DownstreamConnection(asyncio.Protocol):
         "_begun_head",
         "_believes",
         "_body",
+        "_caller",
         "_droppable_bytes",
         "_drops_until",
         "_half_closed",
         "_held",
         "_hold",
-        "_issuer_reference",
         "_leaving",
         "_listener",
         "_reading",
@@ -166,7 +168,8 @@ class DownstreamConnection(asyncio.Protocol):
         """`_read_heads` is at work and will go on by itself."""
         self._leaving = False
         self._half_closed = False
-        self._issuer_reference = b""
+        self._caller: Caller | None = None
+        """Who is at the other end, once a service has asked."""
         self._written_backlog = 0
         self._droppable_bytes = 0
         """While it is leaving: how much more is read over."""
@@ -244,7 +247,6 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop everything that was done for the caller."""
         self.gate.leave(self)
-        self.gate.forget_issuer_reference(self._issuer_reference)
         self.deadline = inf
         self._body = None
         relay = self.relay
@@ -437,9 +439,8 @@ class DownstreamConnection(asyncio.Protocol):
             )
             to_upstream.plan = plan
         else:
-            relay = RequestInFlight(
-                gate, self, head, query, location, verdict, at, started, keep_alive, has_body
-            )
+            kind = ServiceCall if refusal is None else RequestInFlight
+            relay = kind(gate, self, head, query, location, verdict, at, started, keep_alive, has_body)
         if location.is_limited and refusal is None:
             peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
             refusal = gate.count_request(relay, peer, started)
@@ -483,7 +484,7 @@ class DownstreamConnection(asyncio.Protocol):
             return location, query, None, None, _too_large(limit, location)
         if location.is_issuer:
             gate.reader.keep(head)  # who is refused there is the issuer's to say
-            return location, query, None, snapshot.issuer_plan, None
+            return location, query, None, None, None
         if gate.shed_share and gate.admission.shedding.refuses():
             return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.label))
         verdict = enforcer.recall(place, now)
@@ -679,13 +680,16 @@ class DownstreamConnection(asyncio.Protocol):
         else:
             self.cut(ends_the_body=True)
 
-    def issuer_reference(self) -> bytes:
-        """Return the name under which the issuer can ask who is behind this connection."""
-        if not self._issuer_reference:
-            self._issuer_reference = self.gate.new_issuer_reference(
-                self.peer, self.scheme, self.client_certificate
-            )
-        return self._issuer_reference
+    def caller(self, block: FieldBlock) -> Caller:
+        """Return who sends a request with these fields: the peer, or whom it names if it is believed."""
+        caller = self._caller
+        if caller is None:
+            caller = self._caller = Caller(self.peer, self.scheme, self.client_certificate)
+        if not self.is_trusted or b"x-forwarded-for" in block.connection_options:
+            return caller
+        values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for"]
+        address = forwarded_address(values, self.gate.is_trusted) if values else None
+        return caller if address is None else replace(caller, address=address)
 
     # --- called by the gate
 

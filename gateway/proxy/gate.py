@@ -10,7 +10,6 @@ Sources: RFC 9110 7.6.3 (Via), 10.1.1 (Expect), 6.6.1 (Date); RFC 7239 7.4.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import secrets
@@ -24,7 +23,7 @@ from time import perf_counter, time
 from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import ISSUER, Enforcer, Verdict
+from gateway.enforce.enforcer import Enforcer, Verdict
 from gateway.http1.claim_fields import ClaimFields
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules
@@ -40,20 +39,19 @@ from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.pool import PoolSettings, UpstreamPool
 from gateway.proxy.relay import wanted_protocol
-from gateway.proxy.targets import AttemptFailure, SocketpairOpener, UpstreamTls, opener_for
+from gateway.proxy.service_runner import ServiceRunner
+from gateway.proxy.targets import AttemptFailure, UpstreamTls, opener_for
 from gateway.proxy.told_claims import ToldClaims
 from gateway.proxy.tunnel import Tunnel
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.reasons import Reason
-from gateway.settings.model import Balance, Forwarded, LimitSettings, UpstreamSettings
+from gateway.services import Service
+from gateway.settings.model import Forwarded, LimitSettings, UpstreamSettings
 
 _log = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_S = 0.25
 ID_BATCH = 256
-ISSUER_CONNECTIONS = 512
-"""Half of them may be waiting for a slow secret to be checked (`gateway.clients.scrypt_worker`): the
-other half is for everything else that the issuer answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +91,10 @@ class GateSnapshot:
 
     enforcer: Enforcer
     plans: Mapping[str, UpstreamPlan]
-    issuer_plan: UpstreamPlan
     limits: LimitSettings
     trusted_networks: Networks
     route_limits: Mapping[str, RouteLimit] = field(default_factory=lambda: MappingProxyType({}))
     """By the route's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is behind a request to the issuer."""
-
-    address: str
-    scheme: str
-    certificate: bytes | None = None
-    """The verified client certificate in DER."""
 
 
 @dataclass(eq=False)
@@ -116,6 +103,9 @@ class Gate:
 
     record: Callable[[Exchange], None]
     """Takes the record of each finished request; must not block."""
+    service: Service
+    """Answers what is the issuer's."""
+    services: ServiceRunner = field(default_factory=ServiceRunner)
     snapshot: GateSnapshot = field(init=False)
     """Set by `take`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)
@@ -146,7 +136,6 @@ class Gate:
         self.pseudonym = f"sidegate-{secrets.token_hex(4)}".encode("ascii")
         self.via_lines = tuple(b"Via: 1.%d %b\r\n" % (minor, self.pseudonym) for minor in (0, 1))
         self.via_and_request_id = self.via_lines[1] + b"X-Request-Id: "
-        self._callers: dict[bytes, Caller] = {}
         self._failed_attempts: Counter[tuple[str, AttemptFailure]] = Counter()
         self._pools_seen: dict[str, UpstreamPool] = {}
         """Those that requests may have used; one that is none of `pools` any more is removed."""
@@ -166,7 +155,7 @@ class Gate:
 
         Args:
             snapshot: The compiled configuration.
-            pools: Of all its upstreams and of the issuer, by name.
+            pools: Of all its upstreams, by name.
         """
         reader = self.reader
         if snapshot.limits.header_count != self.limits.header_count:
@@ -416,20 +405,6 @@ class Gate:
         detail = "A request to switch to a protocol of this route cannot have a body: send it without."
         return Refusal(400, Reason.BAD_FRAMING, detail)
 
-    def new_issuer_reference(self, peer: str, scheme: str, certificate: bytes | None) -> bytes:
-        """Return a random name under which `caller` finds the connection's peer."""
-        reference = secrets.token_hex(16).encode("ascii")
-        self._callers[reference] = Caller(peer, scheme, certificate)
-        return reference
-
-    def forget_issuer_reference(self, reference: bytes) -> None:
-        """Forget a connection that is gone."""
-        self._callers.pop(reference, None)
-
-    def caller(self, reference: str) -> Caller | None:
-        """Return who is behind the connection with this reference."""
-        return self._callers.get(reference.encode("ascii", "replace"))
-
     def log_internal_error(self) -> None:
         """Log the exception being handled; its text may not reach any peer."""
         _log.exception("a connection failed inside the gateway")
@@ -477,40 +452,4 @@ def pool_settings(settings: UpstreamSettings, tls: UpstreamTls | None) -> PoolSe
         circuit_breaker=settings.circuit_breaker,
         health_check=settings.health_check,
         host=settings.host,
-    )
-
-
-def plan_issuer(pool: UpstreamPool, serve: Callable[[], asyncio.Protocol]) -> UpstreamPlan:
-    """Return the plan that leads to the issuer in this process, over a socketpair.
-
-    Args:
-        pool: The pool for it, configured here.
-        serve: Makes the server protocol of the issuer's application for one connection.
-    """
-    pool.take(
-        PoolSettings(
-            {ISSUER: SocketpairOpener(serve)},
-            balance=Balance.ROUND_ROBIN,
-            connect_timeout_s=5.0,
-            max_connections=ISSUER_CONNECTIONS,
-            queue_size=4096,
-            queue_timeout_s=5.0,
-        )
-    )
-
-    def rules(*, trusted: bool) -> ForwardingRules:
-        return ForwardingRules(
-            keep_headers=frozenset(), forward_token=True, host=None, forwarded_x=False, trusted_peer=trusted
-        )
-
-    return UpstreamPlan(
-        name=ISSUER,
-        pool=pool,
-        rules=rules(trusted=False),
-        trusted_rules=rules(trusted=True),
-        identity_headers=False,
-        forwarded_rfc7239=False,
-        response_timeout_s=30.0,
-        idle_timeout_s=30.0,
-        retries=1,
     )

@@ -289,8 +289,6 @@ class Relay(RequestInFlight):
         lines = b""
         if rules.forwarded_x:
             lines += downstream.forwarded_x_lines
-        if self.verdict is None:
-            lines += b"X-Sidegate-Connection: %b\r\n" % downstream.issuer_reference()
         if len(downstream.own_lines) >= RULES_PER_BLOCK:
             downstream.own_lines.clear()  # rules of snapshots that are gone
         downstream.own_lines[rules] = lines
@@ -355,10 +353,6 @@ class Relay(RequestInFlight):
         date_line = b"" if head.has_date else gate.date_line
         if self.limit_lines:
             date_line += self.limit_lines
-        if self.verdict is None and head.reason:
-            # The issuer's own word, the OAuth error: recorded as the reason of any refusal is. The caller
-            # has it in the body; the field stays the mark of what the gate itself refused.
-            self._reason = head.reason.decode("ascii", "replace")
         downstream.write(
             b"".join((framing, date_line, gate.via_and_request_id, self.request_id, ending, body))
         )

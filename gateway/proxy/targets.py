@@ -294,29 +294,6 @@ class UnixOpener:
         transport.set_write_buffer_limits(high=UPSTREAM_HIGH_WATER_BYTES)
 
 
-class SocketpairOpener:
-    """The way to a server in this process."""
-
-    __slots__ = ("_serve", "identity")
-
-    names = None
-    authority = "localhost"
-    place = "this process"
-
-    def __init__(self, serve: Callable[[], asyncio.Protocol]) -> None:
-        self._serve = serve
-        self.identity: object = serve
-
-    async def open(self, factory: ProtocolFactory) -> None:
-        """Give one end of a new pair to the server and open the other."""
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        await loop.connect_accepted_socket(self._serve, theirs)
-        await loop.create_unix_connection(factory, sock=ours)
-
-
 def opener_for(
     target: TargetSettings | UnixTargetSettings, tls: UpstreamTls | None, *, stopwatch: Callable[[], float]
 ) -> Opener:

@@ -15,13 +15,13 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
-from gateway.enforce.enforcer import ISSUER, Enforcer, VerifyCounts
+from gateway.enforce.enforcer import Enforcer, VerifyCounts
 from gateway.enforce.token_cache import TokenCache
 from gateway.issuer.endpoints import issuer_paths
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
 from gateway.policy.peers import read_networks
 from gateway.policy.rate_limits import LimitTable, RateLimits
-from gateway.proxy.gate import Gate, GateSnapshot, UpstreamPlan, plan_upstream, pool_settings
+from gateway.proxy.gate import Gate, GateSnapshot, plan_upstream, pool_settings
 from gateway.proxy.pool import PoolSettings, UpstreamPool
 from gateway.reload.compile import Configuration
 from gateway.reload.material import upstream_key
@@ -74,7 +74,7 @@ class Plan:
     snapshot: Snapshot
     gate: GateSnapshot
     pools: Mapping[str, PoolPlan]
-    """By the upstream's name, the issuer's not among them."""
+    """By the upstream's name."""
     limits: LimitTable
 
 
@@ -84,8 +84,6 @@ class Parts:
 
     gate: Gate
     state: RuntimeState
-    issuer_plan: UpstreamPlan
-    """The way to the issuer in this process."""
 
 
 def snapshot_of(configuration: Configuration, keys: LoadedKeys, *, generation: int, now: float) -> Snapshot:
@@ -107,7 +105,6 @@ def plan_snapshot(snapshot: Snapshot, parts: Parts) -> Plan:
     gate = GateSnapshot(
         enforcer=_enforcer(snapshot, limits, state),
         plans=MappingProxyType(plans),
-        issuer_plan=parts.issuer_plan,
         limits=settings.limits,
         trusted_networks=read_networks(settings.trusted_proxies),
         route_limits=limits.routes,
@@ -140,9 +137,8 @@ def plan_material(former: Plan, material: Mapping[Hashable, Any]) -> Plan:
 
 
 def pools_of(plan: Plan) -> dict[str, UpstreamPool]:
-    """Return all pools of a plan by name, the issuer's among them."""
-    pools = {name: planned.pool for name, planned in plan.pools.items()}
-    return {ISSUER: plan.gate.issuer_plan.pool, **pools}
+    """Return all pools of a plan by name."""
+    return {name: planned.pool for name, planned in plan.pools.items()}
 
 
 def _enforcer(snapshot: Snapshot, limits: LimitTable, state: RuntimeState) -> Enforcer:

@@ -8,14 +8,12 @@ from urllib.parse import quote_plus
 
 import aiohttp
 import pytest
-from aiohttp import web
 from jwcrypto.jwk import JWK
 
 from gateway.clients.registry import compile_registry
 from gateway.clients.scrypt_worker import ScryptWorker
-from gateway.issuer.context import IssuerContext, PeerInfo, peer_of_socket
+from gateway.issuer.context import IssuerContext
 from gateway.issuer.snapshot import IssuerSnapshot, build_issuer_snapshot
-from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.settings.model import (
     AuthorizationSettings,
     ClientSettings,
@@ -33,9 +31,12 @@ from gateway.tokens.key_ring import KeyRing, make_key_ring
 from gateway.tokens.keys import make_signing_key, make_verification_key
 from gateway.tokens.revocations import CLOCKS_APART_S, Revocations
 from gateway.tokens.shares import Shares
+from tests.support.issuer_server import IssuerServer, serving_issuer
 
 NOW = 1_700_000_000.25
 SECRET = "reader-secret"
+NOTHING_THERE = ("/v1/tokens", "/v1/token/", "/")
+"""They lead to the issuer, which serves nothing there: as after a reload, for who was on the way."""
 
 
 def basic(client_id: str, secret: str) -> str:
@@ -145,14 +146,12 @@ class ServedIssuer:
     """Of the last answer, where a test notes it."""
     bad_assertions: list[str] = field(default_factory=list)
     """The peers whose assertions did not verify, once for each check."""
-    peers_asked: int = 0
-
-    def peer_of(self, request: web.BaseRequest) -> PeerInfo:
-        self.peers_asked += 1
-        return peer_of_socket(request)
+    server: IssuerServer | None = None
 
     def configure(self, settings: Settings, keys: KeyRing) -> None:
         self.snapshot = build_issuer_snapshot(settings, compile_registry(settings), keys)
+        assert self.server is not None
+        self.server.take(elsewhere=NOTHING_THERE)
 
     async def token(self, auth: str = BASIC, **form: str) -> str:
         form = {"grant_type": "client_credentials", **form}
@@ -186,19 +185,14 @@ async def issuer() -> AsyncIterator[ServedIssuer]:
             on_issued=lambda raw, token: served.issued.append((raw, token)),
             observer=served.observer,
             replay=_IndirectGuard(served),
-            peer_of=lambda request: served.peer_of(request),
             uses=served.uses,
             key_sets=key_sets,
             on_bad_assertion=lambda peer: served.bad_assertions.append(peer),
         )
-        runner = build_issuer_runner(build_issuer(context))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        served.url = f"http://{host}:{port}"
-        yield served
-        await runner.cleanup()
+        async with serving_issuer(context) as server:
+            server.take(elsewhere=NOTHING_THERE)
+            served.server, served.url = server, server.url
+            yield served
         await key_sets.close()
     scrypt.close()
 

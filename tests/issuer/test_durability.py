@@ -13,16 +13,15 @@ from gateway.state.sqlite import open_sqlite
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from aiohttp import web
 from gateway.clients.registry import compile_registry
 from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.snapshot import build_issuer_snapshot
-from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.settings.model import AuthorizationSettings, ClientSettings, PlainSecret, Settings
 from gateway.state.sqlite import open_sqlite
 from gateway.tokens.keyfiles import load_keys
 from gateway.tokens.revocations import Revocations
+from tests.support.issuer_server import serving_issuer
 
 async def main(directory):
     settings = Settings(
@@ -34,11 +33,9 @@ async def main(directory):
     store = await open_sqlite(directory / "state.db")
     revocations = Revocations(await store.load())
     context = IssuerContext(lambda: snapshot, revocations, store, ScryptWorker())
-    runner = build_issuer_runner(build_issuer(context))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    async with serving_issuer(context) as server:
+        print(server.url.rpartition(":")[2], flush=True)
+        await asyncio.Event().wait()
 
 asyncio.run(main(Path(sys.argv[1])))
 """

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 from jwcrypto.jwk import JWK
 
 from gateway.clients.registry import compile_registry
@@ -25,7 +24,6 @@ from gateway.clients.scrypt_worker import ScryptWorker
 from gateway.enforce.verifier import verify_access_token
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.snapshot import build_issuer_snapshot
-from gateway.issuer.web import build_issuer, build_issuer_runner
 from gateway.settings.model import RedisSettings
 from gateway.state.interface import StateStore
 from gateway.state.redis import open_redis
@@ -37,7 +35,9 @@ from gateway.tokens.keys import make_signing_key, make_verification_key
 from gateway.tokens.revocations import CLOCKS_APART_S, KEPT_S, Revocations
 from tests.issuer.conftest import basic, make_settings
 from tests.issuer.test_revocation_promises import unsigned
+from tests.support.issuer_server import serving_issuer
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 FULL = "SIDEGATE_SOAK" in os.environ
 STEPS = 120 if FULL else 40
@@ -97,12 +97,8 @@ class Process:
             scrypt=scrypt,
             clock=self.clock,
         )
-        runner = build_issuer_runner(build_issuer(context))
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        server = await self._stack.enter_async_context(serving_issuer(context))
+        self.url = server.url
 
     async def stop(self) -> None:
         await self._stack.aclose()
@@ -194,9 +190,13 @@ class History:
 
     async def revoke_all(self, process: Process) -> None:
         client = self.random.choice(list(CLIENTS))
-        await revoke_client(client, process.store, process.revocations, now=process.clock())
+        second = await revoke_client(client, process.store, process.revocations, now=process.clock())
         for token in self.tokens:
             token.is_revoked |= token.client == client
+        # Whoever has not heard of it within that second issues tokens that the others refuse.
+        await until(
+            lambda: all(each.revocations.client_revoked_until(client) >= second for each in self.processes)
+        )
         if self.random.random() < 0.7:  # and goes on at once, and loses that, too
             await self.check()
             await self.issue(self.random.choice(self.processes))

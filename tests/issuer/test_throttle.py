@@ -172,15 +172,6 @@ async def test_what_a_proven_client_is_told_is_no_guess(limited: ServedIssuer) -
         assert await assert_by(limited, client, KEY.token) == 401 if client == "disabled" else 200
 
 
-async def test_who_sends_a_request_is_found_out_once(limited: ServedIssuer) -> None:
-    """It may be written in a long field, which anybody can send through a proxy."""
-    for failures in range(1, 3):
-        await ask(limited, "reader", "wrong")
-        assert limited.peers_asked == failures
-    await ask(limited, "reader", SECRET)
-    assert limited.peers_asked == 3
-
-
 PATHS = ["token", "introspect", "revoke"]
 OUTSIDERS = 30
 """Ten times what `limited` lets a peer fail for one client: the address is closed after that."""

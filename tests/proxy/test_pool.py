@@ -20,7 +20,6 @@ from gateway.proxy.targets import (
     Names,
     Opener,
     ProtocolFactory,
-    SocketpairOpener,
     TcpOpener,
 )
 from gateway.proxy.upstream import UpstreamConnection
@@ -56,14 +55,16 @@ class DoorOpener:
         self.door.set()
         self.fails = False
         self.opened = 0
-        self._inner = SocketpairOpener(Service)
 
     async def open(self, factory: ProtocolFactory) -> None:
         await self.door.wait()
         if self.fails:
             raise ConnectionRefusedError
         self.opened += 1
-        await self._inner.open(factory)
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(Service, theirs)
+        await loop.connect_accepted_socket(factory, ours)
 
 
 @dataclass(eq=False)

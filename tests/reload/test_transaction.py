@@ -150,9 +150,9 @@ async def test_a_step_that_raises_leaves_everything_as_it_was(
     ]
     assert in_force(appliance) == before
     assert (await appliance.ask(READ % token)).status == 200
-    assert in_force(appliance)["pools"].keys() == {"country", "spare", "_issuer_"}
+    assert in_force(appliance)["pools"].keys() == {"country", "spare"}
     assert (await appliance.load()).applied
-    assert appliance.gate.pools.keys() == {"country", "spare", "new", "_issuer_"}
+    assert appliance.gate.pools.keys() == {"country", "spare", "new"}
     assert appliance.gate.limits.header_count == 50
     assert (await appliance.ask(READ % await appliance.token())).status == 200
 
@@ -246,7 +246,7 @@ async def test_a_waiting_request_is_started_when_all_works_by_the_new_configurat
         monkeypatch.setattr(UpstreamPool, "_serve_waiting", noting)
         settings["limits"] = {"header_count": 60}
         await appliance.reload(settings, targets=targets)
-        assert len(seen) >= 2
+        assert seen
         assert all(seen)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
+from gateway.http1.request import FieldBlock, read_fields
 from gateway.proxy.certificates import TlsEndpoint
 from gateway.proxy.downstream import LEAVE_LIMIT_S
 from gateway.proxy.listener import Listener
@@ -381,9 +382,10 @@ async def test_the_certificate_is_known_to_gate_and_issuer(
             assert (await caller.ask(b"GET /oauth2/jwks HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
             (connection,) = appliance.gate.connections
             assert connection.client_certificate == alice.der
-            known = appliance.gate.caller(connection.issuer_reference().decode())
-            assert known is not None
-            assert (known.scheme, known.certificate) == ("https", alice.der)
+            fields = read_fields(b"\r\n", max_fields=0)
+            assert isinstance(fields, FieldBlock)
+            known = connection.caller(fields)
+            assert (known.address, known.scheme, known.certificate) == ("127.0.0.1", "https", alice.der)
         await until(lambda: not appliance.gate.connections)
         async with secured(appliance, trusting(authority)) as caller:
             assert (await caller.ask(GET)).status == 200
