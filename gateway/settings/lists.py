@@ -79,6 +79,10 @@ class MapOf:
     parse_key: Callable[[str], str]
     value: Kind
     attribute: str = ""
+    alike: Callable[[str], object] | None = None
+    """What is equal of two names that are one to whoever reads them; None where only equal names are."""
+    most: int | None = None
+    """How many members there may be."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the readable members, in order, read-only."""
@@ -87,7 +91,10 @@ class MapOf:
                 node, f"expected {with_article(self.label)}, found {found(node)}", "write {} for none"
             )
             return UNREAD
+        if self.most is not None and len(node.members) > self.most:
+            reading.error(node, "there are too many of them", f"at most {self.most}")
         values: dict[str, Any] = {}
+        seen: dict[object, str] = {}
         section = self.value if isinstance(self.value, Section) else None
         for key, member in node.members.values():
             try:
@@ -95,6 +102,10 @@ class MapOf:
             except SpellingError as reason:
                 reading.refuse(key, reason)
                 name = ""  # what stands below it is read all the same: all mistakes at once
+            if self.alike is not None and name:
+                former = seen.setdefault(self.alike(name), name)
+                if former != name:
+                    reading.error(key, f"the name is the same as {quote(former)} for its reader", "write one")
             if section is None:
                 value = self.value.read(member, reading)
                 if self.attribute and value is not UNREAD:
@@ -114,7 +125,8 @@ class MapOf:
 
     def schema(self) -> Schema:
         """Return a mapping from any names to the values."""
-        return {"type": "object", "additionalProperties": self.value.schema()}
+        shape: Schema = {"type": "object", "additionalProperties": self.value.schema()}
+        return shape if self.most is None else {**shape, "maxProperties": self.most}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
