@@ -12,6 +12,7 @@ from itertools import product
 from gateway.clients.assertions import AssertionReason
 from gateway.clients.authenticate import NO_METHOD, AuthReason
 from gateway.enforce.enforcer import CACHE_RESULTS, ISSUER
+from gateway.http1.claim_fields import LeftOut
 from gateway.issuer.assertions import GRANT_METHOD
 from gateway.issuer.logins import SLOWED_DOWN
 from gateway.issuer.uses import KINDS
@@ -72,6 +73,8 @@ def labels_at_zero(snapshot: Snapshot) -> Iterator[SeriesOf]:
     yield _each(families.CONFIG_RELOADS, Result, Cause)
     yield _each(families.UPSTREAM_ERRORS, settings.upstreams, UPSTREAM_FAILURES)
     yield _each(families.UPSTREAM_REQUESTS, settings.upstreams, CODE_CLASSES, ATTEMPTS)
+    told = (upstream.name for upstream in settings.upstreams.values() if upstream.claim_headers)
+    yield _each(families.CLAIMS_LEFT_OUT, told, LeftOut)
     yield _each(families.JWKS_FETCH, _fetched_from(snapshot), FetchResult)
     yield families.CLIENT_AUTH_FAILURES, _pairs(LOGIN_FAILURES)
     yield _each(families.REPLAY_REJECTED, KINDS)

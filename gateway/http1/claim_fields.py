@@ -48,6 +48,13 @@ class ClaimFields:
     """The name of each field, with the claim whose value it has."""
 
 
+def claim_fields_of(names: Mapping[str, str]) -> ClaimFields | None:
+    """Return how an upstream is told claims, by the name of each field; None where it is told none."""
+    if not names:
+        return None
+    return ClaimFields(tuple((name.encode("ascii"), claim) for name, claim in names.items()))
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimLines:
     """What one token has for an upstream."""

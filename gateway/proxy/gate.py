@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 from gateway.enforce.challenge import Refusal, refusal_for
 from gateway.enforce.enforcer import Enforcer, Verdict
-from gateway.http1.claim_fields import ClaimFields
+from gateway.http1.claim_fields import ClaimFields, claim_fields_of
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader
@@ -436,6 +436,7 @@ def plan_upstream(settings: UpstreamSettings, pool: UpstreamPool) -> UpstreamPla
         response_timeout_s=settings.response_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
         retries=settings.retries,
+        claim_fields=claim_fields_of(settings.claim_headers),
     )
 
 

@@ -296,6 +296,8 @@ class UpstreamSettings:
     """Lower-case field names that are forwarded although they are dropped by default."""
     drop_headers: frozenset[str] = frozenset()
     """Lower-case field names that callers may not send either, in any spelling."""
+    claim_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Field name, as it is sent -> the claim of the token that it tells."""
     connect_timeout_s: float = 2.0
     response_timeout_s: float = 30.0
     """Until the response head; 0 = unlimited."""

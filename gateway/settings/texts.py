@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from gateway.hosts import HOST_NAME, address_of, is_loopback
+from gateway.http1.claim_fields import IDENTITY_NAMES
 from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
 from gateway.http1.forwarding_rules import HOP_BY_HOP, REPLACED, ForwardingRules, may_forward
 from gateway.settings.model import (
@@ -57,6 +58,7 @@ _FROM_ANYBODY = ForwardingRules(
     keep_headers=frozenset(), forward_token=False, host=None, forwarded_x=False, trusted_peer=False
 )
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
+_CLAIM_FIELD = re.compile(r"[Xx]-[Aa][Uu][Tt][Hh](?:-[A-Za-z0-9]+)+\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
@@ -160,6 +162,15 @@ def parse_dropped_header(text: str) -> str:
     return name
 
 
+def parse_claim_field(text: str) -> str:
+    """Return the name of a field that tells a claim. Callers can send none of these, in any spelling."""
+    if not _CLAIM_FIELD.match(text) or len(text) > 128:
+        raise SpellingError("is not the name of a field for a claim", "X-Auth- and a word: X-Auth-Tenant")
+    if any(is_spelled_like(text, own.decode()) for own in IDENTITY_NAMES):
+        raise SpellingError("says who calls", "identity_headers sends it; choose another name")
+    return text
+
+
 def _is_ours(field_name: str) -> bool:
     group = group_of(field_name.encode())
     return group is not None and group.kept is Kept.NEVER
@@ -178,7 +189,12 @@ def needs_trusted_proxy(field_name: str) -> bool:
 
 def is_spelled_like(field_name: str, other: str) -> bool:
     """Return whether CGI-like servers cannot tell the two names apart."""
-    return spelled_alike(field_name.encode()) == spelled_alike(other.encode())
+    return field_as_read(field_name) == field_as_read(other)
+
+
+def field_as_read(field_name: str) -> bytes:
+    """Return what CGI-like servers make of a name: they cannot tell those apart that are equal by it."""
+    return spelled_alike(field_name.encode())
 
 
 def parse_variable(text: str) -> str:

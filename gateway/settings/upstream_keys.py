@@ -6,7 +6,7 @@ from pathlib import Path
 from gateway.observe.secret_parameters import mask_address
 from gateway.settings.document import Node
 from gateway.settings.kinds import Quantity, Ratio, Text, Whole
-from gateway.settings.lists import ListOf
+from gateway.settings.lists import ListOf, MapOf
 from gateway.settings.model import (
     Balance,
     CircuitBreakerSettings,
@@ -31,9 +31,12 @@ from gateway.settings.shared_kinds import (
     member_of,
 )
 from gateway.settings.texts import (
+    field_as_read,
     is_dropped_by_default,
     is_spelled_like,
     parse_check_path,
+    parse_claim_field,
+    parse_claim_name,
     parse_dropped_header,
     parse_host_value,
     parse_kept_header,
@@ -224,6 +227,20 @@ UPSTREAM = Section(
             ListOf("list of field names", Text("field name", parse_dropped_header), into=frozenset),
             "Further fields that callers may not send, in any spelling: those in which this service believes "
             "what stands before it, and which the list does not know.",
+        ),
+        Field(
+            "claim_headers",
+            MapOf(
+                "mapping of field names to claims",
+                parse_claim_field,
+                Text("claim name", parse_claim_name),
+                alike=field_as_read,
+                most=32,
+            ),
+            "What else of the token the service is told: fields, each with the claim that is its value "
+            "(`{X-Auth-Tenant: tenant}`). Their names begin with `X-Auth-`, so no caller can send them. "
+            "Which values are sent, and which are left out and counted: "
+            "[security](security.md#claims-that-services-are-told).",
         ),
         Field("connect_timeout", TIMEOUT, "Until a connection stands.", attribute="connect_timeout_s"),
         Field(

@@ -55,6 +55,7 @@ upstreams:
     forwarded: both
     keep_headers: [X_Legacy]
     drop_headers: [X-Trusted]
+    claim_headers: {X-Auth-Tenant: tenant}
     connect_timeout: 1s
     response_timeout: 10s
     idle_timeout: 1m
