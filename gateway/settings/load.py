@@ -59,6 +59,7 @@ from gateway.settings.problems import (
 from gateway.settings.quoting import quote
 from gateway.settings.reading import Reading, is_null
 from gateway.settings.texts import parse_file_text
+from gateway.settings.told_claims import check_told_claims
 
 DATA_VARIABLE = "SIDEGATE_DATA"
 _POLICY_KEYS = tuple(item.key for item in POLICY_FIELDS)
@@ -396,7 +397,7 @@ class Draft:
         for finding in check_process(settings):
             self._note(finding)
         if self._complete:
-            for finding in check_policy(settings, now=self._now):
+            for finding in (*check_policy(settings, now=self._now), *check_told_claims(settings)):
                 self._note(finding)
 
     def _check_exposure(self, settings: Settings, private: PrivateFiles) -> None:

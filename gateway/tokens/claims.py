@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-RESERVED_CLAIMS = frozenset(
-    {
-        *("iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope"),
-        *("scp", "cnf", "act", "may_act", "typ", "azp", "authorization_details"),
-    }
-)
+ISSUED_CLAIMS = frozenset({"iss", "sub", "client_id", "aud", "iat", "nbf", "exp", "jti", "scope"})
+"""Claims that the issuer writes into every token, `scope` where there is one."""
+
+RESERVED_CLAIMS = ISSUED_CLAIMS | {"scp", "cnf", "act", "may_act", "typ", "azp", "authorization_details"}
 """Claims that the issuer sets itself, or that would change what a token means: none of a client's."""
 
 MAX_TIME = 253_402_300_799
