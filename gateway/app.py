@@ -84,6 +84,7 @@ from gateway.views import (
     readiness_gauges,
     render_metrics,
     source_gauges,
+    task_gauges,
     unready_conditions,
 )
 
@@ -209,6 +210,7 @@ async def _open(stack: contextlib.AsyncExitStack, path: Path) -> Process:
         *metrics.jwks_ages(plane.key_sets.ages()),
         *metrics.authorization_ends(authorization_ends(live.plan.snapshot.settings)),
         *source_gauges(sources),
+        *task_gauges(supervisor),
         *readiness_gauges(readiness),
     )
     _watch_loop(stack, plane.gate, metrics)

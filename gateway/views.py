@@ -24,6 +24,7 @@ from gateway.reload.apply import Live
 from gateway.reload.plan import RuntimeState, Snapshot
 from gateway.reload.source import Cause, Result
 from gateway.reload.sources import MAIN, Sources
+from gateway.reload.supervisor import Supervisor
 from gateway.settings.model import Settings, StateSettings
 from gateway.state.interface import StateStore
 from gateway.tokens.keyfiles import KeyState
@@ -62,6 +63,12 @@ def source_gauges(sources: Sources) -> Iterable[GaugeSample]:
     for name, last in sources.last.items():
         yield GaugeSample(families.SOURCE_SUCCESSFUL, (name,), float(last.outcome.result is Result.OK))
         yield GaugeSample(families.SOURCE_TIMESTAMP, (name,), last.good_at)
+
+
+def task_gauges(supervisor: Supervisor) -> Iterable[GaugeSample]:
+    """Yield how often each background task had to be started again."""
+    for name, count in supervisor.restarts.items():
+        yield GaugeSample(families.TASK_RESTARTS, (name,), count)
 
 
 def authorization_ends(settings: Settings) -> Iterable[tuple[str, str, float]]:

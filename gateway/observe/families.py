@@ -271,6 +271,12 @@ CONFIG_INFO = _gauge(
 EVENT_LOOP_LAG = _histogram(
     "sidegate_event_loop_lag_seconds", "How late the event loop runs its timers.", LAG_BOUNDS
 )
+TASK_RESTARTS = _counter(
+    "sidegate_task_restarts",
+    "How often a background task failed and had to be started again; the log says why.",
+    "each task",
+    task="`sweep`, `readiness`, `signals`, `watch`, `key sets`, and with TLS `memory`",
+)
 LOOP_HELD = _counter("sidegate_loop_held", "How often the event loop stood still for 100 ms or more.", "yes")
 RATE_LIMITED = _counter(
     "sidegate_rate_limited",

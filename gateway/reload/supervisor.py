@@ -27,6 +27,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class _Health:
     failures: int = 0
     """In a row."""
+    restarts: int = 0
+    """Ever."""
     fault: str = ""
     """The kind of the last exception; its text might hold what a peer sent."""
     started_at: float = 0.0
@@ -61,6 +63,11 @@ class Supervisor:
             if health.failures and not self._is_steady(health)
         }
 
+    @property
+    def restarts(self) -> Mapping[str, int]:
+        """Return how often each task had to be started again."""
+        return {name: health.restarts for name, health in self._health.items()}
+
     async def close(self) -> None:
         """End all tasks."""
         for task in self._tasks:
@@ -82,6 +89,7 @@ class Supervisor:
             if self._is_steady(health):
                 health.failures = 0
             health.failures += 1
+            health.restarts += 1
             health.fault = fault
             pause_s = min(self._first_pause_s * 2 ** (health.failures - 1), LONGEST_PAUSE_S)
             _log.error("the task %s is started again in %g s", name, pause_s)

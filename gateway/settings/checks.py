@@ -54,6 +54,8 @@ _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
 MOST_CONDITIONS = 16
 """Claims of one identity: an assertion of anybody is compared with 64 identities and all of these."""
+NEAR_S = 14 * 86400
+"""Before its end a right is told to be near it."""
 LONGEST_SOCKET_PATH_BYTES = 107
 """What fits into the system's address of a unix socket (unix(7))."""
 
@@ -413,15 +415,12 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
                 yield Finding(
                     item.origin, steps, "is not among the scopes of this authorization", quoted=True
                 )
-        if item.until is not None and item.until <= now:
-            yield Finding(
-                item.origin,
-                ("until",),
-                "is over",
-                "the authorization grants nothing",
-                Severity.WARNING,
-                quoted=True,
-            )
+        if item.until is not None and item.until <= now + NEAR_S:
+            message, hint = "is over", "the authorization grants nothing"
+            if item.until > now:
+                message = "is less than 14 days away: the authorization ends with that day"
+                hint = "set a later day if it is still needed"
+            yield Finding(item.origin, ("until",), message, hint, Severity.WARNING, quoted=True)
 
 
 def _check_token_size(

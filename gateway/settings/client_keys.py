@@ -178,7 +178,7 @@ AUTHORIZATION = Section(
         Field(
             "until",
             Text("day", parse_last_day, spell=spell_last_day),
-            "The last day (UTC) on which it holds, `YYYY-MM-DD`.",
+            "The last day (UTC) on which it holds, `YYYY-MM-DD`. `sidegate check` warns 14 days before.",
         ),
     ),
     AuthorizationSettings("", ""),

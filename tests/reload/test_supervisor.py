@@ -44,7 +44,9 @@ async def test_a_task_that_dies_is_logged_told_and_started_again(
 
     supervisor.start("watch", work)
     assert supervisor.amiss() == {}
+    assert supervisor.restarts == {"watch": 0}
     await until(lambda: len(started) == 3)
+    assert supervisor.restarts == {"watch": 2}
     assert supervisor.amiss() == {"task watch": "failed 2 times in a row (PermissionError); see the log"}
     assert caplog.text.count("the task watch failed inside the gateway") == 2
     clock.now += STEADY_S
@@ -52,6 +54,7 @@ async def test_a_task_that_dies_is_logged_told_and_started_again(
     hold.set()
     await until(lambda: len(started) == 4)
     assert supervisor.amiss() == {"task watch": "failed once (it ended by itself); see the log"}
+    assert supervisor.restarts == {"watch": 3}, "what is over is counted for good"
 
 
 async def test_pauses_double_up_to_a_bound(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:

@@ -87,6 +87,10 @@ SPOILED = [
     ("routes:", "  - {client: caller, audience: service}\nroutes:",
      "E 17:5: authorizations[1]: this client and audience are authorized already at gateway.yaml:12:5"),
     ("2027-06-30", "2027-01-14", 'W 16:12: authorizations[0].until: "2027-01-14" is over'),
+    ("2027-06-30", "2027-01-15", 'W 16:12: authorizations[0].until: "2027-01-15" is less than 14 days away'),
+    ("2027-06-30", "2027-01-28",
+     ('W 16:12: authorizations[0].until: "2027-01-28" is less than 14 days away: the authorization ends with that day '
+     '(hint: set a later day if it is still needed)')),
     ("2027-06-30", "2027-02-30", 'E 16:12: authorizations[0].until: "2027-02-30" is not a day'),
     ("default_audience: service", "default_audience: serice",
      'E 10:23: clients.caller.default_audience: "serice" is not a client (hint: did you mean service?)'),
@@ -107,6 +111,10 @@ SPOILED = [
     ("    scopes: [read]\n    expect", "    claims: {a: 1}\n    expect",
      "E 34:5: tests[0].claims: a test has a client or claims, not both"),
 ]  # fmt: skip
+
+
+def test_an_authorization_that_ends_in_fourteen_days_is_not_near(problems_of: Problems) -> None:
+    assert problems_of(SOUND.replace("2027-06-30", "2027-01-29")) == []
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), SPOILED, ids=[problem for _, _, problem in SPOILED])

@@ -123,6 +123,7 @@ ALERTS = (
         limit="bad_tokens",
     ),
     _one("SidegateAcceptPauses", "sidegate_accept_pauses_total", ONE_FAILURE, listener="127.0.0.1:8080"),
+    _one("SidegateTaskRestarted", "sidegate_task_restarts_total", ONE_FAILURE, task="watch"),
     _one("SidegateLoopHeld", "sidegate_loop_held_total", ONE_FAILURE),
     Alert(
         "SidegateLoopLate",
