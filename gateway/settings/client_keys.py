@@ -14,7 +14,6 @@ from gateway.settings.identity_keys import (
     check_way,
     choose_keys,
     part_keys,
-    part_replay,
     refuse_member,
 )
 from gateway.settings.kinds import Text
@@ -40,8 +39,6 @@ def parse_grant(text: str) -> str:
 
 
 def _join_client(values: Values, node: Node, reading: Reading) -> None:
-    if not values.get("auth_methods"):
-        values.pop("auth_methods", None)
     _, keys = choose_keys(values)
     proxy = values.pop("proxy", None)
     if isinstance(keys, str):
@@ -49,12 +46,11 @@ def _join_client(values: Values, node: Node, reading: Reading) -> None:
         check_way(keys, node, reading)
     elif proxy is not None:
         refuse_member(node, "proxy", "has no effect: the keys are not fetched", "leave it out", reading)
-    single_use = values.pop("replay", "single_use") == "single_use"
-    values |= {"keys": keys, "single_use_assertions": single_use}
+    values["keys"] = keys
 
 
 def _part_client(client: ClientSettings) -> Values:
-    return {**part_keys(client.keys), "replay": part_replay(client.single_use_assertions)}
+    return part_keys(client.keys)
 
 
 CLIENT = Section(
@@ -106,7 +102,7 @@ CLIENT = Section(
                     *auth_methods(),
                     later=tuple(method.name for method in AUTH_METHODS if not method.available),
                 ),
-                into=frozenset,
+                into=lambda methods: frozenset(methods) or None,
             ),
             "How it may prove who it is: `client_secret_basic`, `client_secret_post`, `client_secret_jwt` "
             f"(with a readable secret of {MIN_HMAC_SECRET_BYTES} bytes or more), `private_key_jwt`. "
@@ -126,6 +122,7 @@ CLIENT = Section(
             REPLAY,
             "Whether the `jti` of an assertion by which it authenticates counts once (`single_use`) or may "
             "come again until `exp` (`allow`).",
+            attribute="single_use_assertions",
         ),
         Field("require_jti", FLAG, "Whether such an assertion must have a `jti`."),
         Field(

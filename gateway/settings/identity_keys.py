@@ -12,11 +12,11 @@ from gateway.settings.model import AssertionSettings, KeySource, RemoteKeySource
 from gateway.settings.problems import SpellingError
 from gateway.settings.reading import UNSAID, MovedToken, Reading
 from gateway.settings.sections import Field, Section, SomeOf
-from gateway.settings.shared_kinds import FLAG, Values, one_of
+from gateway.settings.shared_kinds import FLAG, Values, value_by
 from gateway.settings.texts import parse_claim_name, parse_identity_text, parse_key_uri
 from gateway.tokens.origins import BadAddressError, may_be_proxied, origin_of
 
-REPLAY = one_of("single_use", "allow")
+REPLAY = value_by({"single_use": True, "allow": False})
 _KEY_URI = Text("URL", parse_key_uri, is_address=True)
 _IDENTITY = Text("text", parse_identity_text)
 KEY_SOURCES = ("jwks", "jwks_file", "jwks_uri")
@@ -97,11 +97,6 @@ def part_keys(source: KeySource | None) -> Values:
             return {"jwks": source, **dict.fromkeys(("jwks_file", "jwks_uri", *_WAYS))}
 
 
-def part_replay(single_use: bool) -> str:
-    """Return how the configuration says whether an assertion works once."""
-    return "single_use" if single_use else "allow"
-
-
 def _join_assertion(values: Values, node: Node, reading: Reading) -> None:
     issuer = values["issuer"]
     key, keys = choose_keys(values)
@@ -121,7 +116,7 @@ def _join_assertion(values: Values, node: Node, reading: Reading) -> None:
         reading.warn(
             node, "an assertion without exp and iat never expires: whoever gets hold of one keeps it"
         )
-    values |= {"keys": keys, "single_use": values.pop("replay", "single_use") == "single_use"}
+    values["keys"] = keys
 
 
 def _check_discovery(issuer: str, node: Node, reading: Reading) -> None:
@@ -134,8 +129,7 @@ def _check_discovery(issuer: str, node: Node, reading: Reading) -> None:
 
 
 def _part_assertion(assertion: AssertionSettings) -> Values:
-    replay = part_replay(assertion.single_use)
-    return {**part_keys(assertion.keys), "replay": replay, "bearer_token_file": UNSAID}
+    return {**part_keys(assertion.keys), "bearer_token_file": UNSAID}
 
 
 ASSERTION = Section(
@@ -185,6 +179,7 @@ ASSERTION = Section(
             "replay",
             REPLAY,
             "`single_use`: each token works once. `allow`: for tokens that their platform sends again.",
+            attribute="single_use",
         ),
         Field(
             "allow_missing_exp",

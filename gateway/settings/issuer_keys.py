@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-from gateway.settings.document import Node
 from gateway.settings.kinds import Quantity, Text
 from gateway.settings.lists import ListOf
 from gateway.settings.model import MAX_CLOCK_SKEW_S, IssuerSettings, KeySettings, Rate
 from gateway.settings.quantities import DURATION
-from gateway.settings.reading import Reading
 from gateway.settings.sections import Field, Section
-from gateway.settings.shared_kinds import COUNT_OR_NONE, LIFETIME, TIMEOUT, Values, later_key, one_of
+from gateway.settings.shared_kinds import (
+    COUNT_OR_NONE,
+    LIFETIME,
+    TIMEOUT,
+    later_key,
+    one_of,
+    value_by,
+)
 from gateway.settings.texts import parse_file_text, parse_issuer_url, parse_origin, parse_path_prefix
 
 CLIENT_RATE = Section(
@@ -20,20 +25,6 @@ CLIENT_RATE = Section(
     ),
     Rate(0, 1.0),
 )
-
-
-def _join_issuer(values: Values, _node: Node, _reading: Reading) -> None:
-    if "scope_claim" in values:
-        values["scope_claim_as_array"] = values.pop("scope_claim") == "array"
-    if "introspection" in values:
-        values["introspection_by_any_client"] = values.pop("introspection") == "any_client"
-
-
-def _part_issuer(issuer: IssuerSettings) -> Values:
-    return {
-        "scope_claim": "array" if issuer.scope_claim_as_array else "string",
-        "introspection": "any_client" if issuer.introspection_by_any_client else "owner_or_audience",
-    }
 
 
 ISSUER = Section(
@@ -64,14 +55,16 @@ ISSUER = Section(
         ),
         Field(
             "scope_claim",
-            one_of("string", "array"),
+            value_by({"string": False, "array": True}),
             "How tokens carry their scopes: one `string` separated by spaces (RFC 9068), or an `array`.",
+            attribute="scope_claim_as_array",
         ),
         Field(
             "introspection",
-            one_of("owner_or_audience", "any_client"),
+            value_by({"owner_or_audience": False, "any_client": True}),
             "Which client may ask about a token: its owner and its audience, or any client that "
             "authenticates.",
+            attribute="introspection_by_any_client",
         ),
         Field(
             "assertion_max_lifetime",
@@ -101,8 +94,6 @@ ISSUER = Section(
         later_key("dpop", "Sender-constrained tokens (RFC 9449)."),
     ),
     IssuerSettings(),
-    _join_issuer,
-    _part_issuer,
 )
 
 

@@ -1,5 +1,6 @@
 """Name the kinds of value that keys of several sections have."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,18 @@ def one_of(*words: str, later: tuple[str, ...] = ()) -> Text:
     return Text(" | ".join(words), choose_from("known here", words, later), words=words)
 
 
+def value_by(words: Mapping[str, Any]) -> Text:
+    """Return the kind of a text that is one of the words, and stands for the value behind it."""
+    parse = choose_from("known here", tuple(words))
+    spelled = {value: word for word, value in words.items()}
+    return Text(
+        " | ".join(words), lambda text: words[parse(text)], words=tuple(words), spell=spelled.__getitem__
+    )
+
+
 def member_of(words: type[StrEnum]) -> Text:
     """Return the kind of a text that is one of the values of an enumeration."""
-    parse = choose_from("known here", tuple(words))
-    return Text(" | ".join(words), lambda text: words(parse(text)), words=tuple(map(str, words)))
+    return value_by({str(word): word for word in words})
 
 
 def later_key(key: str, doc: str) -> Field:

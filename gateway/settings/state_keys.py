@@ -10,7 +10,7 @@ from gateway.settings.model import RedisSettings, StateSettings
 from gateway.settings.problems import SpellingError
 from gateway.settings.reading import Reading, Schema, any_of
 from gateway.settings.sections import Field, Section
-from gateway.settings.shared_kinds import FILE, Values, one_of
+from gateway.settings.shared_kinds import FILE, Values, value_by
 from gateway.settings.texts import parse_file_text, parse_redis_url
 
 
@@ -53,16 +53,11 @@ def _join_state(values: Values, node: Node, reading: Reading) -> None:
             reading.warn(node, "ca_file has no effect: the url is not rediss://")
         else:
             redis = replace(redis, ca_file=ca_file)
-    strict = values.pop("consistency", "cached") == "strict"
-    values |= {"sqlite_path": state.sqlite_path, "redis": redis, "strict": strict}
+    values |= {"sqlite_path": state.sqlite_path, "redis": redis}
 
 
 def _part_state(state: StateSettings) -> Values:
-    return {
-        "url": state,
-        "consistency": "strict" if state.strict else "cached",
-        "ca_file": None if state.redis is None else state.redis.ca_file,
-    }
+    return {"url": state, "ca_file": None if state.redis is None else state.redis.ca_file}
 
 
 _URL = Text("state store", parse_state, defer_state, is_address=True, spell=spell_state)
@@ -74,8 +69,9 @@ STATE = Section(
         Field("url", _URL, "The store.", required=True),
         Field(
             "consistency",
-            one_of("cached", "strict"),
+            value_by({"cached": False, "strict": True}),
             "When other processes know of a revocation: within a second, or before it is answered.",
+            attribute="strict",
         ),
         Field("ca_file", FILE, "Who signed the certificate of a `rediss://` server."),
     ),
