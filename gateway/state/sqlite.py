@@ -20,6 +20,7 @@ Sources: sqlite.org/wal.html, sqlite.org/pragma.html#pragma_synchronous, flock(2
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
@@ -33,6 +34,8 @@ from typing import TypeVar
 
 from gateway.state.interface import StateUnavailableError
 from gateway.tokens.revocations import Revocations
+
+_log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
 """Records that may wait for the disk; beyond it callers are told at once."""
@@ -227,13 +230,19 @@ class SqliteStore:
                 serving = True
                 while serving:
                     serving = self._serve(connection, self._drain())
+        except StateUnavailableError as error:
+            self._fail_all(error)
         except Exception as error:  # whatever it is, nobody may wait for ever
-            failure = (
-                error
-                if isinstance(error, StateUnavailableError)
-                else StateUnavailableError(f"{self._path}: internal error ({type(error).__name__})")
-            )
-            self._settle([(item.done, failure) for item in self._drain() if not isinstance(item, _Stop)])
+            self._fail_all(self._mistake(error))
+
+    def _fail_all(self, failure: StateUnavailableError) -> None:
+        """Tell everybody who waits that nothing was done, and why."""
+        self._settle([(item.done, failure) for item in self._drain() if not isinstance(item, _Stop)])
+
+    def _mistake(self, error: Exception) -> StateUnavailableError:
+        """Return what callers are told of a mistake of ours, which is being handled; the log has it whole."""
+        _log.exception("%s: the state store failed inside the gateway", self._path)
+        return StateUnavailableError(f"{self._path}: internal error ({type(error).__name__})")
 
     def _drain(self) -> list[_Record | _Question | _Stop]:
         """Wait for one item and return it with everything else that is waiting."""
@@ -248,7 +257,7 @@ class SqliteStore:
         try:
             outcomes = self._outcomes(connection, batch)
         except Exception as error:  # whatever it is, nobody may wait for ever
-            failure = StateUnavailableError(f"{self._path}: internal error ({type(error).__name__})")
+            failure = self._mistake(error)
             outcomes = [(item.done, failure) for item in batch if not isinstance(item, _Stop)]
         self._settle(outcomes)
         return not any(isinstance(item, _Stop) for item in batch)

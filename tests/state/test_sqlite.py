@@ -200,6 +200,25 @@ async def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
         await asyncio.wait_for(open_sqlite(path), 10)
 
 
+@pytest.mark.parametrize("method", ["_prune", "_outcomes"])
+async def test_a_mistake_of_ours_is_logged_whole_and_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    store = await open_sqlite(tmp_path / "sidegate.db", clock=frozen_clock)
+
+    def broken(*_: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError("inside")
+
+    monkeypatch.setattr(type(store), method, broken)
+    with pytest.raises(StateUnavailableError, match=r"internal error \(ZeroDivisionError\)"):
+        await store.revoke("jti", 2_000)
+    assert "ZeroDivisionError: inside" in caplog.text
+    assert "Traceback" in caplog.text
+    await store.revoke("other", 2_000)
+    await store.close()
+
+
 async def test_a_closed_store_refuses_at_once(tmp_path: Path) -> None:
     store = await open_sqlite(tmp_path / "s.db")
     await store.close()
