@@ -68,7 +68,7 @@ def _what_is_wrong_with_target(target: bytes) -> str:
     return "the request target holds what must be percent-encoded: " + ", ".join(remedies)
 
 
-_NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_NAME = grammar.TCHAR + rb"+"
 _SYMPTOMS = (
     (re.compile(rb"[ \t]"), "it begins with white space; put each field in one line"),
     (re.compile(rb"(?!.*:)", re.DOTALL), "it has no colon"),

@@ -9,19 +9,22 @@ Sources: RFC 9110 5.5 (field values), 5.6.2 (token), 9.1 (methods); RFC 9112 3
 
 import re
 
+TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""RFC 9110 5.6.2: of which methods, names of fields and of protocols are made."""
+
 REQUEST_LINE = re.compile(
     # RFC 9112 3: exactly one space between the three parts; the target in visible ASCII
     # without `"`, `#`, `<`, `>` and `\`, which upstreams read in different ways.
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n"
+    rb"(" + TCHAR + rb"{1,32}) ([!$-;=?-\[\]-~]+) HTTP/1\.([01])\r\n"
 )
-METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: [!-~]*|$)")
+METHOD_START = re.compile(TCHAR + rb"{1,32}(?: [!-~]*|$)")
 """What a request line that is still incomplete must begin with."""
-OTHER_VERSION = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
+OTHER_VERSION = re.compile(TCHAR + rb"{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 """A request line that is well-formed but for its version: 505 (RFC 9110 15.6.6)."""
 
 FIELD_LINES = re.compile(
     # RFC 9112 5: no space before the colon, no folding, no control bytes, CRLF only.
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+    rb"(?:" + TCHAR + rb"+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
 )
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 

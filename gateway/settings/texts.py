@@ -18,6 +18,7 @@ from gateway.hosts import HOST_NAME, address_of, is_loopback
 from gateway.http1.claim_fields import IDENTITY_NAMES
 from gateway.http1.dropped_fields import Kept, group_of, spelled_alike
 from gateway.http1.forwarding_rules import HOP_BY_HOP, REPLACED, ForwardingRules, may_forward
+from gateway.http1.grammar import TCHAR
 from gateway.settings.model import (
     KeySetProxySettings,
     ListenAddress,
@@ -28,11 +29,11 @@ from gateway.settings.model import (
     UnixTargetSettings,
 )
 from gateway.settings.problems import LATER, SpellingError
-from gateway.tokens.claims import RESERVED_CLAIMS
+from gateway.tokens.claims import RESERVED_CLAIMS, SCOPE_CHARACTER
 from gateway.tokens.origins import BadAddressError, origin_of
 
 _CLIENT_ID = re.compile(r"[\x20-\x7e]{1,512}\Z")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
+_SCOPE = re.compile(rf"{SCOPE_CHARACTER}{{1,256}}\Z")
 _ENDS_HERE = "it is meant for Sidegate, not for what is behind it"
 _OWN_FRAMING = "Sidegate writes it from the body as it forwards it"
 _OWN_TRACE = "Sidegate checks the caller's and always sends one"
@@ -57,9 +58,10 @@ _NEVER_DROPPED = {
 _FROM_ANYBODY = ForwardingRules(
     keep_headers=frozenset(), forward_token=False, host=None, forwarded_x=False, trusted_peer=False
 )
-_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})?\Z")
+_TCHAR = TCHAR.decode()
+_PROTOCOL = re.compile(rf"{_TCHAR}{{1,64}}(?:/{_TCHAR}{{1,32}})?\Z")
 _CLAIM_FIELD = re.compile(r"[Xx]-[Aa][Uu][Tt][Hh](?:-[A-Za-z0-9]+)+\Z")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
+_TOKEN = re.compile(rf"{_TCHAR}{{1,128}}\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+\Z")
 _URI_TEXT = re.compile(r"[!$&'()*+,/:;=?@\[\]A-Za-z0-9._~%#-]+\Z")

@@ -21,8 +21,10 @@ RESERVED_CLAIMS = ISSUED_CLAIMS | {"scp", "cnf", "act", "may_act", "typ", "azp",
 MAX_TIME = 253_402_300_799
 """The last second of the year 9999: no time claim lies beyond it."""
 
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
-_SCOPE_LIST = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
+SCOPE_CHARACTER = r"[\x21\x23-\x5b\x5d-\x7e]"
+"""RFC 6749 3.3."""
+_SCOPE_TOKEN = re.compile(rf"{SCOPE_CHARACTER}+")
+_SCOPE_LIST = re.compile(rf"{SCOPE_CHARACTER}+(?: {SCOPE_CHARACTER}+)*")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
