@@ -193,14 +193,21 @@ def forwarded_element(peer: str, scheme: str, host: bytes | None) -> bytes:
     return element if host is None else element + b';host="%b"' % host
 
 
+_IDENTITY_LINES = "".join(f"{name.decode('ascii')}: %s\r\n" for name in IDENTITY_NAMES)
+
+
 def identity_fields(*, client_id: str, subject: str, audience: str, scope: str | None) -> bytes:
     """Return the X-Auth-* lines for one verified token.
 
     The values come from our own registry's printable ASCII; anything else, which no
     issued token holds, is left out rather than sent in a changed form.
     """
+    values = (client_id, subject, audience, scope or "")
+    whole = "".join(values)
+    if whole.isascii() and whole.isprintable():  # as always; done for each token that is issued or verified
+        return (_IDENTITY_LINES % values).encode("ascii")
     lines = []
-    for name, value in zip(IDENTITY_NAMES, (client_id, subject, audience, scope or ""), strict=True):
+    for name, value in zip(IDENTITY_NAMES, values, strict=True):
         if value.isascii() and value.isprintable():
             lines.append(b"%b: %b\r\n" % (name, value.encode("ascii")))
     return b"".join(lines)

@@ -17,6 +17,7 @@ BASIC_CHALLENGE = 'Basic realm="sidegate"'
 
 NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 JSON_TYPE = ("Content-Type", "application/json")
+_JSON = (*NO_STORE, JSON_TYPE)
 
 _STATUS: Mapping[ErrorCode, int] = MappingProxyType(
     {
@@ -50,7 +51,7 @@ class ErrorAnswer:
 
 def json_answer(body: bytes) -> Answer:
     """Return an answer that nobody may keep."""
-    return Answer(200, (*NO_STORE, JSON_TYPE), body)
+    return Answer(200, _JSON, body)
 
 
 def answer_problem(

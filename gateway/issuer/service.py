@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from gateway.clients.authenticate import NO_METHOD
 from gateway.clients.problems import ErrorCode, OAuthProblem
@@ -116,7 +116,7 @@ class Issuer:
             return answer_problem(_INTERNAL).as_answer()
 
     def _place(self, request: Request) -> Answer | Respond:
-        if any(len(request.fields.getall(name, ())) > 1 for name in _ONCE):
+        if _comes_twice(request.fields):
             return answer_problem(_UNREADABLE).as_answer()
         snapshot = self._context.snapshot()
         endpoint = snapshot.endpoints.get(request.path)
@@ -186,6 +186,13 @@ class Issuer:
                 time.perf_counter() - started,
             )
         self._context.on_request(entry)
+
+
+def _comes_twice(fields: CIMultiDictProxy[str]) -> bool:
+    """Return whether a field comes twice that may come once."""
+    if len(fields) == len(set(map(str.lower, fields))):
+        return False  # as always: none does
+    return any(len(fields.getall(name, ())) > 1 for name in _ONCE)
 
 
 def _for_pages(row: _FormEndpoint, snapshot: IssuerSnapshot, request: Request, answer: Answer) -> Answer:

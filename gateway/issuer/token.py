@@ -21,6 +21,7 @@ from gateway.issuer.proofs import BUSY, count_request
 from gateway.issuer.signer import SignerOverloadedError
 from gateway.observe.issuer_request import LONGEST_SCOPE, cut
 from gateway.services import Answer
+from gateway.tokens.base64url import encode_base64url
 from gateway.tokens.claims import AccessToken, read_access_token
 from gateway.tokens.key_ring import SigningKey
 
@@ -92,7 +93,9 @@ async def _hand_out(
 ) -> Answer | ErrorAnswer:
     """Sign a token for what was granted; return the answer that carries it, or why there is none."""
     context, snapshot = asked.parts.context, asked.snapshot
-    jti = context.revocations.mark_for(client.id, int(now)) + secrets.token_urlsafe(16)
+    jti = context.revocations.mark_for(client.id, int(now)) + encode_base64url(
+        secrets.token_bytes(16)
+    ).decode("ascii")
     claims = build_claims(client, grant, snapshot.issuer, jti=jti, now=now)
     try:
         raw = await asked.parts.signer.sign(signing_key, claims)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.http1.dropped_fields import LONGEST_REMEMBERED_NAME_BYTES, REMEMBERED_NAMES
 from gateway.http1.forwarding_rules import ForwardingRules, may_forward
 from gateway.proxy.in_flight import RequestInFlight
 from gateway.reasons import Reason
@@ -121,11 +122,11 @@ class ServiceCall(RequestInFlight):
         """Return the request with this body."""
         head, location, downstream = self._head, self.location, self._downstream
         block, options = head.block, head.block.connection_options
-        rules = _TRUSTED_RULES if downstream.is_trusted else _RULES
+        is_trusted = downstream.is_trusted
         pairs = [
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             for lower, name, value in block.fields
-            if lower not in options and may_forward(lower, rules)
+            if _reaches_services(lower, is_trusted) and lower not in options
         ]
         if head.has_own_authorization and head.authorization is not None and b"authorization" not in options:
             pairs.append(("Authorization", head.authorization.decode("ascii")))
@@ -257,6 +258,18 @@ class ServiceCall(RequestInFlight):
         if self._waits:
             self._waits = False
             self.gate.services.forget(self)
+
+
+def _reaches_services(lower_name: bytes, is_trusted: bool) -> bool:
+    """Return whether a caller's field is told to services: what would be forwarded to an upstream."""
+    if len(lower_name) > LONGEST_REMEMBERED_NAME_BYTES:
+        return may_forward(lower_name, _TRUSTED_RULES if is_trusted else _RULES)
+    return _remembered_reach(lower_name, is_trusted)
+
+
+@lru_cache(maxsize=REMEMBERED_NAMES)
+def _remembered_reach(lower_name: bytes, is_trusted: bool) -> bool:
+    return may_forward(lower_name, _TRUSTED_RULES if is_trusted else _RULES)
 
 
 @lru_cache(maxsize=256)

@@ -28,4 +28,6 @@ def decode_form_text(text: str) -> str:
     Raises:
         UnicodeDecodeError: The octets are not UTF-8.
     """
+    if "%" not in text and "+" not in text:
+        return text
     return decode_percent(text.replace("+", " ").encode("utf-8")).decode("utf-8")
