@@ -17,20 +17,45 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
-from errno import ENOENT
+from errno import (
+    EACCES,
+    EIO,
+    ELOOP,
+    EMFILE,
+    ENAMETOOLONG,
+    ENFILE,
+    ENOENT,
+    ENOTDIR,
+    EPERM,
+    ESTALE,
+)
 from pathlib import Path
 from typing import Protocol
 
 _BEGINNING = b"-----BEGIN "
+_REMEDIES = {
+    ENOENT: "put it there, or correct the path",
+    EACCES: "let the user of this process read it, and enter the directories above it (chmod, chown)",
+    EPERM: "let the user of this process read it (chmod, chown)",
+    ENOTDIR: "a part of its path is a file; correct the path",
+    ELOOP: "the links on its path lead in a circle; correct them",
+    ENAMETOOLONG: "choose a shorter path",
+    EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
+    ENFILE: "raise the limit of open files of the system (sysctl fs.file-max)",
+    EIO: "look at the disk or the mount that it is on",
+    ESTALE: "mount its file system again",
+}
 
 
 class UnusableFileError(Exception):
     """Why a file cannot be used: the text continues "the file …" and names no path and no content."""
 
-    def __init__(self, reason: str, errno: int = 0) -> None:
+    def __init__(self, reason: str, errno: int = 0, remedy: str = "") -> None:
         super().__init__(reason)
         self.errno = errno
         """What the system said, 0 when it was not the system."""
+        self.remedy = remedy or _REMEDIES.get(errno, "")
+        """What to do about it; nothing where the reason says it."""
 
 
 class MissingFileError(UnusableFileError):
@@ -67,7 +92,8 @@ def read_file(path: Path, *, largest_bytes: int) -> FileContent:
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise UnusableFileError("is not a regular file")
+            remedy = "it is a directory: name a file in it" if stat.S_ISDIR(before.st_mode) else ""
+            raise UnusableFileError("is not a regular file", remedy=remedy)
         if before.st_size > largest_bytes:
             raise UnusableFileError(f"is larger than {largest_bytes // 1024} KiB")
         octets = _read_whole(descriptor, before.st_size)

@@ -16,7 +16,7 @@ Sources: RFC 8446, RFC 9325 3 and 4 (versions, ciphers, renegotiation, compressi
 
 import hashlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.files import UnusableFileError
-from gateway.proxy.pem import load_pair, read_pem
+from gateway.proxy.pem import CERTIFICATE_FORM, KEY_FORM, load_pair, read_pem
 from gateway.settings.model import ClientCertificate, TlsSettings
 
 CIPHERS = ":".join(
@@ -40,9 +40,15 @@ _MOST_HANDSHAKE_STEPS = 20
 class CertificateError(Exception):
     """The files of a listener cannot be used: the text says why, `key` which setting names the file."""
 
-    def __init__(self, key: str, reason: str) -> None:
+    def __init__(
+        self, key: str, reason: str, hint: str = "", others: "tuple[CertificateError, ...]" = ()
+    ) -> None:
         super().__init__(reason)
         self.key = key
+        self.hint = hint
+        """What to do about it."""
+        self.others = others
+        """What is wrong with the other files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,16 +71,18 @@ def load_certificate(settings: TlsSettings) -> ServerCertificate:
     Raises:
         CertificateError: A file cannot be used, or they do not fit together.
     """
-    chain = _read(settings.certificate_file, "certificate_file")
+    files = {"certificate_file": settings.certificate_file, "key_file": settings.key_file}
+    if settings.client_certificate is not ClientCertificate.OFF and settings.client_ca_file is not None:
+        files["client_ca_file"] = settings.client_ca_file
+    chain, key, *_ = _read_all(files)
     certificates = _parse_certificates(chain, "certificate_file")
-    key = _read(settings.key_file, "key_file")
     context = _new_context()
     try:
         load_pair(
             context, chain, settings.certificate_file, key, settings.key_file, password=_refuse_passphrase
         )
     except (ssl.SSLError, ValueError, OSError) as error:
-        raise CertificateError("key_file", _why_no_pair(error)) from error
+        raise CertificateError("key_file", *_why_no_pair(error)) from error
     try:
         _try_handshake(context)
     except ssl.SSLError as error:
@@ -172,18 +180,35 @@ def _try_handshake(server_context: ssl.SSLContext) -> None:
     raise ssl.SSLError("the handshake does not end")
 
 
+def _read_all(files: Mapping[str, Path]) -> list[bytes]:
+    """Return what the files hold, by the keys that name them; one error tells of all that cannot be read."""
+    octets: list[bytes] = []
+    errors: list[CertificateError] = []
+    for key, path in files.items():
+        try:
+            octets.append(_read(path, key))
+        except CertificateError as error:
+            errors.append(error)
+    if errors:
+        first, *others = errors
+        raise CertificateError(first.key, str(first), first.hint, tuple(others))
+    return octets
+
+
 def _read(path: Path, key: str) -> bytes:
     try:
         return read_pem(path)
     except UnusableFileError as problem:
-        raise CertificateError(key, str(problem)) from problem
+        raise CertificateError(key, str(problem), problem.remedy) from problem
 
 
 def _parse_certificates(octets: bytes, key: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(octets)
     except ValueError as error:
-        raise CertificateError(key, "holds no PEM certificate, or one that is cut short") from error
+        raise CertificateError(
+            key, "holds no PEM certificate, or one that is cut short", CERTIFICATE_FORM
+        ) from error
 
 
 def _name_of(certificate: x509.Certificate) -> str:
@@ -207,15 +232,16 @@ def _refuse_passphrase() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _why_no_pair(error: Exception) -> str:
+def _why_no_pair(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with a key, and what to do about it."""
     reason = error.reason if isinstance(error, ssl.SSLError) else ""
     if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
-        return "is not the key of the certificate"
+        return "is not the key of the certificate", "name the key that this certificate was made for"
     if isinstance(error, ValueError) and not isinstance(error, OSError):
-        return "is encrypted, which is not supported"
+        return "is encrypted, which is not supported", KEY_FORM
     if isinstance(error, ssl.SSLError) and not reason:  # the certificates were read already
-        return "cannot be used: it holds no private key in PEM form"
-    return f"cannot be used: {_words(error)}"
+        return "cannot be used: it holds no private key in PEM form", KEY_FORM
+    return f"cannot be used: {_words(error)}", ""
 
 
 def _words(error: Exception) -> str:

@@ -19,6 +19,9 @@ from pathlib import Path
 from gateway.files import read_pem_file
 
 LARGEST_PEM_BYTES = 1024 * 1024
+CERTIFICATE_FORM = "it begins with -----BEGIN CERTIFICATE-----; of DER make it by `openssl x509 -inform der`"
+KEY_FORM = "it begins with -----BEGIN PRIVATE KEY-----; of an encrypted one make it by `openssl pkey`"
+"""What an operator is told who names another file."""
 
 Password = str | Callable[[], str]
 """An answer of our own keeps OpenSSL from asking for one on the terminal."""

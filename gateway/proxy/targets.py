@@ -36,7 +36,7 @@ from aiohappyeyeballs import AddrInfoType, start_connection
 from gateway.files import UnusableFileError
 from gateway.hosts import is_localhost
 from gateway.names import NEXT_ADDRESS_AFTER_S, addresses_of
-from gateway.proxy.pem import load_pair, read_pem
+from gateway.proxy.pem import CERTIFICATE_FORM, KEY_FORM, load_pair, read_pem
 from gateway.settings.model import TargetSettings, UnixTargetSettings, UpstreamTlsSettings
 
 UPSTREAM_HIGH_WATER_BYTES = 320 * 1024
@@ -76,11 +76,13 @@ class NotConnectedError(OSError):
 class TlsFileError(Exception):
     """A file of an upstream's `tls` cannot be used."""
 
-    def __init__(self, key: str, message: str) -> None:
+    def __init__(self, key: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.key = key
         """The key under `tls` that names it."""
         self.message = message
+        self.hint = hint
+        """What to do about it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -321,7 +323,7 @@ def read_upstream_tls(settings: UpstreamTlsSettings) -> UpstreamTls:
         try:
             context.load_verify_locations(cadata=content.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:  # ValueError: empty, or not ASCII
-            raise TlsFileError("ca_file", "holds no certificates in PEM form") from error
+            raise TlsFileError("ca_file", "holds no certificates in PEM form", CERTIFICATE_FORM) from error
     digest.update(b"\0")
     if settings.certificate_file is not None:
         key_file = settings.key_file or settings.certificate_file
@@ -333,7 +335,9 @@ def read_upstream_tls(settings: UpstreamTlsSettings) -> UpstreamTls:
             load_pair(context, chain, settings.certificate_file, key, key_file, password="")
         except (ssl.SSLError, OSError, ValueError) as error:
             raise TlsFileError(
-                "certificate_file", "and its key are not a PEM certificate and its unencrypted private key"
+                "certificate_file",
+                "and its key are not a PEM certificate and its unencrypted private key",
+                KEY_FORM,
             ) from error
     return UpstreamTls(context, settings.server_name, digest.hexdigest())
 
@@ -418,7 +422,7 @@ def _read(key: str, path: Path) -> bytes:
     try:
         return read_pem(path)
     except UnusableFileError as problem:
-        raise TlsFileError(key, str(problem)) from problem
+        raise TlsFileError(key, str(problem), problem.remedy) from problem
 
 
 def _is_address(host: str) -> bool:

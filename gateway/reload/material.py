@@ -33,11 +33,15 @@ LARGEST_TOKEN_BYTES = 4096
 class UnusableMaterialError(Exception):
     """Why files cannot be used: `key` names the setting, `message` continues "the file …"."""
 
-    def __init__(self, key: str, message: str, hint: str = "") -> None:
+    def __init__(
+        self, key: str, message: str, hint: str = "", others: "tuple[UnusableMaterialError, ...]" = ()
+    ) -> None:
         super().__init__(message)
         self.key = key
         self.message = message
         self.hint = hint
+        self.others = others
+        """What is wrong with the other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,12 @@ class Material:
     find_doubt: Callable[[Any, float], str] | None = field(default=None, compare=False)
     """Returns what an operator must know of what was loaded, at an epoch second; or an empty text."""
 
-    def refuse(self, error: UnusableMaterialError) -> Finding:
-        """Return the finding that says why the files cannot be used."""
-        return Finding(self.owner, (*self.steps, error.key), error.message, error.hint, quoted=True)
+    def refuse(self, error: UnusableMaterialError) -> tuple[Finding, ...]:
+        """Return the findings that say why the files cannot be used."""
+        return tuple(
+            Finding(self.owner, (*self.steps, each.key), each.message, each.hint, quoted=True)
+            for each in (error, *error.others)
+        )
 
 
 def material_of(settings: Settings) -> tuple[Material, ...]:
@@ -90,7 +97,7 @@ def load_new(
         try:
             value = values[material.key] = material.load()
         except UnusableMaterialError as error:
-            findings.append(material.refuse(error))
+            findings += material.refuse(error)
             continue
         doubt = "" if material.find_doubt is None else material.find_doubt(value, now)
         if doubt:
@@ -138,7 +145,8 @@ def _load_certificate(tls: TlsSettings) -> object:
     try:
         return load_certificate(tls)
     except CertificateError as error:
-        raise UnusableMaterialError(error.key, str(error)) from None
+        others = (UnusableMaterialError(each.key, str(each), each.hint) for each in error.others)
+        raise UnusableMaterialError(error.key, str(error), error.hint, tuple(others)) from None
 
 
 def _doubt_certificate(certificate: Any, now: float) -> str:
@@ -163,9 +171,11 @@ def _try_admin_token(path: Path) -> None:
     try:
         token = read_file(path, largest_bytes=LARGEST_TOKEN_BYTES).octets.strip()
     except UnusableFileError as problem:
-        raise UnusableMaterialError("token_file", f"cannot be used: the file {problem}") from None
+        text = f"cannot be used: the file {problem}"
+        raise UnusableMaterialError("token_file", text, problem.remedy) from None
     if not token:
-        raise UnusableMaterialError("token_file", "cannot be used: the file is empty")
+        hint = "write a long random token into it: `openssl rand -hex 32`"
+        raise UnusableMaterialError("token_file", "cannot be used: the file is empty", hint)
 
 
 def _of_upstreams(settings: Settings) -> Iterator[Material]:
@@ -187,7 +197,7 @@ def _load_upstream_tls(tls: UpstreamTlsSettings) -> object:
     try:
         return read_upstream_tls(tls)
     except TlsFileError as error:
-        raise UnusableMaterialError(error.key, error.message) from None
+        raise UnusableMaterialError(error.key, error.message, error.hint) from None
 
 
 def _of_tokens(settings: Settings) -> Iterator[Material]:

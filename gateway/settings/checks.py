@@ -9,7 +9,7 @@ Sources: CONTRACT sections 2 and 5, RFC 8414 2 (https), RFC 6749 3.3.
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ from gateway.oauth_names import (
     MIN_HMAC_SECRET_BYTES,
     PRIVATE_KEY_JWT,
 )
+from gateway.settings.doubts import Doubts
+from gateway.settings.identity_keys import KEY_SOURCES
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
@@ -50,6 +52,8 @@ Step = str | int | tuple[str, ...]
 Where a list of texts was reached, a text means the item that reads so."""
 
 _MOST_SUGGESTIONS = 50
+_MOST_NAMES = 10
+_NO_DOUBTS = Doubts()
 _OTHER_FILES = 100
 """Open files that are no connections of callers or upstreams: logs, state, listeners, libraries."""
 MOST_CONDITIONS = 16
@@ -140,9 +144,12 @@ def check_file_limit(settings: Settings, hard_limit: int) -> Iterator[Finding]:
         )
 
 
-def check_policy(settings: Settings, *, now: float) -> Iterator[Finding]:
-    """Yield what is wrong with clients, authorizations, routes and tests; `now` judges `until`."""
-    hints = _Hints()
+def check_policy(settings: Settings, *, now: float, doubts: Doubts = _NO_DOUBTS) -> Iterator[Finding]:
+    """Yield what is wrong with clients, authorizations, routes and tests; `now` judges `until`.
+
+    Nothing is said that may follow from what `doubts` name.
+    """
+    hints = _Hints(doubts)
     yield from _check_clients(settings, hints)
     yield from _check_authorizations(settings, hints, now)
     yield from _check_routes(settings, hints)
@@ -153,14 +160,22 @@ def check_policy(settings: Settings, *, now: float) -> Iterator[Finding]:
 class _Hints:
     """Gives `did you mean` hints, but not more than a reader wants: each costs a search of all names."""
 
-    def __init__(self) -> None:
+    def __init__(self, doubts: Doubts) -> None:
+        self.doubts = doubts
         self._left = _MOST_SUGGESTIONS
 
-    def suggest(self, name: str, known: Iterable[str], otherwise: str = "") -> str:
+    def suggest(self, name: str, known: Collection[str], otherwise: str = "") -> str:
         if self._left <= 0:
             return otherwise
         self._left -= 1
-        return suggest(name, known) or otherwise
+        return suggest(name, known) or otherwise or _list(known)
+
+
+def _list(known: Collection[str]) -> str:
+    """Return the first names that there are."""
+    names = sorted(known)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"there are: {', '.join(names[:_MOST_NAMES])}{more}" if names else "there are none"
 
 
 def _check_addresses(settings: Settings) -> Iterator[Finding]:
@@ -296,13 +311,18 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
     granted: dict[str, set[str]] = {}
     for authorization in settings.authorizations:
         granted.setdefault(authorization.client, set()).add(authorization.audience)
+    doubts = hints.doubts
+    all_granted = not doubts.of("authorizations") and not any(
+        doubts.about(each.origin, "client", "audience")
+        or (each.client not in clients or each.audience not in clients)
+        for each in settings.authorizations
+    )
     for client in clients.values():
         audience = client.default_audience
         if audience is not None:
             if audience not in clients:
-                hint = hints.suggest(audience, clients)
-                yield Finding(client.origin, ("default_audience",), "is not a client", hint, quoted=True)
-            elif audience not in granted.get(client.id, ()):
+                yield from _check_client(client.origin, ("default_audience",), audience, clients, hints)
+            elif all_granted and audience not in granted.get(client.id, ()):
                 yield Finding(
                     client.origin,
                     ("default_audience",),
@@ -315,7 +335,12 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
             yield Finding(
                 client.origin, ("disabled",), "the client is disabled", "it gets no token", Severity.WARNING
             )
-        elif client.id in granted and not (client.secrets or client.keys or client.assertions):
+        elif client.id in granted and not (
+            client.secrets
+            or client.keys
+            or client.assertions
+            or doubts.about(client.origin, "secrets", "assertions", *KEY_SOURCES)
+        ):
             yield Finding(
                 client.origin,
                 (),
@@ -392,10 +417,7 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
     seen: dict[tuple[str, str], AuthorizationSettings] = {}
     for item in settings.authorizations:
         for key, name in (("client", item.client), ("audience", item.audience)):
-            if name and name not in clients:
-                yield Finding(
-                    item.origin, (key,), "is not a client", hints.suggest(name, clients), quoted=True
-                )
+            yield from _check_client(item.origin, (key,), name, clients, hints)
         first = seen.setdefault((item.client, item.audience), item)
         if first is not item and item.client and item.audience:
             yield Finding(
@@ -409,11 +431,14 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
             yield from _check_offered(item.origin, ("scopes",), item.scopes, [audience], hints)
             yield from _check_token_size(settings, item, audience)
         granted = frozenset(item.scopes)
-        for scope in item.default_scopes:
-            if scope not in granted:
-                steps = ("default_scopes", scope)
+        for scope in () if hints.doubts.about(item.origin, "scopes") else item.default_scopes:
+            if scope not in granted and not _is_misspelled(granted, audience):
                 yield Finding(
-                    item.origin, steps, "is not among the scopes of this authorization", quoted=True
+                    item.origin,
+                    ("default_scopes", scope),
+                    "is not among the scopes of this authorization",
+                    hints.suggest(scope, granted),
+                    quoted=True,
                 )
         if item.until is not None and item.until <= now + NEAR_S:
             message, hint = "is over", "the authorization grants nothing"
@@ -453,8 +478,9 @@ def _check_routes(settings: Settings, hints: _Hints) -> Iterator[Finding]:
                 f"a route of this name is defined already{_at(first.origin)}",
                 "names are unique; the default is made from methods, host and path",
             )
-        if route.upstream and route.upstream not in settings.upstreams:
-            hint = hints.suggest(route.upstream, settings.upstreams)
+        if route.upstream and route.upstream not in settings.upstreams and not hints.doubts.of("upstreams"):
+            hint = "define it under upstreams, and name it here" if "://" in route.upstream else ""
+            hint = hint or hints.suggest(route.upstream, settings.upstreams)
             yield Finding(route.origin, ("upstream",), "is not an upstream", hint, quoted=True)
         if route.mode is Mode.SHADOW:
             yield Finding(
@@ -485,28 +511,39 @@ def _check_require(
                 "leave out require, or access: public",
             )
         return
-    if not require.audiences:
+    if not require.audiences and not hints.doubts.about(route.origin, "require", "access"):
         yield Finding(
             route.origin,
             ("require",),
             "the route names no audience, so a token for any service would do",
-            "require: {audience: …}; a route without tokens says access: public",
+            "e.g. require: {audience: country-service}; a route without tokens says access: public",
         )
     for audience in sorted(require.audiences):
         if audience not in clients:
             place = ("require", ("audience", "any_audience"), audience)
-            hint = hints.suggest(audience, clients)
-            yield Finding(route.origin, place, "is not a client", hint, quoted=True)
+            yield from _check_client(route.origin, place, audience, clients, hints)
     for client in sorted(require.clients):
         if client not in clients:
-            steps = ("require", "clients", client)
-            yield Finding(route.origin, steps, "is not a client", hints.suggest(client, clients), quoted=True)
+            yield from _check_client(route.origin, ("require", "clients", client), client, clients, hints)
     audiences = [clients[name] for name in require.audiences if name in clients]
     if audiences and len(audiences) == len(require.audiences):
         yield from _check_offered(route.origin, ("require", "scopes"), require.scopes, audiences, hints)
         yield from _check_offered(
             route.origin, ("require", "any_scopes"), require.any_scopes, audiences, hints
         )
+
+
+def _check_client(
+    owner: Origin | None, steps: tuple[Step, ...], name: str | None, clients: Collection[str], hints: _Hints
+) -> Iterator[Finding]:
+    """Yield that a name leads to no client, unless it may be one of those that could not be read."""
+    if name and name not in clients and not hints.doubts.of("clients"):
+        yield Finding(owner, steps, "is not a client", hints.suggest(name, clients), quoted=True)
+
+
+def _is_misspelled(granted: Collection[str], audience: ClientSettings | None) -> bool:
+    """Return whether one of the granted scopes is none, which is said where it is written."""
+    return audience is not None and not audience.scopes.keys() >= set(granted)
 
 
 def _check_rewrite(route: RouteSettings) -> Iterator[Finding]:
@@ -519,8 +556,7 @@ def _check_rewrite(route: RouteSettings) -> Iterator[Finding]:
 
 def _check_test(test: PolicyTest, clients: Mapping[str, ClientSettings], hints: _Hints) -> Iterator[Finding]:
     for key, name in (("client", test.client), ("audience", test.audience)):
-        if name is not None and name not in clients:
-            yield Finding(test.origin, (key,), "is not a client", hints.suggest(name, clients), quoted=True)
+        yield from _check_client(test.origin, (key,), name, clients, hints)
     if test.claims is not None:
         if test.client is not None:
             yield Finding(test.origin, ("claims",), "a test has a client or claims, not both")
@@ -542,6 +578,8 @@ def _check_offered(
     audiences: list[ClientSettings],
     hints: _Hints,
 ) -> Iterator[Finding]:
+    if any(hints.doubts.about(each.origin, "scopes") for each in audiences):
+        return
     # Of one audience as it is: thousands of routes name the same.
     single = audiences[0].scopes if len(audiences) == 1 else None
     every = frozenset().union(*(each.scopes for each in audiences)) if single is None else single

@@ -1,8 +1,20 @@
 """List the keys of clients and of what they are authorized to, and make settings of them."""
 
 import datetime
+import re
 
-from gateway.oauth_names import AUTH_METHODS, GRANTS, MIN_HMAC_SECRET_BYTES, auth_methods, grant_types
+from gateway.oauth_names import (
+    AUTH_METHODS,
+    CLIENT_CREDENTIALS,
+    CLIENT_SECRET_BASIC,
+    CLIENT_SECRET_POST,
+    GRANTS,
+    JWT_BEARER,
+    MIN_HMAC_SECRET_BYTES,
+    PRIVATE_KEY_JWT,
+    auth_methods,
+    grant_types,
+)
 from gateway.settings.credential_kinds import SecretText
 from gateway.settings.document import Node
 from gateway.settings.identity_keys import (
@@ -35,7 +47,7 @@ def parse_grant(text: str) -> str:
     """Return the full name of a grant; each may be written short."""
     full = next((grant.grant_type for grant in GRANTS if grant.short == text), text)
     later = tuple(grant.grant_type for grant in GRANTS if not grant.available)
-    return choose_from("a grant", grant_types(), later)(full)
+    return choose_from("a grant", grant_types(), later, {JWT_BEARER: "jwt jwt_bearer assertion"})(full)
 
 
 def _join_client(values: Values, node: Node, reading: Reading) -> None:
@@ -56,11 +68,19 @@ def _part_client(client: ClientSettings) -> Values:
 CLIENT = Section(
     "client",
     (
-        Field("description", LINE, "For people."),
+        Field(
+            "description",
+            LINE,
+            "For people.",
+            such_as="Country codes",
+            aliases="name client_name title comment display_name",
+        ),
         Field(
             "scopes",
             MapOf("mapping from scope names to descriptions", parse_scope, LINE),
             "The scopes it offers when it is the audience: name and description.",
+            such_as="{country.read: Read country codes}",
+            aliases="scope offers offered_scopes",
         ),
         Field(
             "secrets",
@@ -70,17 +90,22 @@ CLIENT = Section(
             "secrets that people chose (`sidegate secret hash`; N up to 2^15, R up to 8, P up to 2; at most "
             "4 of these), `env:NAME`, `file:PATH` (of both one line break at the end is dropped), and "
             "`plain:TEXT`, which is a warning. SALT, HEX and HASH are hexadecimal.",
+            such_as="[env:REPORTING_SECRET]",
+            aliases="secret client_secret client_secrets password credentials key api_key",
         ),
         Field(
             "default_audience",
             CLIENT_ID,
             "The audience of its tokens when it asks for none.",
+            such_as="country-service",
+            aliases="audience aud default_resource resource",
         ),
         Field(
             "token_lifetime",
             LIFETIME,
             "How long its tokens are valid, in place of the issuer's.",
             attribute="token_lifetime_s",
+            aliases="ttl lifetime expires_in access_token_lifetime token_ttl access_token_ttl",
         ),
         Field(
             "grants",
@@ -93,6 +118,8 @@ CLIENT = Section(
             ),
             "The grants it may use: `client_credentials`, `jwt-bearer`. Null: all that its credentials "
             "make possible.",
+            such_as=f"[{CLIENT_CREDENTIALS}]",
+            aliases="grant grant_types grant_type allowed_grant_types",
         ),
         Field(
             "auth_methods",
@@ -100,6 +127,11 @@ CLIENT = Section(
                 "list of methods",
                 one_of(
                     *auth_methods(),
+                    **{
+                        CLIENT_SECRET_BASIC: "basic",
+                        CLIENT_SECRET_POST: "post form",
+                        PRIVATE_KEY_JWT: "private_key",
+                    },
                     later=tuple(method.name for method in AUTH_METHODS if not method.available),
                 ),
                 into=lambda methods: frozenset(methods) or None,
@@ -108,13 +140,23 @@ CLIENT = Section(
             f"(with a readable secret of {MIN_HMAC_SECRET_BYTES} bytes or more), `private_key_jwt`. "
             "Empty: all that its credentials make possible.",
             default_text="[]",
+            such_as=f"[{CLIENT_SECRET_BASIC}]",
+            aliases="auth_method token_endpoint_auth_method token_endpoint_auth_methods "
+            "authentication_methods client_authentication_methods",
         ),
         Field(
             "claims",
             Claims(parse_own_claim_name),
             "Further claims in its tokens, for `require.claims` of routes and for the services themselves.",
+            such_as="{tenant: acme}",
+            aliases="extra_claims custom_claims token_claims attributes metadata",
         ),
-        Field("disabled", FLAG, "True: no token for it, and its live tokens stop working."),
+        Field(
+            "disabled",
+            FLAG,
+            "True: no token for it, and its live tokens stop working.",
+            aliases="enabled active suspended blocked",
+        ),
         *KEY_FIELDS,
         KEY_PROXY,
         Field(
@@ -135,6 +177,9 @@ CLIENT = Section(
             "assertions",
             ListOf("list of identities", ASSERTION, distinct=False),
             "Identities of other platforms that act as this client (the `jwt-bearer` grant).",
+            such_as="[{issuer: https://accounts.example, subject: reporting-job}]",
+            aliases="identities identity assertion federated_identities trusted_issuers workload_identity "
+            "jwt_bearer",
         ),
         later_key("tls_client_auth", "Its client certificate."),
         later_key("token_format", "`jwt` or `opaque`."),
@@ -147,6 +192,18 @@ CLIENT = Section(
 )
 
 
+def _day_in(text: str) -> str:
+    """Return the day that is spelled as elsewhere: `30.06.2027`, `2027/06/30`, with a time; or nothing."""
+    match = re.match(r"([0-9]{4})[-/.]([0-9]{2})[-/.]([0-9]{2})(?:[T ].{0,30})?\Z", text, re.ASCII)
+    parts = match.groups() if match else ()
+    if (match := re.match(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})\Z", text, re.ASCII)) is not None:
+        parts = match.groups()[::-1]
+    try:
+        return datetime.date(*map(int, parts)).isoformat() if parts else ""
+    except ValueError:
+        return ""
+
+
 def parse_last_day(text: str) -> float:
     """Return the epoch second at which the day `YYYY-MM-DD` (UTC) is over."""
     try:
@@ -155,7 +212,8 @@ def parse_last_day(text: str) -> float:
         day = datetime.date.fromisoformat(text)
         end = datetime.datetime.combine(day, datetime.time(), datetime.UTC) + datetime.timedelta(days=1)
     except (ValueError, OverflowError):
-        raise SpellingError("is not a day", "YYYY-MM-DD, the last day (UTC) on which it holds") from None
+        hint = "YYYY-MM-DD, the last day (UTC) on which it holds"
+        raise SpellingError("is not a day", hint, instead=_day_in(text)) from None
     return end.timestamp()
 
 
@@ -167,15 +225,50 @@ def spell_last_day(end: float) -> str:
 AUTHORIZATION = Section(
     "authorization",
     (
-        Field("client", CLIENT_ID, "The caller.", required=True),
-        Field("audience", CLIENT_ID, "The client that is called.", required=True),
-        Field("scopes", SCOPES, "The scopes it may ask for, all of them offered by the audience."),
-        Field("default_scopes", SCOPES, "What it gets when it asks for none; a part of `scopes`."),
-        Field("token_lifetime", LIFETIME, "How long these tokens are valid.", attribute="token_lifetime_s"),
+        Field(
+            "client",
+            CLIENT_ID,
+            "The caller.",
+            required=True,
+            such_as="reporting-job",
+            aliases="client_id azp caller principal who from",
+        ),
+        Field(
+            "audience",
+            CLIENT_ID,
+            "The client that is called.",
+            required=True,
+            such_as="country-service",
+            aliases="aud resource api service to",
+        ),
+        Field(
+            "scopes",
+            SCOPES,
+            "The scopes it may ask for, all of them offered by the audience.",
+            such_as="[country.read]",
+            aliases="scope scp permissions roles actions allow",
+        ),
+        Field(
+            "default_scopes",
+            SCOPES,
+            "What it gets when it asks for none; a part of `scopes`.",
+            such_as="[country.read]",
+            aliases="default_scope scopes_default",
+        ),
+        Field(
+            "token_lifetime",
+            LIFETIME,
+            "How long these tokens are valid.",
+            attribute="token_lifetime_s",
+            such_as="15m",
+            aliases="ttl lifetime expires_in token_ttl",
+        ),
         Field(
             "until",
             Text("day", parse_last_day, spell=spell_last_day),
             "The last day (UTC) on which it holds, `YYYY-MM-DD`. `sidegate check` warns 14 days before.",
+            such_as="2099-12-31",
+            aliases="expires expiry exp expires_at valid_until not_after end ends",
         ),
     ),
     AuthorizationSettings("", ""),

@@ -13,7 +13,7 @@ from gateway.settings.environment import Unexpanded
 from gateway.settings.kinds import Json, Text
 from gateway.settings.model import PlainSecret, ScryptSecret, Secret, Sha256Secret, StaticKeySource
 from gateway.settings.problems import SpellingError
-from gateway.settings.reading import FROM_ENVIRONMENT, UNREAD, Reading, Schema, any_of, found
+from gateway.settings.reading import FROM_ENVIRONMENT, UNREAD, Reading, Schema, any_of
 from gateway.settings.scalars import resolve_plain
 from gateway.settings.secret_texts import (
     SHORTEST_SECRET,
@@ -40,7 +40,7 @@ class SecretText:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the secret; `env:` and `file:` are resolved now."""
         if not isinstance(node, ScalarNode) or (node.plain and not isinstance(resolve_plain(node.text), str)):
-            reading.error(node, f"expected a stored secret, found {found(node)}", _KNOWN_FORMS)
+            reading.mismatch(node, self.label, _KNOWN_FORMS)
             return UNREAD
         try:
             secret = _read_secret(node, reading)
@@ -71,6 +71,10 @@ class SecretText:
             "description": _KNOWN_FORMS,
         }
         return any_of(stored, FROM_ENVIRONMENT)
+
+    def example(self) -> str:
+        """Return the form that keeps the secret out of the file."""
+        return "env:REPORTING_SECRET"
 
 
 def _note_weakness(secret: PlainSecret, node: Node, reading: Reading) -> None:
@@ -133,6 +137,10 @@ class InlineKeys:
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the keys, which are tried now."""
+        if isinstance(node, ScalarNode):
+            hint = "jwks_uri takes the address of one, jwks_file the path of a file"
+            reading.error(node, "the key set is not a JSON object", hint, wants_example=True)
+            return UNREAD
         document = Json().read(node, reading)
         if document is UNREAD or document == {"keys": []}:
             return UNREAD if document is UNREAD else None
@@ -153,6 +161,16 @@ class InlineKeys:
             "properties": {"keys": {"type": "array"}},
         }
 
+    def example(self) -> str:
+        """Return a set with the key of RFC 8037 A.2."""
+        return "{keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}]}"
+
+
+def _parse_key_file(text: str) -> str:
+    if "://" in text:
+        raise SpellingError("is an address, not a path", "an address is given by jwks_uri", is_remedy=True)
+    return parse_file_text(text)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyFile:
@@ -162,14 +180,15 @@ class KeyFile:
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the keys in the file, which are tried now."""
-        path = Text(self.label, parse_file_text).read(node, reading)
+        path = Text(self.label, _parse_key_file).read(node, reading)
         if path is UNREAD:
             return UNREAD
         try:
             content = reading.read_keys(reading.directory / path)
         except SpellingError as reason:
             assert isinstance(node, ScalarNode)
-            reading.refuse(node, SpellingError(f"cannot be used: {reason.message}", reason.hint))
+            problem = SpellingError(f"cannot be used: {reason.message}", reason.hint)
+            reading.refuse(node, problem, wants_example=False)
             return UNREAD
         return _read_keys(content, node, reading)
 
@@ -180,6 +199,10 @@ class KeyFile:
     def schema(self) -> Schema:
         """Return any text."""
         return {"type": "string"}
+
+    def example(self) -> str:
+        """Return the name of a file, which must be there."""
+        return "reporting.jwks"
 
 
 def _public_keys(source: StaticKeySource) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from yaml.reader import ReaderError
 from gateway.settings.environment import Unexpanded
 from gateway.settings.quoting import quote
 from gateway.settings.scalars import resolve_plain
+from gateway.settings.syntax import explain
 
 DEEPEST: Final = 32
 """How many mappings and lists may lie in each other."""
@@ -179,7 +180,7 @@ class _Builder:
             self._fault(line, column, "the file holds a character that YAML does not allow", path="")
             self._document.whole = False
         except MarkedYAMLError as error:
-            self._syntax_fault(error)
+            self._syntax_fault(error, text)
             self._document.whole = False
         except YAMLError:
             self._fault(1, 1, "the file is not YAML", path="")
@@ -246,7 +247,9 @@ class _Builder:
         top = self._stack[-1] if self._stack else None
         if top is not None and top.key is None and type(top.node) is MapNode:
             self._stop(
-                event, "a key must be text", "a mapping or list cannot be a key; check the indentation"
+                event,
+                "a key must be text",
+                "text that begins with { or [ needs quotes; else check the indentation",
             )
         if event.anchor is not None:
             self._anchors.pop(event.anchor, None)
@@ -293,7 +296,8 @@ class _Builder:
             top.doubled = True
         elif key.text in members:
             first = members[key.text][0]
-            self._fault(key.line, key.column, f"the key is here twice, first in line {first.line}")
+            message = f"the key is here twice, first in line {first.line}"
+            self._fault(key.line, key.column, message, "keep one of the two")
             top.doubled = True
         elif key.plain and resolve_plain(key.text) is None:
             self._fault(key.line, key.column, "a key must be text", "put it in quotes if it is meant")
@@ -362,11 +366,9 @@ class _Builder:
         )
         self._fault(mark.line + 1, mark.column + 1, "the tag is not allowed", hint)
 
-    def _syntax_fault(self, error: MarkedYAMLError) -> None:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        parts = [part for part in (error.context, error.problem) if part]
-        hint = ""
-        if error.problem == "mapping values are not allowed in this context":
-            hint = 'check the indentation; text that ends with ":" or holds ": " needs quotes'
-        self._fault(line, column, "YAML syntax: " + ": ".join(parts), hint, path="")
+    def _syntax_fault(self, error: MarkedYAMLError, text: str) -> None:
+        fault = explain(error, text)
+        if self._stack:
+            self._stack[-1].key = None  # it may be the key above: what the line belongs to is not known
+        path = "" if fault.is_end else self._path()
+        self._fault(fault.line, fault.column, f"YAML syntax: {fault.message}", fault.hint, path)

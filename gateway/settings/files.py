@@ -6,6 +6,7 @@ reason that names no content.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,11 @@ class SourceFiles:
             SpellingError: A directory cannot be listed: that is never an empty policy.
         """
         if not has_magic(pattern):
+            self.watch(directory / pattern)
+            if not os.path.lexists(directory / pattern):
+                raise SpellingError("does not exist", "put it there, or correct the path")
+            if os.path.isdir(directory / pattern):
+                raise SpellingError("is a directory", "name the files in it by a pattern: policies/*.yaml")
             return [directory / pattern]
         try:
             return find_files(directory, pattern, watch=self.watch)
@@ -111,4 +117,4 @@ def _read(path: Path, largest: int) -> bytes:
     try:
         return read_file(path, largest_bytes=largest).octets
     except UnusableFileError as problem:
-        raise SpellingError(f"the file {problem}") from None
+        raise SpellingError(f"the file {problem}", problem.remedy, is_remedy=True) from None

@@ -31,12 +31,20 @@ KEY_FIELDS = (
         "Public keys as a JWK Set: EC P-256 (ES256), RSA from 2048 bits (RS256, or PS256 by their `alg`), "
         "Ed25519 (EdDSA).",
         default_text="{keys: []}",
+        aliases="keys public_keys key_set jwk local_jwks inline_jwks",
     ),
-    Field("jwks_file", KeyFile(), "The same from a file, which is watched."),
+    Field(
+        "jwks_file",
+        KeyFile(),
+        "The same from a file, which is watched.",
+        aliases="jwks_path key_file public_key_file",
+    ),
     Field(
         "jwks_uri",
         _KEY_URI,
         "The same from a URL, fetched and kept fresh: `https://`, or `http://` on loopback.",
+        such_as="https://accounts.example/jwks",
+        aliases="jwks_url jwk_set_uri jwks_endpoint remote_jwks keys_url certs_url jwks_remote",
     ),
 )
 
@@ -44,6 +52,8 @@ KEY_PROXY = Field(
     "proxy",
     EntryName("key_set_proxies"),
     "How the keys are reached, by a name of `key_set_proxies` in the main file. Null: directly.",
+    such_as="corporate",
+    aliases="http_proxy https_proxy proxy_url",
 )
 
 
@@ -140,21 +150,29 @@ ASSERTION = Section(
             Text("text", parse_identity_text, spell=mask_address),
             "Who vouches for it: the `iss` of its tokens.",
             required=True,
+            such_as="https://accounts.example",
+            aliases="iss issuer_url issuer_uri provider",
         ),
         Field(
             "subject",
             _IDENTITY,
             "Who it is: the `sub` of its tokens. Null: any, and `claims` must tell who.",
+            such_as="reporting-job",
+            aliases="sub subjects principal",
         ),
         Field(
             "audience",
             _IDENTITY,
             "The one `aud` of its tokens. Null: our issuer identifier or the address of our token endpoint.",
+            such_as="https://auth.example",
+            aliases="aud audiences",
         ),
         Field(
             "claims",
             MapOf("mapping of claims", parse_claim_name, OneOrMore()),
             "Further claims that must be equal to the value, or to one of a list of values.",
+            such_as="{repository: acme/api}",
+            aliases="claim conditions bound_claims attributes",
         ),
         *KEY_FIELDS,
         Field(
@@ -162,11 +180,15 @@ ASSERTION = Section(
             PublicFile(),
             "The certificate authorities (PEM) that are trusted when the keys are fetched, and no others; "
             "read again every time. Null: those of the system.",
+            such_as="partner-ca.pem",
+            aliases="ca ca_cert cacert ca_bundle trusted_ca certificate_authority",
         ),
         Field(
             "bearer_token",
             EntryName("bearer_token_files"),
             "The token to fetch the keys with, by its name in `bearer_token_files` of the main file.",
+            such_as="kubernetes",
+            aliases="token",
         ),
         Field(
             "bearer_token_file",

@@ -22,9 +22,8 @@ from gateway.settings.reading import (
     found,
     is_null,
     read_scalar,
-    with_article,
 )
-from gateway.settings.scalars import Value, describe, resolve_plain
+from gateway.settings.scalars import Value, resolve_plain
 from gateway.settings.texts import parse_file_text
 
 
@@ -41,15 +40,17 @@ class Text:
     """The only texts there are; none when there is no end of them."""
     spell: Callable[[Any], str] | None = None
     """The inverse of `parse`, without what may be secret; None: as `str` has it, an address masked."""
+    such_as: str = ""
+    """An example; the first of the words where it is empty."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the parsed text; a number or a truth value is no text."""
         if not isinstance(node, ScalarNode):
-            reading.error(node, f"expected {with_article(self.label)}, found {found(node)}")
+            reading.mismatch(node, self.label)
             return UNREAD
         if node.plain and not isinstance(value := resolve_plain(node.text), str):
-            hint = "" if value is None else "put it in quotes to make it text"
-            reading.error(node, f"expected {with_article(self.label)}, found {describe(value)}", hint)
+            hint = "" if value is None else self._in_quotes(node.text)
+            reading.mismatch(node, self.label, hint, wants_example=not hint)
             return UNREAD
         try:
             parsed = self.parse(node.text)
@@ -68,6 +69,18 @@ class Text:
         """Return any text, or one of the words."""
         return any_of({"enum": list(self.words)}, FROM_ENVIRONMENT) if self.words else {"type": "string"}
 
+    def _in_quotes(self, text: str) -> str:
+        """Return that quotes are missing, where they would mend it."""
+        try:
+            self.parse(text)
+        except SpellingError:
+            return ""
+        return "put it in quotes to make it text"
+
+    def example(self) -> str:
+        """Return the example, or the first of the words."""
+        return self.such_as or next(iter(self.words), "")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flag:
@@ -83,9 +96,7 @@ class Flag:
             and isinstance(value := resolve_plain(node.text), bool)
         ):
             return value
-        reading.error(
-            node, f"expected true or false, found {found(node)}", "write true or false, without quotes"
-        )
+        reading.mismatch(node, self.label, "write true or false, without quotes")
         return UNREAD
 
     def show(self, value: bool) -> bool:
@@ -95,6 +106,10 @@ class Flag:
     def schema(self) -> Schema:
         """Return a truth value."""
         return any_of({"type": "boolean"}, FROM_ENVIRONMENT)
+
+    def example(self) -> str:
+        """Return what turns something on."""
+        return "true"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,10 +124,13 @@ class Whole:
         """Return the number."""
         value = resolve_plain(node.text) if isinstance(node, ScalarNode) and node.plain else None
         if isinstance(value, bool) or not isinstance(value, int):
-            reading.error(node, f"expected a whole number, found {found(node)}")
+            hint = self._bounds() if value is None else ""
+            if isinstance(node, ScalarNode) and not node.plain and isinstance(resolve_plain(node.text), int):
+                hint = "write it without quotes"
+            reading.mismatch(node, self.label, hint)
             return UNREAD
         if not self.least <= value <= self.most:
-            reading.error(node, "the number is out of bounds", f"from {self.least} to {self.most}")
+            reading.error(node, "the number is out of bounds", self._bounds(), wants_example=True)
             return UNREAD
         return value
 
@@ -123,6 +141,13 @@ class Whole:
     def schema(self) -> Schema:
         """Return a whole number with its bounds."""
         return any_of(_whole_numbers(self.least, self.most), FROM_ENVIRONMENT)
+
+    def example(self) -> str:
+        """Return a number within the bounds."""
+        return str(min(max(self.least, 100), self.most))
+
+    def _bounds(self) -> str:
+        return f"from {self.least} to {self.most}" if self.least < self.most else f"it is {self.least}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +160,7 @@ class Ratio:
         """Return the share."""
         value = resolve_plain(node.text) if isinstance(node, ScalarNode) and node.plain else None
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-            reading.error(node, f"expected a ratio, found {found(node)}", "a number above 0, up to 1: 0.5")
+            reading.mismatch(node, self.label, "a number above 0, up to 1")
             return UNREAD
         return float(value)
 
@@ -146,6 +171,10 @@ class Ratio:
     def schema(self) -> Schema:
         """Return a number with its bounds."""
         return any_of({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, FROM_ENVIRONMENT)
+
+    def example(self) -> str:
+        """Return a half."""
+        return "0.5"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,7 +197,7 @@ class Quantity:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return seconds or bytes."""
         if not isinstance(node, ScalarNode) or is_null(node):
-            reading.error(node, f"expected {with_article(self.label)}, found {found(node)}")
+            reading.mismatch(node, self.label, self.bounds)
             return UNREAD
         try:
             value = self.measure.parse(node.text)
@@ -197,6 +226,12 @@ class Quantity:
             return any_of(text, FROM_ENVIRONMENT)
         return any_of(text, {"const": 0}, FROM_ENVIRONMENT)
 
+    def example(self) -> str:
+        """Return the first of the measure's examples that lies within the bounds."""
+        return next(
+            text for text in self.measure.examples if self.least <= self.measure.parse(text) <= self.most
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buckets:
@@ -207,19 +242,22 @@ class Buckets:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the bounds."""
         if not isinstance(node, ListNode):
-            reading.error(node, f"expected a list of seconds, found {found(node)}")
+            reading.mismatch(node, self.label)
             return UNREAD
         bounds: list[float] = []
         for item in node.items:
             value = resolve_plain(item.text) if isinstance(item, ScalarNode) and item.plain else None
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
                 reading.error(
-                    item, f"expected seconds above 0, found {found(item)}", "plain numbers: 0.005, 0.1, 2.5"
+                    item,
+                    f"expected seconds above 0, found {found(item)}",
+                    "plain numbers, without a unit",
+                    wants_example=True,
                 )
                 return UNREAD
             bounds.append(float(value))
         if not 1 <= len(bounds) <= 50 or any(a >= b for a, b in itertools.pairwise(bounds)):
-            reading.error(node, "the bounds are not 1 to 50 ascending numbers")
+            reading.error(node, "the bounds are not 1 to 50 ascending numbers", wants_example=True)
             return UNREAD
         return tuple(bounds)
 
@@ -237,6 +275,10 @@ class Buckets:
             "maxItems": 50,
             "uniqueItems": True,
         }
+
+    def example(self) -> str:
+        """Return three bounds."""
+        return "[0.005, 0.1, 2.5]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,6 +305,10 @@ class Json:
         """Return anything."""
         return {}
 
+    def example(self) -> str:
+        """Return nothing: what it means is the key's alone."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneOrMore:
@@ -274,12 +320,17 @@ class OneOrMore:
         """Return the values as a tuple."""
         items = node.items if isinstance(node, ListNode) else [node]
         if not items:
-            reading.error(node, "the list is empty, so nothing would ever match", "name at least one value")
+            reading.error(
+                node,
+                "the list is empty, so nothing would ever match",
+                "name at least one value",
+                wants_example=True,
+            )
             return UNREAD
         values: list[Value] = []
         for item in items:
             if not isinstance(item, ScalarNode):
-                reading.error(item, f"expected text, a number, true or false, found {found(item)}")
+                reading.mismatch(item, "text, a number, true or false")
                 return UNREAD
             value = read_scalar(item, reading)
             if value is UNREAD:
@@ -295,6 +346,10 @@ class OneOrMore:
         """Return a scalar, or a list that is not empty."""
         scalar = {"type": ["string", "number", "boolean", "null"]}
         return any_of(scalar, {"type": "array", "items": scalar, "minItems": 1})
+
+    def example(self) -> str:
+        """Return one word."""
+        return "acme"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,7 +368,7 @@ class PublicFile:
             reading.check_public_place(path)
         except SpellingError as reason:
             assert isinstance(node, ScalarNode)
-            reading.refuse(node, reason)
+            reading.refuse(node, reason, wants_example=False)
             return UNREAD
         return path
 
@@ -324,6 +379,10 @@ class PublicFile:
     def schema(self) -> Schema:
         """Return any text."""
         return {"type": "string"}
+
+    def example(self) -> str:
+        """Return nothing: which file it is is the key's alone."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -336,7 +395,7 @@ class EntryName:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return what has that name. What was written is not repeated: it may be what the name stands for."""
         if not isinstance(node, ScalarNode) or (node.plain and not isinstance(resolve_plain(node.text), str)):
-            reading.error(node, f"expected a name, found {found(node)}", f"a name of {self.section}")
+            reading.mismatch(node, self.label, f"a name of {self.section}")
             return UNREAD
         known = reading.entries.get(self.section, {})
         if node.text not in known:
@@ -356,6 +415,10 @@ class EntryName:
         """Return any text."""
         return {"type": "string"}
 
+    def example(self) -> str:
+        """Return nothing: which names there are is the main file's to say."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MovedFile:
@@ -374,6 +437,10 @@ class MovedFile:
     def schema(self) -> Schema:
         """Return nothing but null: every path is an error."""
         return {"type": "null", "deprecated": True}
+
+    def example(self) -> str:
+        """Return the only value that is no error."""
+        return "null"
 
 
 def _whole_numbers(least: int, most: int) -> Schema:

@@ -17,7 +17,7 @@ _ADDRESS = Text("address", parse_address, place_address)
 _PARTS = ("issuer", "gate")
 
 SERVER_TLS = Section(
-    "TLS",
+    "TLS setting",
     (
         Field(
             "certificate_file",
@@ -25,19 +25,35 @@ SERVER_TLS = Section(
             "PEM file with the certificate and the chain behind it. This and the two other files are "
             "read again when they change; until they fit together the former ones stay in use.",
             required=True,
+            such_as="tls/server.pem",
+            aliases="cert cert_file certificate crt ssl_certificate cert_path certificate_chain",
         ),
-        Field("key_file", FILE, "PEM file with the private key, not encrypted.", required=True),
+        Field(
+            "key_file",
+            FILE,
+            "PEM file with the private key, not encrypted.",
+            required=True,
+            such_as="tls/server.key",
+            aliases="key private_key private_key_file ssl_certificate_key key_path",
+        ),
         Field(
             "client_certificate",
-            member_of(ClientCertificate),
+            member_of(
+                ClientCertificate, off="none disabled", optional="request", required="require verify on"
+            ),
             "Whether callers are asked for a certificate. `optional`: one that is sent must be valid; "
             "`required`: no connection without one.",
+            such_as="required",
+            aliases="client_auth mtls verify_client ssl_verify_client client_auth_type "
+            "require_client_certificate",
         ),
         Field(
             "client_ca_file",
             FILE,
             "PEM file with the authorities that may have signed callers' certificates. Needed unless "
             "`client_certificate` is `off`.",
+            such_as="tls/clients.pem",
+            aliases="client_ca ca ca_file ssl_client_certificate trusted_ca",
         ),
     ),
     TlsSettings(Path(), Path()),
@@ -62,18 +78,27 @@ LISTENER = Section(
             'Where to listen: `host:port`, IPv6 in brackets (`"[::1]:8080"`, quoted), or `unix:PATH`, made '
             "with mode 0660. Port 0 lets the system choose.",
             required=True,
+            such_as="127.0.0.1:8080",
+            aliases="listen bind port host url addr socket",
         ),
         Field(
             "serves",
-            ListOf("list of parts", one_of(*_PARTS), 1, hint="issuer, gate or both"),
+            ListOf(
+                "list of parts",
+                one_of(*_PARTS, issuer="token oauth2 auth", gate="gateway proxy routes"),
+                1,
+                hint="issuer, gate or both",
+            ),
             "Which halves answer here. On a listener that serves both, the issuer's endpoints win over "
             "routes.",
+            aliases="serve roles parts",
         ),
         Field(
             "proxy_protocol",
             FLAG,
             "Each connection begins with a PROXY protocol header (v1 or v2) that names the caller. Only "
             "peers in `trusted_proxies`, and those that may open the unix socket, are let in.",
+            aliases="proxyproto accept_proxy",
         ),
         Field(
             "behind_tls",
@@ -86,6 +111,7 @@ LISTENER = Section(
             "tls",
             SERVER_TLS,
             "Certificate and key of this listener, and what it asks of client certificates.",
+            aliases="ssl https certificate",
         ),
     ),
     ListenerSettings(TcpAddress("", 0)),
@@ -102,17 +128,22 @@ ADMIN = Section(
             _ADDRESS,
             "Where metrics, health and the admin API answer: `host:port` or `unix:PATH`. Keep it on "
             "loopback or a unix socket, or set `token_file`.",
+            aliases="listen bind port addr",
         ),
         Field(
             "hosts",
             ListOf("list of hosts", Text("host", parse_admin_host)),
             "`Host` values it answers to besides loopback names; all others are refused (DNS rebinding).",
+            such_as="[sidegate.internal]",
+            aliases="host allowed_hosts server_names",
         ),
         Field(
             "token_file",
             FILE,
             "A file with the bearer token of the admin API. Demanded as soon as `address` is neither "
             "loopback nor a unix socket.",
+            such_as="secrets/admin.token",
+            aliases="token bearer_token password auth",
         ),
     ),
     AdminSettings(),

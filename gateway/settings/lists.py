@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from gateway.settings.document import ListNode, MapNode, Node
+from gateway.settings.document import ListNode, MapNode, Node, ScalarNode
+from gateway.settings.examples import as_list, as_mapping
 from gateway.settings.kinds import Json
 from gateway.settings.problems import SpellingError
 from gateway.settings.quoting import quote
-from gateway.settings.reading import UNREAD, Kind, Reading, Schema, found, is_null, with_article, written_as
+from gateway.settings.reading import UNREAD, Kind, Reading, Schema, is_null, with_article, written_as
 from gateway.settings.sections import Section
 from gateway.tokens.jwt import JwtProblem, parse_json_object
 
@@ -35,13 +36,13 @@ class ListOf:
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the readable items, in order."""
         if not isinstance(node, ListNode):
-            hint = "begin each item with -, or write [a, b]"
+            hint = "begin each item with -, or write them in brackets"
             if is_null(node):
                 hint = self.hint if self.least else "write [] for none"
-            reading.error(node, f"expected {with_article(self.label)}, found {found(node)}", hint)
+            reading.mismatch(node, self.label, hint)
             return UNREAD
         if len(node.items) < self.least:
-            reading.error(node, "the list is empty", self.hint)
+            reading.error(node, "the list is empty", self.hint, wants_example=True)
         values: list[Any] = []
         seen: set[Any] = set()
         for item in node.items:
@@ -70,6 +71,11 @@ class ListOf:
             shape["uniqueItems"] = True
         return shape
 
+    def example(self) -> str:
+        """Return a list of one item."""
+        item = self.item.example()
+        return as_list(item) if item else ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapOf:
@@ -83,13 +89,13 @@ class MapOf:
     """What is equal of two names that are one to whoever reads them; None where only equal names are."""
     most: int | None = None
     """How many members there may be."""
+    such_as: str = ""
+    """A name, for an example."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the readable members, in order, read-only."""
         if not isinstance(node, MapNode):
-            reading.error(
-                node, f"expected {with_article(self.label)}, found {found(node)}", "write {} for none"
-            )
+            reading.mismatch(node, self.label, "write {} for none" if is_null(node) else "")
             return UNREAD
         if self.most is not None and len(node.members) > self.most:
             reading.error(node, "there are too many of them", f"at most {self.most}")
@@ -101,6 +107,7 @@ class MapOf:
                 name = self.parse_key(key.text)
             except SpellingError as reason:
                 reading.refuse(key, reason)
+                reading.nameless.append(self)
                 name = ""  # what stands below it is read all the same: all mistakes at once
             if self.alike is not None and name:
                 former = seen.setdefault(self.alike(name), name)
@@ -112,9 +119,9 @@ class MapOf:
                     value = replace(value, **{self.attribute: name})
             else:
                 # A member that is no mapping is noted, but its name is known: no further complaints about it.
-                value = section.make(
-                    {**section.read_members(member, reading), self.attribute: name}, key, reading
-                )
+                values_of_it = self._read_section(section, key, member, reading)
+                reading.pass_doubts(member, key)
+                value = section.make({**values_of_it, self.attribute: name}, key, reading)
             if value is not UNREAD and name:
                 values[name] = value
         return MappingProxyType(values)
@@ -127,6 +134,23 @@ class MapOf:
         """Return a mapping from any names to the values."""
         shape: Schema = {"type": "object", "additionalProperties": self.value.schema()}
         return shape if self.most is None else {**shape, "maxProperties": self.most}
+
+    def example(self) -> str:
+        """Return a mapping of one name."""
+        value = self.value.example()
+        return as_mapping({self.such_as: value}) if self.such_as and value else ""
+
+    def _read_section(
+        self, section: Section, key: ScalarNode, member: Node, reading: Reading
+    ) -> dict[str, Any]:
+        """Return the values of an entry; a key of it that stands where its name belongs is noted as such."""
+        if isinstance(member, MapNode) or key.text not in section.keys:
+            may_be_empty = is_null(member) and not section.required_keys
+            return section.read_members(member, reading, may_be_empty=may_be_empty)
+        hint = f"{key.text} is a key of {with_article(section.label)}"
+        reading.error(key, "the name above it is missing", hint, wants_example=True)
+        reading.nameless.append(self)
+        return {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,3 +180,7 @@ class Claims:
     def schema(self) -> Schema:
         """Return a mapping."""
         return {"type": "object"}
+
+    def example(self) -> str:
+        """Return one claim."""
+        return "{tenant: acme}"

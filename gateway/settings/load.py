@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +32,7 @@ from gateway.settings.document import (
     step_path,
     walk,
 )
+from gateway.settings.doubts import Doubts
 from gateway.settings.environment import Environment
 from gateway.settings.exposed_files import check_exposed_files, who_else_may_write
 from gateway.settings.exposure import check_exposure
@@ -60,6 +62,7 @@ from gateway.settings.quoting import quote
 from gateway.settings.reading import Reading, is_null
 from gateway.settings.texts import parse_file_text
 from gateway.settings.told_claims import check_told_claims
+from gateway.settings.unknown_keys import KeyFinder
 
 DATA_VARIABLE = "SIDEGATE_DATA"
 _POLICY_KEYS = tuple(item.key for item in POLICY_FIELDS)
@@ -168,7 +171,11 @@ class _Source:
             for node, path in walk(self.document.root):
                 if id(node) in wanted:
                     paths.setdefault(id(node), path)
+            # A value that could not be expanded, or has a wrong tag, is not said to be wrong otherwise.
+            at_fault = {(fault.line, fault.column) for fault in self.document.faults}
             for note in self.reading.notes:
+                if (note.node.line, note.node.column) in at_fault and isinstance(note.node, ScalarNode):
+                    continue
                 path = paths[id(note.node)]
                 path = step_path(path, note.below) if note.below else path
                 at = note.node
@@ -199,6 +206,9 @@ class Draft:
         self._sources: list[_Source] = []
         self._by_file: dict[str, _Source] = {}
         self._entries: dict[str, Mapping[str, Any]] = {}
+        self._policy_keys = KeyFinder(POLICY_FILE, (MAIN_FILE, "main file"))
+        self._unread: set[str] = set()
+        """The sections that some file has and that could not be read."""
         self._complete = True
         """False when a file could not be read: names that seem to lead nowhere may be in it."""
 
@@ -212,8 +222,10 @@ class Draft:
             raise SettingsError(self._problems(), self._files.watched)
         process, policy = _apart(root)
         values = MAIN_FILE.read_members(process, main.reading)
+        main.reading.add_example("version: 1", since=0)  # where the file is no mapping
         main.reading.entries = self._entries = {key: values.get(key, {}) for key in _NAMED_BY_POLICIES}
-        parts = [{} if policy is None else POLICY_FILE.read_members(policy, main.reading)]
+        self._note_unread(process, values)
+        parts = [{} if policy is None else self._read_policy_sections(policy, main.reading)]
         environment = Environment(self._environ, frozenset(values.get("policy_environment", ())))
         secrets = values.setdefault("secrets_directory", self._directory / Settings().secrets_directory)
         values.setdefault("data_directory", self._default_data_directory())
@@ -268,6 +280,7 @@ class Draft:
             partial(self._files.read_keys, check=check_public),
             check_public,
             self._entries,
+            find_key=KeyFinder(MAIN_FILE).find if reach is None else self._policy_keys.find,
         )
         source = _Source(reading, Document(whole=False), path)
         self._sources.append(source)
@@ -348,7 +361,27 @@ class Draft:
             if source.document.whole and not source.document.faults:
                 source.note("the file is empty", "remove it, or write {} into it; half a file is no policy")
             return {}
-        return POLICY_FILE.read_members(root, source.reading)
+        return self._read_policy_sections(root, source.reading)
+
+    def _read_policy_sections(self, root: Node, reading: Reading) -> dict[str, Any]:
+        if isinstance(root, MapNode) and root.members.keys() >= {"apiVersion", "kind"}:
+            hint = "write what stands below its data into a file of its own"
+            reading.error(root, "this is a manifest of Kubernetes, not a policy", hint)
+            self._unread.update(_POLICY_KEYS)
+            return {}
+        values = POLICY_FILE.read_members(root, reading)
+        if not isinstance(root, MapNode):
+            reading.add_example(POLICY_FIELDS[-2].with_example(), since=0)
+        self._note_unread(root, values)
+        return values
+
+    def _note_unread(self, root: Node, values: dict[str, Any]) -> None:
+        """Remember the sections of a file that are not among the values."""
+        if isinstance(root, MapNode):
+            written = (key for key, (_, node) in root.members.items() if not is_null(node))
+            self._unread.update(key for key in written if key not in values)
+        else:
+            self._unread.update(_POLICY_KEYS)
 
     # --- putting together
 
@@ -397,8 +430,28 @@ class Draft:
         for finding in check_process(settings):
             self._note(finding)
         if self._complete:
-            for finding in (*check_policy(settings, now=self._now), *check_told_claims(settings)):
+            doubts = self._doubts()
+            findings = check_policy(settings, now=self._now, doubts=doubts)
+            if not doubts.of("clients") and not any(
+                doubts.about(client.origin, "claims") for client in settings.clients.values()
+            ):
+                findings = chain(findings, check_told_claims(settings))
+            for finding in findings:
                 self._note(finding)
+
+    def _doubts(self) -> Doubts:
+        """Return what was not read as meant, in all files."""
+        readings = [source.reading for source in self._sources]
+        keys = {
+            Origin(reading.file, line, column): doubted
+            for reading in readings
+            for (line, column), doubted in reading.doubts.items()
+        }
+        roots = (MAIN_FILE, POLICY_FILE)
+        meant = {key for each in readings for section, key in each.meant if section in roots}
+        nameless = [kind for each in readings for kind in each.nameless]
+        meant |= {item.key for item in MAIN_FILE.fields if item.kind in nameless}
+        return Doubts(keys, frozenset(meant | self._unread))
 
     def _check_exposure(self, settings: Settings, private: PrivateFiles) -> None:
         """Note what gives everything away."""

@@ -8,7 +8,7 @@ variable; a value is quoted as it was written, before expansion
 Sources: CONTRACT section 1 (`check`: file:line:column, dotted path, message, hint).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -87,19 +87,52 @@ class SpellingError(Exception):
     text as it was written, so that a parser never has to quote what it was given.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        is_remedy: bool = False,
+        instead: str | Callable[[], str] = "",
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.is_remedy = is_remedy
+        """Whether the hint says just what to do, so that an example would only distract."""
+        self._instead = instead
+
+    @property
+    def instead(self) -> str:
+        """What may be meant, made of the text: shown only where the text itself may be."""
+        return self._instead if isinstance(self._instead, str) else self._instead()
 
 
 LATER = "is not available in this version"
 """What is said of a key or value of the contract that has no effect yet."""
 
 
+def join_hints(*hints: str) -> str:
+    """Return the hints that say something as one."""
+    joined = ""
+    for hint in filter(None, hints):
+        joined += ("" if not joined else " " if joined.endswith("?") else "; ") + hint
+    return joined
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean …?` when a known word is close to `word`, else an empty string."""
+    close = find_closest(word, known)
+    return f"did you mean {close}?" if close else ""
+
+
+def find_closest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is closest to `word`, or an empty string when none is close."""
     import difflib  # here: whoever makes no mistake need not load it
 
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
-    return f"did you mean {close[0]}?" if close else ""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.7)), "")
+
+
+def plain_word(word: str) -> str:
+    """Return a word without what people spell differently: case and what joins its parts."""
+    return "".join(char for char in word.lower() if char.isalnum())

@@ -38,6 +38,8 @@ BEARER_TOKEN = Section(
             FILE,
             "The file that holds it, there when the configuration is loaded and read again for every fetch.",
             required=True,
+            such_as="/var/run/secrets/tokens/sidegate",
+            aliases="path token_file token",
         ),
         Field(
             "origins",
@@ -50,6 +52,8 @@ BEARER_TOKEN = Section(
             "Where it may be sent: `https://host[:port]`, or `http://` on loopback. Nothing else gets it, "
             "whatever a policy, a redirect or an issuer's metadata names.",
             required=True,
+            such_as="[https://kubernetes.default.svc]",
+            aliases="origin hosts urls allowed_origins audience",
         ),
     ),
     BearerTokenSettings("", Path(), ()),
@@ -63,18 +67,22 @@ METRICS = Section(
             "buckets",
             Buckets(),
             "Bounds in seconds of the request duration histograms, ascending. Null: the built-in ones.",
+            aliases="histogram_buckets bounds",
         ),
         Field(
             "label_limit",
             Whole(1, 100_000),
             "How many different values a label such as `route` or `client` may take before the rest is "
             "counted as `_other_`.",
+            aliases="max_labels cardinality_limit",
         ),
         Field(
             "route_histograms",
             FLAG,
             "Durations and sizes of requests are told apart by route, which is about 70 series for each "
             "route. `false`: they are of all routes together, under `_all_`; counters stay as they are.",
+            such_as="false",
+            aliases="histograms",
         ),
     ),
     MetricsSettings(),
@@ -91,16 +99,38 @@ LOGS = Section(
     (
         Field(
             "level",
-            one_of("debug", "info", "warning", "error"),
+            one_of(
+                "debug",
+                "info",
+                "warning",
+                "error",
+                debug="trace verbose",
+                info="notice",
+                error="critical fatal",
+            ),
             "The least severe message that is logged.",
+            such_as="warning",
+            aliases="log_level severity verbosity",
         ),
         Field(
             "access",
             Text("stdout | stderr | off | path", parse_file_text, place_log),
             "Where the access log goes: `stdout`, `stderr`, `off`, or a file.",
+            aliases="access_log accesslog output file path",
         ),
-        Field("format", one_of("json", "text"), "One JSON object per line, or text for people."),
-        Field("query", FLAG, "Log query strings. They often hold personal data, so they are left out."),
+        Field(
+            "format",
+            one_of("json", "text", text="plain logfmt console common"),
+            "One JSON object per line, or text for people.",
+            such_as="text",
+            aliases="log_format encoding encoder",
+        ),
+        Field(
+            "query",
+            FLAG,
+            "Log query strings. They often hold personal data, so they are left out.",
+            aliases="log_query query_string",
+        ),
     ),
     LogSettings(),
 )
@@ -110,10 +140,24 @@ PROCESS_FIELDS = (
         "listeners",
         ListOf("list of listeners", LISTENER, 1, hint="name at least one address", distinct=False),
         "The addresses at which callers reach the issuer and the gate.",
+        aliases="listener listen server servers bind http port ports address entry_points entrypoints",
     ),
-    Field("admin", ADMIN, "The admin listener.", nullable=True),
-    Field("issuer", ISSUER, "The token issuer.", nullable=True),
-    Field("keys", KEYS, "The signing keys.", nullable=True),
+    Field(
+        "admin",
+        ADMIN,
+        "The admin listener.",
+        nullable=True,
+        aliases="admin_listener api dashboard management monitoring",
+    ),
+    Field(
+        "issuer",
+        ISSUER,
+        "The token issuer.",
+        nullable=True,
+        such_as="{url: https://auth.example}",
+        aliases="iss oauth2 oauth authorization_server token token_issuer",
+    ),
+    Field("keys", KEYS, "The signing keys.", nullable=True, aliases="signing_keys key key_directory jwks"),
     Field(
         "state",
         STATE_STORE,
@@ -123,6 +167,7 @@ PROCESS_FIELDS = (
         "mapping: `url`, one of these; `consistency`, `cached` (other processes know of a revocation within "
         "a second) or `strict` (at once: it is answered when all know it, and a process that may miss one "
         "refuses tokens); `ca_file`, who signed the certificate of a `rediss://` server.",
+        aliases="storage store database db redis dsn persistence",
     ),
     Field(
         "data_directory",
@@ -130,6 +175,8 @@ PROCESS_FIELDS = (
         "Where a relative `keys.directory` and a relative `sqlite:` file lie: the only places that are "
         "written. Null: the directory that `$SIDEGATE_DATA` names, else the one of this file.",
         default_text="null",
+        such_as="/var/lib/sidegate",
+        aliases="data_dir data datadir",
     ),
     Field(
         "secrets_directory",
@@ -137,6 +184,7 @@ PROCESS_FIELDS = (
         "The directory in which `file:` secrets of policy files must lie. What the process itself keeps "
         "secret (this file, keys, admin and bearer tokens, state, keys of listeners and upstreams) is never "
         "one, wherever it lies and by whatever link it is named.",
+        aliases="secrets secrets_dir",
     ),
     Field(
         "bearer_token_files",
@@ -144,6 +192,9 @@ PROCESS_FIELDS = (
         "The tokens of ours that fetches of key sets may carry, by the name that identities give in "
         "`bearer_token`. Which token goes where is said here and nowhere else.",
         nullable=True,
+        such_as="{kubernetes: {file: /var/run/secrets/tokens/sidegate, origins: "
+        "[https://kubernetes.default.svc]}}",
+        aliases="bearer_tokens token_files",
     ),
     Field(
         "key_set_proxies",
@@ -157,27 +208,55 @@ PROCESS_FIELDS = (
         "`CONNECT` only, so they see the host's name and no content, and never for `http://` or loopback "
         "addresses. Those of the environment (`HTTPS_PROXY`) are never asked.",
         nullable=True,
+        such_as="{corporate: http://proxy.internal:3128}",
+        aliases="proxies http_proxy https_proxy",
     ),
     Field(
         "policy_environment",
         ListOf("list of names", Text("name", parse_variable)),
         "The environment variables that policy files may use, in `${NAME}` and in `env:NAME`.",
+        such_as="[REPORTING_SECRET]",
+        aliases="environment env variables",
     ),
     Field(
         "upstreams",
         MapOf("mapping of upstreams", parse_name, UPSTREAM, "name"),
         "The resource services behind the gate, by name.",
         nullable=True,
+        such_as="{country: {targets: [http://10.0.0.5:9001]}}",
+        aliases="upstream clusters cluster backends backend services service targets",
     ),
-    Field("limits", LIMITS, "What one caller, or all together, may take.", nullable=True),
-    Field("metrics", METRICS, "What is measured.", nullable=True),
-    Field("logs", LOGS, "What is logged.", nullable=True),
+    Field(
+        "limits",
+        LIMITS,
+        "What one caller, or all together, may take.",
+        nullable=True,
+        such_as="{body_bytes: 10MiB}",
+        aliases="limit",
+    ),
+    Field(
+        "metrics",
+        METRICS,
+        "What is measured.",
+        nullable=True,
+        such_as="{label_limit: 500}",
+        aliases="telemetry prometheus stats",
+    ),
+    Field(
+        "logs",
+        LOGS,
+        "What is logged.",
+        nullable=True,
+        such_as="{level: warning}",
+        aliases="log logging logger",
+    ),
     later_key("audit", "A log of decisions with a hash chain."),
     Field(
         "drain_timeout",
         TIMEOUT,
         "How long requests in flight may take to finish when the process stops.",
         attribute="drain_timeout_s",
+        aliases="shutdown_timeout graceful_timeout grace_period grace_time_out termination_grace_period",
     ),
     Field(
         "shutdown_delay",
@@ -186,11 +265,15 @@ PROCESS_FIELDS = (
         "their connections: the time in which load balancers notice. Null: 5s where a listener is off "
         "loopback, else 0s.",
         attribute="shutdown_delay_s",
+        such_as="5s",
+        aliases="pre_stop lame_duck request_accept_grace_timeout",
     ),
     Field(
         "trusted_proxies",
         ListOf("list of networks", Text("network", parse_network)),
         "Networks (CIDR) whose `X-Forwarded-*` and `Forwarded` fields are believed.",
+        such_as="[10.0.0.0/8]",
+        aliases="trusted_ips trusted_proxy set_real_ip_from forwarded_allow_ips xff_trusted",
     ),
     Field(
         "policies",
@@ -198,5 +281,6 @@ PROCESS_FIELDS = (
         "The policy files: paths or patterns (`*`, `?`, `**`), relative to this file, read in "
         "alphabetical order. Files whose name begins with a dot are not matched by a pattern.",
         default_text="[policies/*.yaml]",
+        aliases="policy policy_files include includes import imports rules_files",
     ),
 )

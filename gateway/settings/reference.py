@@ -24,11 +24,17 @@ _INTRODUCTION = """\
 A configuration is one main file, `gateway.yaml`, and any number of policy files.
 The main file says how the process runs; the policy files say who may call what.
 `sidegate check` reads them exactly as the process does and names every mistake
-at once, with file, line, column, the dotted path of the key, and a hint:
+at once, with file, line, column, the dotted path of the key, and a hint: what may be meant, or
+an example that can be written at that very place. What only follows from a mistake is not told.
 
 ```text
-policies/country.yaml:9:11: routes[0].uptream: the key is unknown (hint: did you mean upstream?)
+policies/country.yaml:9:5: routes[0].uptream: the key is unknown (hint: did you mean upstream?)
+policies/country.yaml:14:17: routes[0].rate_limit: expected a rate limit as a mapping, found text
+    (hint: e.g. rate_limit: {requests: 100, per: 1s})
 ```
+
+The words of other products are known: who writes `strip_path` or `proxy_pass` is told the key it has
+[here](#words-of-other-products).
 
 ## How files are read
 
@@ -81,6 +87,15 @@ goes on to look at names, texts and files. After an update of Sidegate write the
 Any file, the main file too, may hold `clients`, `authorizations`, `routes` and `tests`;
 all files together are one policy. A client is defined in one place only. The order of
 files and routes has no meaning: the most specific route wins.
+"""
+
+_WORDS = """
+## Words of other products
+
+None of these words is a key here. Who writes one at that place is told the key that is meant.
+
+| Key | Looked for as |
+|---|---|
 """
 
 _EXAMPLES = {
@@ -199,6 +214,7 @@ def render() -> str:
     parts.append(_table(policy))
     for item in policy:
         parts.extend(_section(item, item.key, 3))
+    parts += [_WORDS, *_aliases(MAIN_FILE.fields)]
     return "".join(parts)
 
 
@@ -234,7 +250,7 @@ def _below(kind: Kind, path: str) -> tuple[Section, str] | None:
 
 
 def _table(fields: Iterable[Field]) -> str:
-    rows = ["| Key | Type | Default | Meaning |\n|---|---|---|---|\n"]
+    rows = ["| Key | Type | Default | Example | Meaning |\n|---|---|---|---|---|\n"]
     for item in fields:
         if item.available:
             default = "required" if item.required else f"`{item.default}`" if item.default else ""
@@ -243,8 +259,22 @@ def _table(fields: Iterable[Field]) -> str:
             meaning = item.doc
         else:
             default, meaning = "", f"*Not available in this version.* {item.doc}"
-        rows.append(f"| `{item.key}` | {_cell(item.kind.label)} | {_cell(default)} | {_cell(meaning)} |\n")
+        shown = item.example() if item.available and item.example() != item.default else ""
+        cells = (item.kind.label, default, f"`{shown}`" if shown else "", meaning)
+        rows.append(f"| `{item.key}` | {' | '.join(map(_cell, cells))} |\n")
     return "".join(rows)
+
+
+def _aliases(fields: tuple[Field, ...] | list[Field], path: str = "") -> Iterator[str]:
+    """Yield a row for each key that others call otherwise."""
+    for item in fields:
+        place = f"{path}.{item.key}" if path else item.key
+        if item.available and item.aliases:
+            words = ", ".join(f"`{word}`" for word in item.aliases.split())
+            yield f"| `{place}` | {words} |\n"
+        found = _below(item.kind, place)
+        if found is not None:
+            yield from _aliases(found[0].fields, found[1])
 
 
 def _cell(text: str) -> str:

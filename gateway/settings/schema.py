@@ -86,6 +86,8 @@ def _name_sections(shape: Schema, path: str, sections: dict[str, Schema]) -> Sch
             named[keyword] = part
     if not path or named.get("additionalProperties") is not False:
         return named
-    about: Schema = {word: named.pop(word) for word in ("description", "default") if word in named}
+    about: Schema = {
+        word: named.pop(word) for word in ("description", "default", "examples") if word in named
+    }
     assert sections.setdefault(path, named) is named, path
     return {"$ref": f"#/$defs/{path}", **about}

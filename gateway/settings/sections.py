@@ -4,12 +4,13 @@ What kinds are is told in `gateway.settings.reading`.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, replace
 from typing import Any
 
 from gateway.settings.document import MapNode, Node, ScalarNode, read_document
-from gateway.settings.problems import LATER, suggest
+from gateway.settings.examples import as_mapping
+from gateway.settings.problems import LATER
 from gateway.settings.reading import (
     UNREAD,
     UNSAID,
@@ -17,12 +18,13 @@ from gateway.settings.reading import (
     Reading,
     Schema,
     any_of,
-    found,
     is_null,
     plain_value,
-    with_article,
 )
 from gateway.settings.yaml_text import spell_line
+
+_NOTHING = ("null", '""', "''", "[]", "{}", "{keys: []}", "false", "0")
+"""Defaults that are no examples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,10 @@ class Field:
     """Null means the same as leaving the key out (always so when the default is null)."""
     needs: str = ""
     """The key that must be given, too, where this one is."""
+    such_as: str = ""
+    """An example as YAML on one line, where default and kind have none that tells enough."""
+    aliases: str = ""
+    """What other products, or people, call it, with spaces between: whoever writes that is told this key."""
     blank: Any = UNSAID
     """The value that settings have when the key is left out. Its section knows."""
 
@@ -65,7 +71,24 @@ class Field:
             only_a_type = list(shape) == ["type"]
             shape = {"type": [shape["type"], "null"]} if only_a_type else any_of(shape, {"type": "null"})
         shape = {"description": self.doc, **shape}
-        return {**shape, "default": self.default_value} if self._has_default else shape
+        if self._has_default:
+            shape["default"] = self.default_value
+        return {**shape, "examples": [self.example_value]} if self.example() else shape
+
+    def example(self) -> str:
+        """Return a value that is read here, as YAML on one line: its own, its default, or its kind's."""
+        default = self.default
+        tells = default is not None and default not in _NOTHING
+        return self.such_as or (str(default) if tells else self.kind.example())
+
+    def with_example(self) -> str:
+        """Return the key with a value, as it may be written."""
+        return f"{self.key}: {self.example()}"
+
+    @property
+    def example_value(self) -> Any:
+        """The example as plain Python values."""
+        return _value_of(self.example())
 
     @property
     def default(self) -> str | None:
@@ -81,9 +104,7 @@ class Field:
     def default_value(self) -> Any:
         """The default as plain Python values; None where there is none, too."""
         if self.default_text is not None:
-            root = read_document(self.default_text, lambda written: written).root
-            assert root is not None
-            return plain_value(root)
+            return _value_of(self.default_text)
         if not self._has_default or self.blank is None:
             return None
         if isinstance(section := getattr(self.kind, "item", None), Section):
@@ -217,17 +238,27 @@ class Section:
                 shown[item.key] = None
         return shown
 
-    def read_members(self, node: Node, reading: Reading) -> dict[str, Any]:
-        """Return the values of the keys that are there and readable, by attribute."""
+    @property
+    def keys(self) -> Collection[str]:
+        """The keys that are known."""
+        return self._by_key.keys()
+
+    @property
+    def required_keys(self) -> tuple[str, ...]:
+        """The keys without which it is not whole."""
+        return self._required
+
+    def read_members(self, node: Node, reading: Reading, *, may_be_empty: bool = False) -> dict[str, Any]:
+        """Return the values of the keys that are there and readable, by attribute.
+
+        With `may_be_empty`, who wrote nothing is told how to say so.
+        """
         if not isinstance(node, MapNode):
-            reading.error(
-                node,
-                f"expected {with_article(self.label)} as a mapping, found {found(node)}",
-                "write {} for none",
-            )
+            reading.mismatch(node, f"{self.label} as a mapping", "write {} for none" if may_be_empty else "")
             return {}
         values: dict[str, Any] = {}
         members = node.members
+        began = len(reading.meant)
         for name, (key, member) in members.items():
             entry = self._by_key.get(name)
             if entry is None:
@@ -237,13 +268,13 @@ class Section:
             if not available:
                 reading.error(key, f"the key {LATER}")
             elif not (nullable and is_null(member)):
+                before = len(reading.notes)
                 value = kind.read(member, reading)
                 if value is not UNREAD:
                     values[attribute] = value
-        for name in self._required:
-            if name not in members:
-                reading.error(node, "the key is required", below=name)
-        self._compare_keys(node, reading)
+                if len(reading.notes) > before:
+                    self._give_example(name, node, reading, before)
+        self._find_missing(node, reading, began)
         return values
 
     def schema(self) -> Schema:
@@ -262,11 +293,33 @@ class Section:
             shape["allOf"] = rules
         return {**shape, "additionalProperties": False}
 
-    def _compare_keys(self, node: MapNode, reading: Reading) -> None:
+    def example(self) -> str:
+        """Return a mapping of the keys that are required, or else of the first."""
+        shown = [item for item in self.fields if item.required] or self.fields[:1]
+        return as_mapping({item.key: item.example() for item in shown})
+
+    def _give_example(self, key: str, node: MapNode, reading: Reading, before: int) -> None:
+        """Put the example of a key to what was noted at it, and remember that something is wrong there."""
+        reading.doubt(node, key, since=before)
+        known = next(item for item in self.fields if item.key == key)
+        if known.example():
+            reading.add_example(known.with_example(), since=before)
+
+    def _find_missing(self, node: MapNode, reading: Reading, began: int) -> None:
+        """Note keys that are missing, unless an unknown one since `began` is meant to be it."""
+        meant = {key for section, key in reading.meant[began:] if section is self}
+        for name in meant:
+            reading.doubt(node, name)
+        for item in self.fields if self._required else ():
+            if item.required and item.key not in node.members and item.key not in meant:
+                reading.error(node, "the key is required", f"e.g. {item.with_example()}", below=item.key)
+        self._compare_keys(node, reading, meant)
+
+    def _compare_keys(self, node: MapNode, reading: Reading, meant: set[str]) -> None:
         """Note keys that do not go together, and those that do not go without each other."""
         members = node.members
         for name, needed in self._needs:
-            if _is_given(name, node) and not _is_given(needed, node):
+            if _is_given(name, node) and not _is_given(needed, node) and needed not in meant:
                 reading.error(node, "the key is required", f"{name} has no use without it", below=needed)
         for group in self.one_of:
             if sum(name in members for name in group) > 1:
@@ -275,7 +328,7 @@ class Section:
                     words = f"write one of {', '.join(group[:-1])} and {group[-1]}"
                     reading.error(members[name][0], f"{given[0]} is given too", words)
         for rule in self.some_of:
-            if not any(self._is_changed(name, node) for name in rule.keys):
+            if not any(self._is_changed(name, node) or name in meant for name in rule.keys):
                 reading.error(node, rule.message, rule.hint)
 
     def _is_changed(self, key: str, node: MapNode) -> bool:
@@ -290,8 +343,16 @@ class Section:
                 "a policy file holds clients, authorizations, routes and tests",
             )
         else:
-            hint = suggest(key.text, self._by_key) or "known here: " + ", ".join(self._by_key)
+            hint, keys = reading.find_key(self, key.text)
+            reading.meant += keys
             reading.error(key, "the key is unknown", hint)
+
+
+def _value_of(text: str) -> Any:
+    """Return what a YAML text of the table holds, as plain Python values."""
+    root = read_document(text, lambda written: written).root
+    assert root is not None
+    return plain_value(root)
 
 
 def _is_given(key: str, node: MapNode) -> bool:

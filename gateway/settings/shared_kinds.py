@@ -36,23 +36,29 @@ SCOPE_SET = ListOf("list of scopes", SCOPE, into=frozenset)
 CLIENT_SET = ListOf("list of client ids", CLIENT_ID, into=frozenset)
 
 
-def one_of(*words: str, later: tuple[str, ...] = ()) -> Text:
-    """Return the kind of a text that is one of the words; `later` are known, and are none yet."""
-    return Text(" | ".join(words), choose_from("known here", words, later), words=words)
+def one_of(*words: str, later: tuple[str, ...] = (), **others: str) -> Text:
+    """Return the kind of a text that is one of the words; `later` are known, and are none yet.
+
+    Under a word stands what people write for it, with spaces between.
+    """
+    return Text(" | ".join(words), choose_from("known here", words, later, others), words=words)
 
 
-def value_by(words: Mapping[str, Any]) -> Text:
-    """Return the kind of a text that is one of the words, and stands for the value behind it."""
-    parse = choose_from("known here", tuple(words))
+def value_by(words: Mapping[str, Any], **others: str) -> Text:
+    """Return the kind of a text that is one of the words, and stands for the value behind it.
+
+    `others` as for `one_of`.
+    """
+    parse = choose_from("known here", tuple(words), others=others)
     spelled = {value: word for word, value in words.items()}
     return Text(
         " | ".join(words), lambda text: words[parse(text)], words=tuple(words), spell=spelled.__getitem__
     )
 
 
-def member_of(words: type[StrEnum]) -> Text:
-    """Return the kind of a text that is one of the values of an enumeration."""
-    return value_by({str(word): word for word in words})
+def member_of(words: type[StrEnum], **others: str) -> Text:
+    """Return the kind of a text that is one of the values of an enumeration; `others` as for `one_of`."""
+    return value_by({str(word): word for word in words}, **others)
 
 
 def later_key(key: str, doc: str) -> Field:

@@ -66,14 +66,29 @@ _URL = Text("state store", parse_state, defer_state, is_address=True, spell=spel
 STATE = Section(
     "state store",
     (
-        Field("url", _URL, "The store.", required=True),
+        Field(
+            "url",
+            _URL,
+            "The store.",
+            required=True,
+            such_as="rediss://redis.internal",
+            aliases="uri dsn address host path",
+        ),
         Field(
             "consistency",
-            value_by({"cached": False, "strict": True}),
+            value_by({"cached": False, "strict": True}, cached="eventual", strict="strong"),
             "When other processes know of a revocation: within a second, or before it is answered.",
             attribute="strict",
+            such_as="strict",
+            aliases="mode",
         ),
-        Field("ca_file", FILE, "Who signed the certificate of a `rediss://` server."),
+        Field(
+            "ca_file",
+            FILE,
+            "Who signed the certificate of a `rediss://` server.",
+            such_as="ca.pem",
+            aliases="ca ca_cert cacert",
+        ),
     ),
     StateSettings(),
     _join_state,

@@ -10,8 +10,10 @@ RFC 3986 3 (URI parts), RFC 8414 2 (issuer identifier).
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from gateway.hosts import HOST_NAME, address_of, is_loopback
@@ -29,6 +31,14 @@ from gateway.settings.model import (
     UnixTargetSettings,
 )
 from gateway.settings.problems import LATER, SpellingError
+from gateway.settings.suggestions import (
+    as_url,
+    authority_in,
+    closest_word,
+    host_and_port,
+    path_in,
+    without_port,
+)
 from gateway.tokens.claims import RESERVED_CLAIMS, SCOPE_CHARACTER
 from gateway.tokens.origins import BadAddressError, origin_of
 
@@ -96,6 +106,8 @@ def parse_client_id(text: str) -> str:
 
 def parse_scope(text: str) -> str:
     """Return one scope name (RFC 6749 3.3)."""
+    if " " in text.strip() or "," in text:
+        raise SpellingError("is no single scope", "each scope is an item of its own")
     if not _SCOPE.match(text):
         raise SpellingError("is not a scope name", 'printable ASCII without space, " and \\')
     return text
@@ -112,7 +124,9 @@ def parse_claim_name(text: str) -> str:
 def parse_own_claim_name(text: str) -> str:
     """Return the name of a claim that a client may carry; the issuer's own names are refused."""
     if text in RESERVED_CLAIMS:
-        raise SpellingError("is set by the issuer and cannot be given here", "choose another name")
+        raise SpellingError(
+            "is set by the issuer and cannot be given here", "choose another name", is_remedy=True
+        )
     return parse_claim_name(text)
 
 
@@ -121,9 +135,11 @@ def parse_method(text: str) -> str:
     if not _TOKEN.match(text):
         raise SpellingError("is not a method")
     if text in ("CONNECT", "TRACE"):
-        raise SpellingError("is never forwarded", "leave it out")
+        raise SpellingError("is never forwarded", "leave it out", is_remedy=True)
     if text != text.upper():
-        raise SpellingError("is not a method", f"methods are case-sensitive; write {text.upper()}")
+        raise SpellingError(
+            "is not a method", f"methods are case-sensitive; write {text.upper()}", is_remedy=True
+        )
     return text
 
 
@@ -134,33 +150,37 @@ def parse_protocol(text: str) -> str:
     name = text.lower().partition("/")[0]
     if name in ("h2", "h2c", "h3", "http", "https", "tls"):
         # Any HTTP in a tunnel, in whatever version or cipher, would carry requests that nobody judged.
-        raise SpellingError("can never be switched to", "requests inside it would pass unjudged")
+        raise SpellingError(
+            "can never be switched to", "requests inside it would pass unjudged", is_remedy=True
+        )
     return text.lower()
 
 
 def parse_kept_header(text: str) -> str:
     """Return the lower-case name of a field to keep, unless no setting could keep it."""
     if not _TOKEN.match(text):
-        raise SpellingError("is not a field name")
+        raise SpellingError("is not a field name", instead=text.partition(":")[0] if ":" in text else "")
     name = text.lower()
     if _is_ours(name):
         raise SpellingError(
-            "can never be kept", "X-Auth-* and X-Sidegate-* are Sidegate's own words to the upstream"
+            "can never be kept",
+            "X-Auth-* and X-Sidegate-* are Sidegate's own words to the upstream",
+            is_remedy=True,
         )
     if name in _NEVER_KEPT:
-        raise SpellingError("can never be kept", _NEVER_KEPT[name])
+        raise SpellingError("can never be kept", _NEVER_KEPT[name], is_remedy=True)
     return name
 
 
 def parse_dropped_header(text: str) -> str:
     """Return the lower-case name of a field that callers may not send, unless it has a rule of its own."""
     if not _TOKEN.match(text) or not spelled_alike(text.encode()):
-        raise SpellingError("is not a field name")
+        raise SpellingError("is not a field name", instead=text.partition(":")[0] if ":" in text else "")
     name = text.lower()
     if _is_ours(name):
-        raise SpellingError("is never taken from callers", "leave it out")
+        raise SpellingError("is never taken from callers", "leave it out", is_remedy=True)
     if name in _NEVER_DROPPED:
-        raise SpellingError("has a rule of its own", _NEVER_DROPPED[name])
+        raise SpellingError("has a rule of its own", _NEVER_DROPPED[name], is_remedy=True)
     return name
 
 
@@ -202,7 +222,9 @@ def field_as_read(field_name: str) -> bytes:
 def parse_variable(text: str) -> str:
     """Return the name of an environment variable."""
     if not VARIABLE.match(text):
-        raise SpellingError("is not the name of an environment variable")
+        name = text.lstrip("$").strip("{}")
+        instead = name if VARIABLE.match(name) else ""
+        raise SpellingError("is not the name of an environment variable", instead=instead)
     return text
 
 
@@ -220,11 +242,14 @@ def parse_address(text: str) -> ListenAddress:
     """Return an address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `unix:PATH`."""
     if text.startswith("unix:"):
         return UnixAddress(Path(parse_file_text(text.removeprefix("unix:"))))
+    _refuse_more(text)
+    if text.startswith((":", "*:")):
+        rest = text.removeprefix("*")
+        raise SpellingError("names no host", instead=f"0.0.0.0{rest}" if _PORT.match(rest[1:]) else "")  # noqa: S104 (a suggestion)
     host, port = _split_authority(text)
     if port is None:
         raise SpellingError(
-            "is not host:port or unix:PATH",
-            "e.g. 127.0.0.1:8080 or [::1]:8080; 0.0.0.0:8080 for all addresses",
+            "is not host:port or unix:PATH", "127.0.0.1:8080 or [::1]:8080; 0.0.0.0:8080 for all addresses"
         )
     return TcpAddress(host, port)
 
@@ -240,12 +265,17 @@ def parse_target(text: str) -> TargetSettings | UnixTargetSettings:
         return UnixTargetSettings(Path(parse_file_text(text.removeprefix("unix:"))))
     scheme, _, rest = text.partition("://")
     if scheme not in ("http", "https"):
-        raise SpellingError("is not an upstream address", "http://host:port, https://host:port or unix:PATH")
+        raise SpellingError(
+            "is not an upstream address",
+            "http://host:port, https://host:port or unix:PATH",
+            instead=as_url("http", rest or text) if scheme in (text, "tcp", "h2c", "ws") else "",
+        )
     rest = rest.removesuffix("/")
     if any(char in rest for char in "/?#@"):
         raise SpellingError(
             "holds more than host and port",
             f"{scheme}://host:port; change paths with `rewrite` on a route",
+            instead=as_url(scheme, rest),
         )
     host, port = _split_authority(rest)
     if port == 0:
@@ -282,13 +312,17 @@ def parse_origin(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme not in ("http", "https") or text != text.lower() or any(char in rest for char in "/?#@*"):
         raise SpellingError(
-            "is not an origin", "https://host or https://host:port in lower case, without a path"
+            "is not an origin",
+            "https://host or https://host:port in lower case, without a path",
+            instead=as_url(scheme if rest else "https", rest or text).lower(),
         )
     _, port = _split_authority(rest)
     if port is not None and (
         port == (443 if scheme == "https" else 80) or str(port) != rest.rpartition(":")[2]
     ):
-        raise SpellingError("is not how a browser writes this origin", "leave out the scheme's own port")
+        raise SpellingError(
+            "is not how a browser writes this origin", "leave out the scheme's own port", is_remedy=True
+        )
     return text
 
 
@@ -296,7 +330,11 @@ def parse_token_origin(text: str) -> str:
     """Return the origin that a token of ours may be sent to, as fetches spell it: `https://host:port`."""
     rest = text.partition("://")[2]
     if any(char in rest for char in "/?#@*\\") or not rest:
-        raise SpellingError("is not an origin", "https://host or https://host:port, without a path")
+        raise SpellingError(
+            "is not an origin",
+            "https://host or https://host:port, without a path",
+            instead=as_url("https", rest or text),
+        )
     _, port = _split_authority(rest)
     if port == 0:
         raise SpellingError("names port 0")
@@ -327,21 +365,25 @@ def parse_key_set_proxy(text: str) -> KeySetProxySettings:
 
 def parse_server_name(text: str) -> str:
     """Return the name that a target's certificate must hold: a host name or an IP address."""
+    _refuse_more(text, with_port=False)
     host, port = _split_authority(_bracketed(text))
     if port is not None:
-        raise SpellingError("names a port", "a name alone: service.internal")
+        raise SpellingError("names a port", "a name alone", instead=without_port(text))
     return host.rstrip(".")
 
 
 def parse_check_path(text: str) -> str:
     """Return the path, with a query if there is one, that a health check asks for."""
     if not text.startswith("/") or not _URI_TEXT.match(text) or "#" in text or len(text) > 2000:
-        raise SpellingError("is not a path", "it begins with / and holds URL characters only: /healthz")
+        raise SpellingError(
+            "is not a path", "it begins with / and holds URL characters only", instead=path_in(text)
+        )
     return text
 
 
 def parse_host_value(text: str) -> str:
     """Return a fixed Host value: `host` or `host:port`; a bare IPv6 address gets its brackets."""
+    _refuse_more(text)
     text = _bracketed(text)
     _split_authority(text)
     return text
@@ -352,6 +394,7 @@ def parse_admin_host(text: str) -> str:
 
     A bare IPv6 address, which is what `status.podIP` holds in an IPv6 cluster, gets its brackets.
     """
+    _refuse_more(text)
     text = _bracketed(text)
     host, _ = _split_authority(text)
     if "%" in host:
@@ -361,13 +404,18 @@ def parse_admin_host(text: str) -> str:
 
 def parse_host_pattern(text: str) -> str:
     """Return a route's host in lower case: a name, an IP address, or `*.name`."""
+    _refuse_more(text, with_port=False)
     text = _bracketed(text)
     name = text.removeprefix("*.")
     if "*" in name:
-        raise SpellingError("is not a host", "a wildcard stands at the beginning only: *.example.com")
+        raise SpellingError("is not a host", 'a wildcard stands at the beginning only: "*.example.com"')
     host, port = _split_authority(name)
     if port is not None:
-        raise SpellingError("names a port", "a route's host is matched without the port; leave it out")
+        raise SpellingError(
+            "names a port",
+            "a route's host is matched without the port; leave it out",
+            instead=text.removesuffix(name) + without_port(name),
+        )
     if name != text and ("." not in name or address_of(host) is not None):
         raise SpellingError("is not a host", "a wildcard needs a domain of two labels or more: *.example.com")
     return text.lower().rstrip(".")
@@ -383,7 +431,10 @@ def parse_issuer_url(text: str) -> str:
     except ValueError:
         raise SpellingError("is not a URL", "an absolute https:// URL") from None
     if parts.scheme not in ("http", "https") or not text.startswith(("http://", "https://")) or not host:
-        raise SpellingError("is not an absolute http:// or https:// URL", "e.g. https://auth.example.com")
+        raise SpellingError(
+            "is not an absolute http:// or https:// URL",
+            instead="" if "://" in text else as_url("https", text, whole=True),
+        )
     if "?" in text or "#" in text:
         raise SpellingError(
             "has a query or a fragment", "an issuer is compared byte for byte and has neither"
@@ -408,7 +459,7 @@ def parse_key_uri(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise SpellingError("holds user information", "leave out what stands before @")
     if not host or port == 0 or parts.scheme not in ("http", "https"):
-        raise SpellingError("is not an absolute https:// URL", "e.g. https://accounts.example.com/jwks")
+        raise SpellingError("is not an absolute https:// URL", "the path of a file is given by jwks_file")
     _split_authority(parts.netloc)
     if parts.scheme == "http" and not is_loopback(host):
         raise SpellingError(
@@ -429,7 +480,9 @@ def parse_path_prefix(text: str) -> str:
     """Return an empty text or `/a/b`: absolute, no trailing slash, no dot segments."""
     if text and (not _PREFIX.match(text) or "%" in text or _has_dot_segment(text)):
         raise SpellingError(
-            "is not a path prefix", 'empty, or /a/b without a slash at the end; "." and ".." are no segments'
+            "is not a path prefix",
+            'empty, or /a/b without a slash at the end; "." and ".." are no segments',
+            instead=path_in(text).rstrip("/"),
         )
     return text
 
@@ -438,9 +491,11 @@ def parse_path_template(text: str) -> str:
     """Return a route's path as written; its segments are judged by the policy compiler."""
     parse_line(text)
     if not text.startswith("/"):
-        raise SpellingError("is not a path", "it begins with /")
+        hint = "it begins with /, and is no regular expression"
+        raise SpellingError("is not a path", hint, instead=path_in(text))
     if "?" in text or "#" in text:
-        raise SpellingError("holds a query or fragment", "a route matches the path only")
+        place = re.split("[?#]", text)[0]
+        raise SpellingError("holds a query or fragment", "a route matches the path only", instead=place)
     if any(char.isspace() for char in text) or len(text) > 2000:
         raise SpellingError("is not a path", "up to 2000 characters without spaces")
     return text
@@ -455,20 +510,39 @@ def parse_network(text: str) -> str:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise SpellingError("is not a network", "e.g. 10.0.0.0/8 or fd00::/8") from None
-    raise SpellingError("has bits set behind its prefix", f"the network is {network}")
+        hint = "an address, or addresses with their prefix: 10.0.0.0/8, fd00::/8; names are none"
+        raise SpellingError("is not a network", hint) from None
+    raise SpellingError("has bits set behind its prefix", f"the network is {network}", is_remedy=True)
 
 
-def choose_from(what: str, known: tuple[str, ...], later: tuple[str, ...] = ()) -> Callable[[str], str]:
-    """Return a parser that accepts the known words and says of `later` ones that they are to come."""
+def choose_from(
+    what: str,
+    known: tuple[str, ...],
+    later: tuple[str, ...] = (),
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[str], str]:
+    """Return a parser that accepts the known words and says of `later` ones that they are to come.
+
+    `others` are what people write for a known word, with spaces between.
+    """
     hint = "one of: " + ", ".join(known)
 
     def parse(text: str) -> str:
         if text in known:
             return text
-        raise SpellingError(LATER if text in later else f"is not {what}", hint)
+        if text in later:
+            raise SpellingError(LATER, hint)
+        raise SpellingError(f"is not {what}", hint, instead=partial(closest_word, text, known, others))
 
     return parse
+
+
+def _refuse_more(text: str, *, with_port: bool = True) -> None:
+    """Raise SpellingError for a URL, or a host with a path, with the host that is in it."""
+    authority, is_url = authority_in(text)
+    if is_url or (authority != text and "%" not in text):
+        instead = host_and_port(authority) if with_port else without_port(authority)
+        raise SpellingError("is a URL, not a host" if is_url else "holds more than a host", instead=instead)
 
 
 def _split_authority(text: str) -> tuple[str, int | None]:

@@ -521,7 +521,7 @@ def _read_key_source_file(key: str, path: Path, read: ReadFile, largest_bytes: i
     try:
         return read(path, largest_bytes=largest_bytes).octets
     except UnusableFileError as reason:
-        raise KeySourceFileError(key, str(reason), hint) from None
+        raise KeySourceFileError(key, str(reason), "; ".join(filter(None, (reason.remedy, hint)))) from None
 
 
 async def _discover(way: "_Way", issuer: str) -> str:

@@ -231,14 +231,16 @@ def test_five_mistakes_are_five_problems_in_file_order(problems_of: Problems) ->
     policy = POLICY.replace(
         "audience: country-service, scopes: [country.read], until", "audience: country, until"
     )
-    wrong = "is not an upstream address (hint: http://host:port, https://host:port or unix:PATH)"
-    units = "(hint: a whole number and a unit: 250ms, 30s, 5m, 1h, 30d)"
+    wrong = "is not an upstream address (hint: http://host:port, https://host:port or unix:PATH; "
+    wrong += "e.g. targets: [http://10.0.0.5:9001])"
+    units = "(hint: a whole number and a unit: 250ms, 30s, 5m, 1h, 30d"
+    known = "(hint: there are: country-service, reader)"
     assert problems_of(main, {"policies/a.yaml": policy.replace("timeout: 5s", "timeout: soon")}) == [
         f'E gateway.yaml:3:15: upstreams.country.targets[0]: "ftp://a" {wrong}',
         "E gateway.yaml:4:5: upstreams.country.retires: the key is unknown (hint: did you mean retries?)",
-        f'E gateway.yaml:5:16: drain_timeout: "30" is not a duration {units}',
-        'E policies/a.yaml:7:32: authorizations[0].audience: "country" is not a client',
-        f'E policies/a.yaml:15:14: routes[0].timeout: "soon" is not a duration {units}',
+        f'E gateway.yaml:5:16: drain_timeout: "30" is not a duration {units}; e.g. drain_timeout: 30s)',
+        f'E policies/a.yaml:7:32: authorizations[0].audience: "country" is not a client {known}',
+        f'E policies/a.yaml:15:14: routes[0].timeout: "soon" is not a duration {units}; e.g. timeout: 5s)',
     ]
 
 
@@ -371,7 +373,12 @@ def test_patterns(load_text: Load, problems_of: Problems, tmp_path: Path) -> Non
             " (hint: correct it, or remove it; policies: [] for none)"
         )
     ]
-    assert problems_of("policies: [q.yaml]") == ["E q.yaml:1:1: the file does not exist"]
+    assert problems_of("policies: [q.yaml]") == [
+        (
+            'E gateway.yaml:1:12: policies[0]: "q.yaml" does not exist'
+            " (hint: put it there, or correct the path)"
+        )
+    ]
 
 
 def test_a_directory_for_policies_that_holds_none_is_an_error(
@@ -455,7 +462,12 @@ def test_the_environment_in_the_main_file(load_text: Load) -> None:
 
 def test_a_quoted_value_stays_text_when_it_is_replaced(problems_of: Problems) -> None:
     found = problems_of("limits: {connections: '${COUNT}'}", environ={"COUNT": "12"})
-    assert found == ["E gateway.yaml:1:23: limits.connections: expected a whole number, found text"]
+    assert found == [
+        (
+            "E gateway.yaml:1:23: limits.connections: expected a whole number, found text"
+            " (hint: write it without quotes; e.g. connections: 10000)"
+        )
+    ]
 
 
 @pytest.mark.parametrize("allowed", [True, False])
