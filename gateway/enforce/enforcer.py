@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gateway.enforce.bearer import bearer_token
+from gateway.enforce.standing import why_distrusted, why_fallen, why_over
 from gateway.enforce.token_cache import NOTHING_TOLD, CachedToken, Holder, TokenCache, VerifiedToken
 from gateway.enforce.verifier import REFUSED_TOKENS, verify_access_token
 from gateway.hosts import normalise_host
@@ -399,16 +400,11 @@ class Enforcer:
         if verified is None or route.access is _PUBLIC:
             return decide(route, None, grants=self._grants, now=now)
         token = verified.token
-        if self._keys is None or token.kid not in self._keys.verification:
-            return Decision(Reason.UNKNOWN_KEY, route.label)
-        if token.claims["iss"] != self._issuer:
-            return Decision(Reason.WRONG_ISSUER, route.label)
-        if now >= token.expires_at:
-            return Decision(Reason.EXPIRED, route.label)
-        if self._revocations.refuses(token):
-            return Decision(Reason.REVOKED, route.label)
-        if not self._revocations.are_complete:
-            return Decision(Reason.KEYS_UNAVAILABLE, route.label)
+        fallen = why_fallen(
+            token, keys=self._keys, issuer=self._issuer, revocations=self._revocations, now=now
+        )
+        if fallen is not None:
+            return Decision(fallen, route.label)
         return decide(route, token, grants=self._grants, now=now)
 
     def _find_token(self, credentials: Credentials) -> bytes | Reason:
@@ -446,28 +442,18 @@ class Enforcer:
             entry = judged
         else:
             self._counts.hits += 1
-        token = entry.verified.token
-        if now >= token.expires_at:  # RFC 7519 4.1.4: on or after
-            self._cache.expire(raw, _holder(token))
-            return RefusedToken(Reason.EXPIRED, _holder(token))
-        revocations = self._revocations
-        if entry.cleared != revocations.generation:
-            if revocations.refuses(token):
-                return RefusedToken(Reason.REVOKED, _holder(token))
+        token, revocations = entry.verified.token, self._revocations
+        reason = why_over(token, revocations, now, entry.cleared)
+        if reason is None:
             entry.cleared = revocations.generation
-        lease = revocations.lease
-        if lease is not None and not lease.holds():
-            return RefusedToken(Reason.KEYS_UNAVAILABLE, _holder(token))
-        return entry
+            return entry
+        if reason is Reason.EXPIRED:
+            self._cache.expire(raw, _holder(token))
+        return RefusedToken(reason, _holder(token))
 
     def _renew(self, raw: bytes, entry: CachedToken) -> bool:
         """Take an entry over into this snapshot; return whether its key and issuer still stand."""
-        token = entry.verified.token
-        if (
-            self._keys is None
-            or token.kid not in self._keys.verification
-            or token.claims["iss"] != self._issuer
-        ):
+        if why_distrusted(entry.verified.token, self._keys, self._issuer) is not None:
             self._cache.drop(raw)
             return False
         entry.verdicts.clear()

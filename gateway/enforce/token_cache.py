@@ -20,6 +20,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gateway.enforce.standing import NEVER_CLEARED
 from gateway.http1.claim_fields import ClaimFields
 from gateway.http1.forwarding import identity_fields
 from gateway.reasons import Reason
@@ -74,7 +75,7 @@ class CachedToken:
         """The snapshot under which the key was last seen in the ring and `verdicts` were made."""
         self.verdicts: dict[object, Any] = {}
         """The enforcer's verdicts under that snapshot, by route; bounded by the enforcer."""
-        self.cleared = -1
+        self.cleared = NEVER_CLEARED
         """The generation of the revocations under which it was found not to be revoked."""
 
 

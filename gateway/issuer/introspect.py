@@ -12,9 +12,11 @@ from collections.abc import Container
 import msgspec
 
 from gateway.clients.registry import RegisteredClient
+from gateway.enforce.standing import why_fallen
 from gateway.enforce.verifier import verify_access_token
 from gateway.issuer.snapshot import IssuerSnapshot
 from gateway.policy.model import Grants
+from gateway.reasons import Reason
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.revocations import Revocations
 
@@ -23,11 +25,15 @@ INACTIVE = b'{"active":false}'
 
 def introspect(
     raw: bytes, caller: RegisteredClient, snapshot: IssuerSnapshot, revocations: Revocations, *, now: float
-) -> bytes:
-    """Return the JSON body that `caller` gets for the token `raw`."""
-    token = verify_access_token(raw, keys=snapshot.keys, issuer=snapshot.issuer.url, now=now)
-    if not isinstance(token, AccessToken) or revocations.refuses(token):
+) -> bytes | None:
+    """Return the JSON body that `caller` gets for the token `raw`; None where a revocation may be missing."""
+    keys, issuer = snapshot.keys, snapshot.issuer.url
+    token = verify_access_token(raw, keys=keys, issuer=issuer, now=now)
+    if not isinstance(token, AccessToken):
         return INACTIVE
+    fallen = why_fallen(token, keys=keys, issuer=issuer, revocations=revocations, now=now)
+    if fallen is not None:
+        return None if fallen is Reason.KEYS_UNAVAILABLE else INACTIVE
     may_ask = snapshot.issuer.introspection_by_any_client or caller.id in (token.client_id, token.audience)
     live_scopes = find_live_scopes(token, snapshot.registry.grants, now)
     if not may_ask or live_scopes is None:

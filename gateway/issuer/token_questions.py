@@ -56,9 +56,8 @@ async def answer_introspection(asked: Asked) -> Answer | ErrorAnswer:
     if not context.revocations.are_complete:
         return answer_problem(_NOT_COMPLETE)
     now = context.clock()
-    return json_answer(
-        introspect(question.raw, question.client, asked.snapshot, context.revocations, now=now)
-    )
+    told = introspect(question.raw, question.client, asked.snapshot, context.revocations, now=now)
+    return answer_problem(_NOT_COMPLETE) if told is None else json_answer(told)
 
 
 async def answer_revocation(asked: Asked) -> Answer | ErrorAnswer:
