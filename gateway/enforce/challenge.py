@@ -18,6 +18,9 @@ from gateway.reasons import Challenge, Reason
 
 _NEEDS_NO_QUOTING = re.compile(r"[ !#-\[\]-~]*").fullmatch
 
+# Members of an enum cost a look-up through its metaclass each time; refusals come in crowds.
+_NONE, _WANTED, _INSUFFICIENT_SCOPE = Challenge.NONE, Challenge.WANTED, Challenge.INSUFFICIENT_SCOPE
+
 NAMES_IN_ANSWER = 64
 NAMES_CHARACTERS = 2048
 """Neither a token of 16 KiB nor a long list of a policy may make answers of 16 KiB and more."""
@@ -121,13 +124,13 @@ def _explain_limit(exceeded: Exceeded) -> tuple[str, tuple[tuple[bytes, bytes], 
 def bearer_challenge(decision: Decision) -> bytes:
     """Return the WWW-Authenticate value, or nothing where none belongs (RFC 6750 3)."""
     challenge = decision.reason.challenge
-    if challenge is Challenge.NONE:
+    if challenge is _NONE:
         return b""
     realm = decision.route.realm if decision.route is not None else ""
     value = f'Bearer realm="{_quoted(realm)}"'
-    if challenge is not Challenge.WANTED:
-        value += f', error="{challenge}", error_description="{_quoted(decision.reason.detail)}"'
-    if challenge is Challenge.INSUFFICIENT_SCOPE:
+    if challenge is not _WANTED:
+        value += f', error="{challenge.value}", error_description="{_quoted(decision.reason.detail)}"'
+    if challenge is _INSUFFICIENT_SCOPE:
         needed, omitted = _within_bounds(decision.needed_scopes)
         # A part of them would be a wrong answer to what is needed; the attribute is optional.
         value += "" if omitted else f', scope="{_quoted(" ".join(needed))}"'

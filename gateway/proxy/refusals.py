@@ -25,13 +25,14 @@ def refusal_bytes(
         with_body: False for HEAD: the fields stay, the body does not (RFC 9110 9.3.2).
         version_0: The request was HTTP/1.0 and wants the connection kept.
     """
+    word = refusal.reason.value
     phrase = STATUS_PHRASES.get(refusal.status, b"Refused")
     problem: dict[str, object] = {
-        "type": f"urn:sidegate:reason:{refusal.reason}",
+        "type": f"urn:sidegate:reason:{word}",
         "title": refusal.reason.summary,
         "status": refusal.status,
         "detail": refusal.detail,
-        "reason": refusal.reason,
+        "reason": word,
         "request_id": request_id.decode("ascii"),
     }
     problem.update(refusal.members)
@@ -48,7 +49,7 @@ def refusal_bytes(
             date_line,
             b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body),
             b"Cache-Control: no-store\r\n",
-            b"Sidegate-Reason: %b\r\nX-Request-Id: %b\r\n" % (refusal.reason.encode("ascii"), request_id),
+            b"Sidegate-Reason: %b\r\nX-Request-Id: %b\r\n" % (word.encode("ascii"), request_id),
             *(b"%b: %b\r\n" % field for field in refusal.fields),
             connection,
             b"\r\n",
