@@ -158,7 +158,7 @@ async def test_a_look_that_hangs_is_told_and_not_begun_again(monkeypatch: pytest
         return {}
 
     monkeypatch.setattr(reloading, "take_look", hanging)
-    sources, _ = sources_of(Scripted("configuration"), deadline_s=0.01)
+    sources, _ = sources_of(Scripted("configuration"), deadline_s=0.5)  # a busy machine begins it, too
     task = asyncio.create_task(sources.watch(interval_s=0.001))
     await until(lambda: WATCH in sources.amiss())
     assert looks == [1]
