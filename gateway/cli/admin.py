@@ -33,7 +33,8 @@ def reload_command(path: Path, *, dry_run: bool) -> int:
     problems = answer.get("problems")
     for problem in problems if isinstance(problems, list) else []:
         place = f"{problem['file']}:{problem['line']}:{problem['column']}: {problem['severity']}"
-        click.echo(": ".join(part for part in (place, problem["path"], problem["message"]) if part))
+        hint = f" (hint: {problem['hint']})" if problem.get("hint") else ""
+        click.echo(": ".join(part for part in (place, problem["path"], problem["message"]) if part) + hint)
     changes = answer.get("changes")
     for change in changes if isinstance(changes, list) else []:
         click.echo(change)

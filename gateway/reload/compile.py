@@ -22,7 +22,8 @@ from gateway.policy.compile import RouteProblem, compile_routes
 from gateway.policy.opaque_slashes import describe_opaque_slash, find_opaque_slashes
 from gateway.policy.table import RouteTable
 from gateway.reload.material import load_new, material_of
-from gateway.settings.checks import Finding, check_file_limit
+from gateway.settings.checks import check_file_limit
+from gateway.settings.findings import Finding
 from gateway.settings.load import open_draft
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, SettingsError, Severity

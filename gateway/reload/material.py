@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.files import UnusableFileError, read_file
-from gateway.settings.checks import Finding, Step
+from gateway.settings.findings import Finding, Step
 from gateway.settings.model import (
     ClientCertificate,
     Origin,

@@ -10,7 +10,6 @@ Sources: CONTRACT sections 2 and 5, RFC 8414 2 (https), RFC 6749 3.3.
 
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.hosts import is_loopback
@@ -23,7 +22,9 @@ from gateway.oauth_names import (
     PRIVATE_KEY_JWT,
 )
 from gateway.settings.doubts import Doubts
+from gateway.settings.findings import Finding, Step, at_origin
 from gateway.settings.identity_keys import KEY_SOURCES
+from gateway.settings.misnamed import Misnamed, find_misnamed
 from gateway.settings.model import (
     Access,
     AuthorizationSettings,
@@ -47,10 +48,6 @@ from gateway.settings.texts import needs_trusted_proxy
 from gateway.settings.token_size import full_token_bytes
 from gateway.tokens.jwt import largest_token_bytes
 
-Step = str | int | tuple[str, ...]
-"""A key, an index, or several keys of which the first that is written is meant.
-Where a list of texts was reached, a text means the item that reads so."""
-
 _MOST_SUGGESTIONS = 50
 _MOST_NAMES = 10
 _NO_DOUBTS = Doubts()
@@ -62,21 +59,6 @@ NEAR_S = 14 * 86400
 """Before its end a right is told to be near it."""
 LONGEST_SOCKET_PATH_BYTES = 107
 """What fits into the system's address of a unix socket (unix(7))."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding. `owner` is the origin of a client, authorization, route or test, None for the main file.
-
-    With `quoted`, the message is a predicate of the scalar that the steps lead to.
-    """
-
-    owner: Origin | None
-    steps: tuple[Step, ...]
-    message: str
-    hint: str = ""
-    severity: Severity = Severity.ERROR
-    quoted: bool = False
 
 
 def check_process(settings: Settings) -> Iterator[Finding]:
@@ -149,7 +131,9 @@ def check_policy(settings: Settings, *, now: float, doubts: Doubts = _NO_DOUBTS)
 
     Nothing is said that may follow from what `doubts` name.
     """
-    hints = _Hints(doubts)
+    misnamed = find_misnamed(settings)
+    yield from misnamed.findings
+    hints = _Hints(doubts, misnamed)
     yield from _check_clients(settings, hints)
     yield from _check_authorizations(settings, hints, now)
     yield from _check_routes(settings, hints)
@@ -160,8 +144,9 @@ def check_policy(settings: Settings, *, now: float, doubts: Doubts = _NO_DOUBTS)
 class _Hints:
     """Gives `did you mean` hints, but not more than a reader wants: each costs a search of all names."""
 
-    def __init__(self, doubts: Doubts) -> None:
+    def __init__(self, doubts: Doubts, misnamed: Misnamed) -> None:
         self.doubts = doubts
+        self.misnamed = misnamed
         self._left = _MOST_SUGGESTIONS
 
     def suggest(self, name: str, known: Collection[str], otherwise: str = "") -> str:
@@ -423,7 +408,7 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
             yield Finding(
                 item.origin,
                 (),
-                f"this client and audience are authorized already{_at(first.origin)}",
+                f"this client and audience are authorized already{at_origin(first.origin)}",
                 "write one entry with all the scopes",
             )
         audience = clients.get(item.audience)
@@ -475,10 +460,14 @@ def _check_routes(settings: Settings, hints: _Hints) -> Iterator[Finding]:
             yield Finding(
                 route.origin,
                 ("name",),
-                f"a route of this name is defined already{_at(first.origin)}",
+                f"a route of this name is defined already{at_origin(first.origin)}",
                 "names are unique; the default is made from methods, host and path",
             )
-        if route.upstream and route.upstream not in settings.upstreams and not hints.doubts.of("upstreams"):
+        if (
+            route.upstream not in ("", *hints.misnamed.upstreams)
+            and route.upstream not in settings.upstreams
+            and not hints.doubts.of("upstreams")
+        ):
             hint = "define it under upstreams, and name it here" if "://" in route.upstream else ""
             hint = hint or hints.suggest(route.upstream, settings.upstreams)
             yield Finding(route.origin, ("upstream",), "is not an upstream", hint, quoted=True)
@@ -537,7 +526,9 @@ def _check_client(
     owner: Origin | None, steps: tuple[Step, ...], name: str | None, clients: Collection[str], hints: _Hints
 ) -> Iterator[Finding]:
     """Yield that a name leads to no client, unless it may be one of those that could not be read."""
-    if name and name not in clients and not hints.doubts.of("clients"):
+    if not name or name in clients or name in hints.misnamed.clients:
+        return
+    if not hints.doubts.of("clients"):
         yield Finding(owner, steps, "is not a client", hints.suggest(name, clients), quoted=True)
 
 
@@ -586,10 +577,9 @@ def _check_offered(
     missing = [scope for scope in scopes if scope not in every]
     offered = sorted(every) if missing else []
     shown = f"offered: {', '.join(offered[:10])}" if offered else "it offers none"
+    misnamed = hints.misnamed.scopes.get(audiences[0].id, ()) if single is not None else ()
     for scope in missing:
+        if scope in misnamed:
+            continue
         hint = hints.suggest(scope, offered, shown)
         yield Finding(owner, (*steps, scope), "is not a scope that the audience offers", hint, quoted=True)
-
-
-def _at(origin: Origin | None) -> str:
-    return "" if origin is None else f" at {origin.file}:{origin.line}:{origin.column}"

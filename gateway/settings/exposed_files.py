@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.files import UnusableFileError, read_file, real_path
 from gateway.hosts import is_loopback
-from gateway.settings.checks import Finding
+from gateway.settings.findings import Finding
 from gateway.settings.model import Settings, TcpAddress
 from gateway.settings.private_files import PrivateFiles
 from gateway.settings.problems import Severity

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from gateway.files import real_path
 from gateway.hosts import address_of, is_localhost, is_loopback
 from gateway.http1.dropped_fields import spelled_alike
-from gateway.settings.checks import Finding, Step
+from gateway.settings.findings import Finding, Step
 from gateway.settings.model import (
     Access,
     ListenAddress,

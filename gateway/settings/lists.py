@@ -51,7 +51,7 @@ class ListOf:
                 continue
             if self.distinct:
                 if value in seen:
-                    reading.error(item, f"{quote(written_as(item))} is in the list twice")
+                    reading.error(item, f"{quote(written_as(item))} is in the list twice", "keep one")
                     continue
                 seen.add(value)
             values.append(value)

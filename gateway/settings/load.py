@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gateway.settings.checks import Finding, Step, check_policy, check_process
+from gateway.settings.checks import check_policy, check_process
 from gateway.settings.document import (
     Document,
     ListNode,
@@ -38,6 +38,7 @@ from gateway.settings.exposed_files import check_exposed_files, who_else_may_wri
 from gateway.settings.exposure import check_exposure
 from gateway.settings.fields import MAIN_FILE, POLICY_FILE
 from gateway.settings.files import MOST_FILES, SourceFiles
+from gateway.settings.findings import Finding, Step
 from gateway.settings.model import (
     AuthorizationSettings,
     ClientSettings,
@@ -56,6 +57,7 @@ from gateway.settings.problems import (
     SettingsError,
     Severity,
     SpellingError,
+    join_hints,
     leave_out_beyond,
 )
 from gateway.settings.quoting import quote
@@ -490,10 +492,20 @@ class Draft:
         if node is not start:
             at = node
         message = f"{quote(_written(node))} {finding.message}" if finding.quoted else finding.message
+        hint = finding.hint
+        if finding.instead and self._is_written(finding.instead, finding.seen):
+            hint = join_hints(f"did you mean {finding.instead}?", hint)
         if finding.severity is Severity.ERROR:
-            source.reading.error(at, message, finding.hint)
+            source.reading.error(at, message, hint)
         else:
-            source.reading.warn(at, message, finding.hint)
+            source.reading.warn(at, message, hint)
+
+    def _is_written(self, text: str, origin: Origin | None) -> bool:
+        """Return whether an entry says just that, not a variable in place of it, and it may be shown."""
+        if origin is None or quote(text) != f'"{text}"':
+            return False
+        _, entry = self._by_file[origin.file].entry(origin)
+        return any(isinstance(node, ScalarNode) and node.written == text for node, _ in walk(entry))
 
     def _problems(self) -> tuple[Problem, ...]:
         found = [problem for source in self._sources for problem in source.all_problems()]

@@ -55,7 +55,8 @@ def without_line_break(stored: bytes) -> bytes:
 def _bytes(text: str, name: str, least: int, most: int) -> bytes:
     if not _HEX.match(text) or not least <= len(text) // 2 <= most:
         size = f"{2 * least}" if least == most else f"{2 * least} to {2 * most}"
-        raise SpellingError(f"has a {name} that is not {size} hexadecimal digits")
+        hint = f"`sidegate secret {'hash' if name == 'HASH' else 'generate'}` prints one"
+        raise SpellingError(f"has a {name} that is not {size} hexadecimal digits", hint)
     return bytes.fromhex(text)
 
 

@@ -266,7 +266,7 @@ class Section:
                 continue
             kind, attribute, available, nullable = entry
             if not available:
-                reading.error(key, f"the key {LATER}")
+                reading.error(key, f"the key {LATER}", "leave it out")
             elif not (nullable and is_null(member)):
                 before = len(reading.notes)
                 value = kind.read(member, reading)

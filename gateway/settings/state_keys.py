@@ -13,6 +13,8 @@ from gateway.settings.sections import Field, Section
 from gateway.settings.shared_kinds import FILE, Values, value_by
 from gateway.settings.texts import parse_file_text, parse_redis_url
 
+_STORES = {"memory": "memory:", "sqlite": "sqlite:state/sidegate.db", "redis": "redis://127.0.0.1:6379"}
+
 
 def parse_state(text: str) -> str | RedisSettings:
     """Return an empty text for `memory:`, the path of `sqlite:PATH`, or where a Redis server is."""
@@ -22,8 +24,21 @@ def parse_state(text: str) -> str | RedisSettings:
         return ""
     scheme, _, path = text.partition(":")
     if scheme != "sqlite" or not path:
-        raise SpellingError("is not a state store", "memory:, sqlite:PATH, redis://HOST or rediss://HOST")
+        raise SpellingError(
+            "is not a state store",
+            "memory:, sqlite:PATH, redis://HOST or rediss://HOST",
+            instead=_store_in(text),
+        )
     return parse_file_text(path)
+
+
+def _store_in(text: str) -> str:
+    """Return the store that is meant by a word or by the path of a file, or nothing."""
+    if text in _STORES:
+        return _STORES[text]
+    if text.startswith("valkey"):
+        return text.replace("valkey", "redis", 1)
+    return f"sqlite:{text}" if text.endswith((".db", ".sqlite", ".sqlite3")) and ":" not in text else ""
 
 
 def place_state(directory: Path, where: str | RedisSettings) -> StateSettings:

@@ -187,9 +187,11 @@ def parse_dropped_header(text: str) -> str:
 def parse_claim_field(text: str) -> str:
     """Return the name of a field that tells a claim. Callers can send none of these, in any spelling."""
     if not _CLAIM_FIELD.match(text) or len(text) > 128:
-        raise SpellingError("is not the name of a field for a claim", "X-Auth- and a word: X-Auth-Tenant")
+        hint = "X-Auth- and a word: X-Auth-Tenant"
+        raise SpellingError("is not the name of a field for a claim", hint, is_remedy=True)
     if any(is_spelled_like(text, own.decode()) for own in IDENTITY_NAMES):
-        raise SpellingError("says who calls", "identity_headers sends it; choose another name")
+        hint = "identity_headers sends it; choose another name"
+        raise SpellingError("says who calls", hint, is_remedy=True)
     return text
 
 

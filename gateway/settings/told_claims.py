@@ -8,7 +8,7 @@ Sources: RFC 9068 2.2 (claims of access tokens), RFC 8693 4.2 (`scope`).
 
 from collections.abc import Iterator
 
-from gateway.settings.checks import Finding
+from gateway.settings.findings import Finding
 from gateway.settings.model import Settings
 from gateway.settings.problems import Severity, suggest
 from gateway.tokens.claims import ISSUED_CLAIMS

@@ -73,7 +73,10 @@ def test_it_names_itself_as_every_admin_listener_is_called(run, configuration, c
 
 def test_a_problem_of_no_setting_has_no_empty_place(run, configuration):
     problem = {"file": "a.yaml", "line": 2, "column": 1, "severity": "error"}
-    problems = [{**problem, "path": "", "message": "no YAML"}, {**problem, "path": "x", "message": "unknown"}]
+    problems = [
+        {**problem, "path": "", "message": "no YAML"},
+        {**problem, "path": "x", "message": "unknown", "hint": "did you mean y?"},
+    ]
     body = json.dumps({"problems": problems}).encode()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -89,4 +92,6 @@ def test_a_problem_of_no_setting_has_no_empty_place(run, configuration):
         thread.start()
         done = run("reload", "-c", configuration)
         thread.join()
-    assert done.stdout == "a.yaml:2:1: error: no YAML\na.yaml:2:1: error: x: unknown\n"
+    assert (
+        done.stdout == "a.yaml:2:1: error: no YAML\na.yaml:2:1: error: x: unknown (hint: did you mean y?)\n"
+    )

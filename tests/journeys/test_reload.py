@@ -144,6 +144,7 @@ def test_a_bad_configuration_keeps_the_old_one_and_says_why(appliance, broken, m
     command = appliance.cli("reload")
     assert command.returncode == 1
     assert problem["message"] in command.stdout
+    assert f"(hint: {problem['hint']})" in command.stdout or not problem["hint"]
     more.write_text("{}")
     assert appliance.hang_up()["applied"] is True
     assert appliance.metric("sidegate_config_last_reload_successful") == 1

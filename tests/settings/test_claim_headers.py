@@ -68,12 +68,12 @@ def test_the_fields_that_say_who_calls(name: str, more: str, problems_of: Proble
 
 MISTAKES = {
     "{X-Auth-T: tenant, x-AUTH-t: tenant}": 'E gateway.yaml:2:85: upstreams.u.claim_headers.x-AUTH-t: the name is the same as "X-Auth-T" for its reader (hint: write one)',
-    "{X-Auth-T: tenant, X-Auth-T: tenant}": "E gateway.yaml:2:85: upstreams.u.claim_headers.X-Auth-T: the key is here twice, first in line 2",
-    "{X-Auth-T: [tenant]}": "E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: expected a claim name, found a list",
+    "{X-Auth-T: tenant, X-Auth-T: tenant}": "E gateway.yaml:2:85: upstreams.u.claim_headers.X-Auth-T: the key is here twice, first in line 2 (hint: keep one of the two)",
+    "{X-Auth-T: [tenant]}": "E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: expected a claim name, found a list (hint: e.g. claim_headers: {X-Auth-Tenant: tenant})",
     "{X-Auth-T: 5}": "E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: expected a claim name, found a number (hint: put it in quotes to make it text)",
-    "{X-Auth-T: null}": "E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: expected a claim name, found nothing",
-    "{X-Auth-T: ''}": 'E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: "" is not a claim name (hint: 1 to 128 printable characters)',
-    "[X-Auth-T]": "E gateway.yaml:2:66: upstreams.u.claim_headers: expected a mapping of field names to claims, found a list (hint: write {} for none)",
+    "{X-Auth-T: null}": "E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: expected a claim name, found nothing (hint: e.g. claim_headers: {X-Auth-Tenant: tenant})",
+    "{X-Auth-T: ''}": 'E gateway.yaml:2:77: upstreams.u.claim_headers.X-Auth-T: "" is not a claim name (hint: 1 to 128 printable characters; e.g. claim_headers: {X-Auth-Tenant: tenant})',
+    "[X-Auth-T]": "E gateway.yaml:2:66: upstreams.u.claim_headers: expected a mapping of field names to claims, found a list (hint: e.g. claim_headers: {X-Auth-Tenant: tenant})",
 }  # fmt: skip
 
 
