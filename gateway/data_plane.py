@@ -104,7 +104,7 @@ async def open_data_plane(
     stack.callback(issuer.close)
     gate = Gate(record, issuer)
     stack.callback(gate.close)
-    stack.push_async_callback(gate.services.close)
+    stack.push_async_callback(gate.service_runner.close)
     live = Live(Parts(gate, state), key_sets, others=others)
     live_cell.append(live)
     live.apply(plan_snapshot(snapshot, live.parts))

@@ -204,7 +204,7 @@ def current_gauges(
         for circuit_state in CircuitState if pool.circuit_state else ():
             is_it = circuit_state is pool.circuit_state
             yield GaugeSample(families.UPSTREAM_CIRCUIT, (name, circuit_state), int(is_it))
-    for call_state, count in gate.services.gauges.items():
+    for call_state, count in gate.service_runner.gauges.items():
         yield GaugeSample(families.UPSTREAM_POOL, (ISSUER, call_state), count)
     main, probation, _ = state.cache.sizes
     yield GaugeSample(families.TOKEN_CACHE_ENTRIES, (), main + probation)

@@ -105,7 +105,7 @@ class Gate:
     """Takes the record of each finished request; must not block."""
     service: Service
     """Answers what is the issuer's."""
-    services: ServiceRunner = field(default_factory=ServiceRunner)
+    service_runner: ServiceRunner = field(default_factory=ServiceRunner)
     snapshot: GateSnapshot = field(init=False)
     """Set by `take`, which must be called before anything is accepted."""
     pools: dict[str, UpstreamPool] = field(default_factory=dict)

@@ -147,7 +147,7 @@ class ServiceCall(RequestInFlight):
             downstream, block = self._downstream, self._head.block
             is_trusted = downstream.is_trusted
             self.peer = self.gate.limited_peer(downstream, block) if is_trusted else downstream.peer_group
-        if self.gate.services.hold(self.peer, size):
+        if self.gate.service_runner.hold(self.peer, size):
             self._held += size
             return True
         self.keep_alive = self.keep_alive and self.body_sent
@@ -156,7 +156,7 @@ class ServiceCall(RequestInFlight):
 
     def _let_go(self) -> None:
         if self._held:
-            self.gate.services.let_go(self.peer, self._held)
+            self.gate.service_runner.let_go(self.peer, self._held)
             self._held = 0
 
     # --- its turn
@@ -165,7 +165,7 @@ class ServiceCall(RequestInFlight):
         self._is_settled = True
         self._body = b""
         self._downstream.deadline = perf_counter() + ANSWER_TIMEOUT_S
-        self.gate.services.run(self)
+        self.gate.service_runner.run(self)
 
     def wait_for_turn(self) -> bool:
         """Wait, if what must be held for that may be held; else refuse, and return False."""
@@ -257,7 +257,7 @@ class ServiceCall(RequestInFlight):
         self._let_go()
         if self._waits:
             self._waits = False
-            self.gate.services.forget(self)
+            self.gate.service_runner.forget(self)
 
 
 def _reaches_services(lower_name: bytes, is_trusted: bool) -> bool:

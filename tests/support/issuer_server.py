@@ -64,7 +64,7 @@ async def serving_issuer(context: IssuerContext, *, port: int = 0) -> AsyncItera
         stack.callback(issuer.close)
         gate = Gate(exchanges.append, issuer)
         stack.callback(gate.close)
-        stack.push_async_callback(gate.services.close)
+        stack.push_async_callback(gate.service_runner.close)
         server = IssuerServer(gate, context, "", exchanges)
         server.take()
         sockets = open_sockets(TcpAddress("127.0.0.1", port))

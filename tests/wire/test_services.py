@@ -177,7 +177,7 @@ async def test_a_head_that_is_settled_waits_for_no_turn(
     monkeypatch.setattr(service_runner, "MOST_RUNNING", 2)
     for caller in await open_callers(3):
         caller.send(sized(0))
-    await until(lambda: appliance.gate.services.gauges == {"idle": 0, "active": 2, "waiting": 1})
+    await until(lambda: appliance.gate.service_runner.gauges == {"idle": 0, "active": 2, "waiting": 1})
     answer = await appliance.ask(b"GET /oauth2/jwks HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (answer.status, answer.body) == (200, b"at once")
     slow.door.set()
@@ -197,12 +197,12 @@ async def test_so_many_run_and_the_rest_wait(
     callers = await open_callers(8)
     for caller in callers:
         caller.send(sized(5))
-    await until(lambda: appliance.gate.services.gauges == {"idle": 0, "active": 3, "waiting": 5})
-    assert appliance.gate.services.held_bytes == 25, "of those that wait"
+    await until(lambda: appliance.gate.service_runner.gauges == {"idle": 0, "active": 3, "waiting": 5})
+    assert appliance.gate.service_runner.held_bytes == 25, "of those that wait"
     slow.door.set()
     assert [(await caller.answer(to="POST")).body for caller in callers] == [b"5"] * 8
-    assert appliance.gate.services.gauges == {"idle": 0, "active": 0, "waiting": 0}
-    assert appliance.gate.services.held_bytes == 0
+    assert appliance.gate.service_runner.gauges == {"idle": 0, "active": 0, "waiting": 0}
+    assert appliance.gate.service_runner.held_bytes == 0
 
 
 async def test_who_waits_too_long_is_told_so(
@@ -213,12 +213,12 @@ async def test_who_waits_too_long_is_told_so(
     first.send(sized(0))
     await until(lambda: slow.begun)
     second.send(sized(7))
-    await until(lambda: appliance.gate.services.gauges["waiting"] == 1)
+    await until(lambda: appliance.gate.service_runner.gauges["waiting"] == 1)
     appliance.let_pass(WAIT_TIMEOUT_S + 0.1)
     answer = await second.answer(to="POST")
     assert_own(answer, 503, "overloaded")
     assert answer.one("Retry-After") == "1"
-    assert appliance.gate.services.held_bytes == 0
+    assert appliance.gate.service_runner.held_bytes == 0
     slow.door.set()
     assert (await first.answer(to="POST")).status == 200
     second.send(sized(1))
@@ -242,7 +242,7 @@ async def test_a_full_queue_takes_in_whoever_has_least_of_it(
 ) -> None:
     monkeypatch.setattr(service_runner, "MOST_RUNNING", 1)
     monkeypatch.setattr(service_runner, "MOST_WAITING", 3)
-    appliance.gate.services = ServiceRunner()
+    appliance.gate.service_runner = ServiceRunner()
     many = await open_callers(5)
     for caller in many:
         caller.send(sized(0))
@@ -252,7 +252,7 @@ async def test_a_full_queue_takes_in_whoever_has_least_of_it(
     other = Caller(reader, writer)
     other.send(sized(4))
     assert_own(await many[-2].answer(to="POST"), 503, "overloaded")
-    assert appliance.gate.services.gauges["waiting"] == 3
+    assert appliance.gate.service_runner.gauges["waiting"] == 3
     slow.door.set()
     assert (await other.answer(to="POST")).body == b"4"
     writer.transport.abort()
@@ -265,7 +265,7 @@ async def test_bodies_on_their_way_are_bounded_and_shared(
     callers = await open_callers(3)
     for caller in callers[:2]:
         caller.send(sized(900, sent=800))
-    await until(lambda: appliance.gate.services.held_bytes == 1600)
+    await until(lambda: appliance.gate.service_runner.held_bytes == 1600)
     callers[2].send(sized(900, sent=899))
     answer = await callers[2].answer(to="POST")
     assert_own(answer, 503, "overloaded")
@@ -274,15 +274,15 @@ async def test_bodies_on_their_way_are_bounded_and_shared(
     other = Caller(reader, writer)
     slow.door.set()
     other.send(sized(900, sent=899))
-    await until(lambda: appliance.gate.services.held_bytes == 1600 + 899)
+    await until(lambda: appliance.gate.service_runner.held_bytes == 1600 + 899)
     other.send(b"x")
     assert (await other.answer(to="POST")).body == b"900"
     writer.transport.abort()
     callers[0].send(b"x" * 100)
     assert (await callers[0].answer(to="POST")).body == b"900"
-    await until(lambda: appliance.gate.services.held_bytes == 800)
+    await until(lambda: appliance.gate.service_runner.held_bytes == 800)
     callers[1].abort()
-    await until(lambda: not appliance.gate.services.held_bytes)
+    await until(lambda: not appliance.gate.service_runner.held_bytes)
 
 
 def test_what_peers_hold_adds_up() -> None:
@@ -313,10 +313,10 @@ async def test_what_has_begun_runs_to_its_end_though_its_caller_left(
     caller.abort()
     await until(lambda: appliance.exchanges)
     assert appliance.exchanges[0].reason == "client_closed"
-    assert appliance.gate.services.gauges["active"] == 1, "it still has its place"
+    assert appliance.gate.service_runner.gauges["active"] == 1, "it still has its place"
     slow.door.set()
     await until(lambda: slow.done)
-    await until(lambda: not appliance.gate.services.gauges["active"])
+    await until(lambda: not appliance.gate.service_runner.gauges["active"])
     assert len(appliance.exchanges) == 1
 
 
@@ -328,10 +328,10 @@ async def test_who_leaves_while_waiting_is_never_begun(
     first.send(sized(0))
     await until(lambda: slow.begun)
     second.send(sized(9))
-    await until(lambda: appliance.gate.services.gauges["waiting"] == 1)
+    await until(lambda: appliance.gate.service_runner.gauges["waiting"] == 1)
     second.abort()
-    await until(lambda: appliance.gate.services.gauges["waiting"] == 0)
-    assert appliance.gate.services.held_bytes == 0
+    await until(lambda: appliance.gate.service_runner.gauges["waiting"] == 0)
+    assert appliance.gate.service_runner.held_bytes == 0
     slow.door.set()
     assert (await first.answer(to="POST")).status == 200
     assert len(slow.begun) == 1
@@ -351,7 +351,7 @@ async def test_a_mistake_in_a_service_ends_its_request_alone(
         slow.fails = False
         assert (await caller.ask(sized(1))).body == b"1"
     assert "planted" in caplog.text
-    assert appliance.gate.services.gauges["active"] == 0
+    assert appliance.gate.service_runner.gauges["active"] == 0
 
 
 async def test_the_end_of_the_process_waits_for_what_runs(start: Start) -> None:
@@ -360,7 +360,7 @@ async def test_the_end_of_the_process_waits_for_what_runs(start: Start) -> None:
         async with connected(appliance.port) as caller:
             caller.send(sized(3))
             await until(lambda: slow.begun)
-            closing = asyncio.create_task(appliance.gate.services.close())
+            closing = asyncio.create_task(appliance.gate.service_runner.close())
             await turns_of_the_loop()
             assert not closing.done()
             assert_own(await appliance.ask(sized(0)), 503, "draining")
@@ -378,5 +378,5 @@ async def test_the_end_of_the_process_waits_no_longer_than_so(
         async with connected(appliance.port) as caller:
             caller.send(sized(3))
             await until(lambda: slow.begun)
-            await appliance.gate.services.close()
+            await appliance.gate.service_runner.close()
             assert not slow.done
