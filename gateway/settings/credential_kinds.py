@@ -31,7 +31,7 @@ MASK = "********"
 _KNOWN_FORMS = "sha256:SALT:HEX, scrypt:N:R:P:SALT:HASH, env:NAME, file:PATH or plain:TEXT"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SecretText:
     """One client secret in any of its stored forms. What was written is never repeated in a message."""
 
@@ -129,7 +129,7 @@ def _read_secret(node: ScalarNode, reading: Reading) -> Secret:
     return PlainSecret(value, scheme)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class InlineKeys:
     """A JWK Set written as YAML; one without keys is None."""
 
@@ -172,7 +172,7 @@ def _parse_key_file(text: str) -> str:
     return parse_file_text(text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class KeyFile:
     """The path of a file with a JWK Set."""
 

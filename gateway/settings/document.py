@@ -188,8 +188,8 @@ class _Builder:
         return self._document
 
     def _read_events(self, parser: Any) -> None:
-        next_event = parser.get_event
-        while (event := next_event()) is not None:
+        # Not `while (event := …)`: CPython 3.11 would not make such a loop fast before the second call.
+        for event in iter(parser.get_event, None):
             kind = type(event)
             if kind is ScalarEvent:
                 self._scalar(event)

@@ -27,7 +27,7 @@ from gateway.settings.scalars import Value, resolve_plain
 from gateway.settings.texts import parse_file_text
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Text:
     """Text with a shape. `place` turns what was parsed into a value that depends on the file's directory."""
 
@@ -82,7 +82,7 @@ class Text:
         return self.such_as or next(iter(self.words), "")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Flag:
     """`true` or `false`."""
 
@@ -112,7 +112,7 @@ class Flag:
         return "true"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Whole:
     """A whole number within bounds, both included."""
 
@@ -150,7 +150,7 @@ class Whole:
         return f"from {self.least} to {self.most}" if self.least < self.most else f"it is {self.least}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Ratio:
     """A share of a whole: above 0, up to 1."""
 
@@ -177,7 +177,7 @@ class Ratio:
         return "0.5"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Quantity:
     """A duration or size: text with a unit, or a bare number where the measure has one."""
 
@@ -233,7 +233,7 @@ class Quantity:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Buckets:
     """Ascending bounds of a histogram, in seconds."""
 
@@ -281,7 +281,7 @@ class Buckets:
         return "[0.005, 0.1, 2.5]"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Json:
     """Any value that JSON can hold, as plain Python values."""
 
@@ -310,7 +310,7 @@ class Json:
         return ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OneOrMore:
     """One scalar, or a list of scalars of which one must be equal."""
 
@@ -352,7 +352,7 @@ class OneOrMore:
         return "acme"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PublicFile:
     """The path of a file that is read later, again and again, and whose content is no secret."""
 
@@ -385,7 +385,7 @@ class PublicFile:
         return ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EntryName:
     """The name of something that the main file defines under `section`."""
 
@@ -420,7 +420,7 @@ class EntryName:
         return ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MovedFile:
     """The path of a file that is named elsewhere now."""
 

@@ -21,7 +21,7 @@ from gateway.tokens.jwt import JwtProblem, parse_json_object
 _LONGEST_CLAIMS = 4096
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ListOf:
     """A list; each value may stand in it once."""
 
@@ -77,7 +77,7 @@ class ListOf:
         return as_list(item) if item else ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MapOf:
     """A mapping from names to values. With `attribute`, settings learn by it which name they have."""
 
@@ -153,7 +153,7 @@ class MapOf:
         return {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Claims:
     """Claims of a token, by name."""
 

@@ -5,7 +5,7 @@ What kinds are is told in `gateway.settings.reading`.
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 from gateway.settings.document import MapNode, Node, ScalarNode, read_document
@@ -27,7 +27,7 @@ _NOTHING = ("null", '""', "''", "[]", "{}", "{keys: []}", "false", "0")
 """Defaults that are no examples."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Field:
     """One key of the contract: what it holds, what it means, whether it works yet."""
 
@@ -49,8 +49,8 @@ class Field:
     """An example as YAML on one line, where default and kind have none that tells enough."""
     aliases: str = ""
     """What other products, or people, call it, with spaces between: whoever writes that is told this key."""
-    blank: Any = UNSAID
-    """The value that settings have when the key is left out. Its section knows."""
+    blank: Any = field(default=UNSAID, init=False)
+    """The value that settings have when the key is left out. Its section tells it."""
 
     @property
     def name(self) -> str:
@@ -129,7 +129,7 @@ class SomeOf:
     hint: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Section:
     """A mapping with known keys: settings as they are written."""
 
@@ -151,14 +151,14 @@ class Section:
     one_of: tuple[tuple[str, ...], ...] = ()
     """Groups of keys of which one at most may be given with another value than its default."""
     some_of: tuple[SomeOf, ...] = ()
-    _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False, repr=False)
-    _required: tuple[str, ...] = field(init=False, repr=False)
-    _stand_ins: tuple[tuple[str, Any], ...] = field(init=False, repr=False)
+    _by_key: Mapping[str, tuple[Kind, str, bool, bool]] = field(init=False)
+    _required: tuple[str, ...] = field(init=False)
+    _stand_ins: tuple[tuple[str, Any], ...] = field(init=False)
     """What settings cannot be made without, by attribute."""
-    _make: Callable[..., Any] = field(init=False, repr=False)
-    _has_origin: bool = field(init=False, repr=False)
-    _needs: tuple[tuple[str, str], ...] = field(init=False, repr=False)
-    _idle: Mapping[str, Any] = field(init=False, repr=False)
+    _make: Callable[..., Any] = field(init=False)
+    _has_origin: bool = field(init=False)
+    _needs: tuple[tuple[str, str], ...] = field(init=False)
+    _idle: Mapping[str, Any] = field(init=False)
     """The defaults of the keys in groups."""
 
     def __post_init__(self) -> None:
@@ -172,13 +172,15 @@ class Section:
                 object.__setattr__(self, name, member)
 
         blank = self.values_of(self.blank)
-        fields = tuple(
-            replace(item, blank=blank[item.key]) if item.available else item for item in self.fields
-        )
+        for item in self.fields:
+            if item.available:
+                # A row that stands in several sections means the same in each.
+                assert item.blank is UNSAID or item.blank == blank[item.key]
+                object.__setattr__(item, "blank", blank[item.key])
+        fields = self.fields
         attributes = {} if self.is_merged else type(self.blank).__dataclass_fields__
         grouped = {key for group in (*self.one_of, *(rule.keys for rule in self.some_of)) for key in group}
         put(
-            fields=fields,
             _by_key={item.key: (item.kind, item.name, item.available, item.takes_null) for item in fields},
             _required=tuple(item.key for item in fields if item.required),
             _stand_ins=tuple(
