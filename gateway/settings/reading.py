@@ -3,11 +3,11 @@
 A kind turns one node into one value, or notes what is wrong and gives `UNREAD`; it never raises
 on what a file holds, so that one run finds every mistake. It also shows the value as it would be
 written, without what is secret, and says what it reads as JSON Schema: the shape alone, not how a
-text is spelled or what a name leads to. The kinds are in
-`kinds` (scalars), `credential_kinds` (secrets and keys) and `sections` (lists, mappings, sections);
-what keys there are is `gateway.settings.fields`; how names relate to each other is
-`gateway.settings.checks`; a whole schema is put together by `gateway.settings.schema`. No I/O:
-secrets in files come through `Reading`.
+text is spelled or what a name leads to. The kinds are in `kinds` (scalars), `credential_kinds`
+(secrets and keys), `lists` (lists and mappings) and `sections` (mappings with known keys); what keys
+there are is `gateway.settings.fields`; how names relate to each other is `gateway.settings.checks`; a
+whole schema is put together by `gateway.settings.schema`. No I/O: secrets in files come through
+`Reading`.
 
 Sources: JSON Schema draft 2020-12 (core 8.2, validation 6).
 """
