@@ -22,7 +22,9 @@ class Doubts:
 
     def about(self, origin: Origin | None, *keys: str) -> bool:
         """Return whether one of the keys of an entry was not read as meant."""
-        return origin is not None and not self.keys.get(origin, frozenset()).isdisjoint(keys)
+        if not self.keys or origin is None:
+            return False
+        return not self.keys.get(origin, frozenset()).isdisjoint(keys)
 
     def of(self, section: str) -> bool:
         """Return whether there may be more entries of a section than were read."""

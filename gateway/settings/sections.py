@@ -27,6 +27,9 @@ _NOTHING = ("null", '""', "''", "[]", "{}", "{keys: []}", "false", "0")
 """Defaults that are no examples."""
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Field:
     """One key of the contract: what it holds, what it means, whether it works yet."""
@@ -309,15 +312,18 @@ class Section:
 
     def _find_missing(self, node: MapNode, reading: Reading, began: int) -> None:
         """Note keys that are missing, unless an unknown one since `began` is meant to be it."""
-        meant = {key for section, key in reading.meant[began:] if section is self}
+        meant = _NONE
+        if len(reading.meant) > began:
+            meant = frozenset(key for section, key in reading.meant[began:] if section is self)
         for name in meant:
             reading.doubt(node, name)
-        for item in self.fields if self._required else ():
-            if item.required and item.key not in node.members and item.key not in meant:
-                reading.error(node, "the key is required", f"e.g. {item.with_example()}", below=item.key)
+        for name in self._required:
+            if name not in node.members and name not in meant:
+                known = next(item for item in self.fields if item.key == name)
+                reading.error(node, "the key is required", f"e.g. {known.with_example()}", below=name)
         self._compare_keys(node, reading, meant)
 
-    def _compare_keys(self, node: MapNode, reading: Reading, meant: set[str]) -> None:
+    def _compare_keys(self, node: MapNode, reading: Reading, meant: frozenset[str]) -> None:
         """Note keys that do not go together, and those that do not go without each other."""
         members = node.members
         for name, needed in self._needs:
