@@ -131,23 +131,34 @@ def check_policy(settings: Settings, *, now: float, doubts: Doubts = _NO_DOUBTS)
 
     Nothing is said that may follow from what `doubts` name.
     """
-    misnamed = find_misnamed(settings)
-    yield from misnamed.findings
-    hints = _Hints(doubts, misnamed)
+    hints = _Hints(doubts, settings)
     yield from _check_clients(settings, hints)
     yield from _check_authorizations(settings, hints, now)
     yield from _check_routes(settings, hints)
     for test in settings.tests:
         yield from _check_test(test, settings.clients, hints)
+    yield from hints.misspelled_definitions()
 
 
 class _Hints:
     """Gives `did you mean` hints, but not more than a reader wants: each costs a search of all names."""
 
-    def __init__(self, doubts: Doubts, misnamed: Misnamed) -> None:
+    def __init__(self, doubts: Doubts, settings: Settings) -> None:
         self.doubts = doubts
-        self.misnamed = misnamed
+        self._settings = settings
+        self._misnamed: Misnamed | None = None
         self._left = _MOST_SUGGESTIONS
+
+    @property
+    def misnamed(self) -> Misnamed:
+        """What is defined under a misspelled name: looked for when the first name leads nowhere."""
+        if self._misnamed is None:
+            self._misnamed = find_misnamed(self._settings)
+        return self._misnamed
+
+    def misspelled_definitions(self) -> Iterable[Finding]:
+        """Return what is wrong with definitions whose name is misspelled, once all else was looked at."""
+        return () if self._misnamed is None else self._misnamed.findings
 
     def suggest(self, name: str, known: Collection[str], otherwise: str = "") -> str:
         if self._left <= 0:
@@ -297,25 +308,24 @@ def _check_clients(settings: Settings, hints: _Hints) -> Iterator[Finding]:
     for authorization in settings.authorizations:
         granted.setdefault(authorization.client, set()).add(authorization.audience)
     doubts = hints.doubts
-    all_granted = not doubts.of("authorizations") and not any(
-        doubts.about(each.origin, "client", "audience")
-        or (each.client not in clients or each.audience not in clients)
-        for each in settings.authorizations
-    )
+    all_granted: bool | None = None
     for client in clients.values():
         audience = client.default_audience
         if audience is not None:
             if audience not in clients:
                 yield from _check_client(client.origin, ("default_audience",), audience, clients, hints)
-            elif all_granted and audience not in granted.get(client.id, ()):
-                yield Finding(
-                    client.origin,
-                    ("default_audience",),
-                    "is an audience that this client has no authorization for",
-                    "add one under authorizations",
-                    Severity.WARNING,
-                    quoted=True,
-                )
+            elif audience not in granted.get(client.id, ()):
+                if all_granted is None:
+                    all_granted = _all_granted(settings, doubts)
+                if all_granted:
+                    yield Finding(
+                        client.origin,
+                        ("default_audience",),
+                        "is an audience that this client has no authorization for",
+                        "add one under authorizations",
+                        Severity.WARNING,
+                        quoted=True,
+                    )
         if client.disabled:
             yield Finding(
                 client.origin, ("disabled",), "the client is disabled", "it gets no token", Severity.WARNING
@@ -402,7 +412,8 @@ def _check_authorizations(settings: Settings, hints: _Hints, now: float) -> Iter
     seen: dict[tuple[str, str], AuthorizationSettings] = {}
     for item in settings.authorizations:
         for key, name in (("client", item.client), ("audience", item.audience)):
-            yield from _check_client(item.origin, (key,), name, clients, hints)
+            if name not in clients:
+                yield from _check_client(item.origin, (key,), name, clients, hints)
         first = seen.setdefault((item.client, item.audience), item)
         if first is not item and item.client and item.audience:
             yield Finding(
@@ -463,14 +474,8 @@ def _check_routes(settings: Settings, hints: _Hints) -> Iterator[Finding]:
                 f"a route of this name is defined already{at_origin(first.origin)}",
                 "names are unique; the default is made from methods, host and path",
             )
-        if (
-            route.upstream not in ("", *hints.misnamed.upstreams)
-            and route.upstream not in settings.upstreams
-            and not hints.doubts.of("upstreams")
-        ):
-            hint = "define it under upstreams, and name it here" if "://" in route.upstream else ""
-            hint = hint or hints.suggest(route.upstream, settings.upstreams)
-            yield Finding(route.origin, ("upstream",), "is not an upstream", hint, quoted=True)
+        if route.upstream not in settings.upstreams:
+            yield from _check_upstream(route, settings.upstreams, hints)
         if route.mode is Mode.SHADOW:
             yield Finding(
                 route.origin,
@@ -522,6 +527,16 @@ def _check_require(
         )
 
 
+def _check_upstream(route: RouteSettings, upstreams: Collection[str], hints: _Hints) -> Iterator[Finding]:
+    """Yield that a route's upstream leads nowhere, unless it may be one that could not be read."""
+    name = route.upstream
+    if not name or name in hints.misnamed.upstreams or hints.doubts.of("upstreams"):
+        return
+    hint = "define it under upstreams, and name it here" if "://" in name else ""
+    hint = hint or hints.suggest(name, upstreams)
+    yield Finding(route.origin, ("upstream",), "is not an upstream", hint, quoted=True)
+
+
 def _check_client(
     owner: Origin | None, steps: tuple[Step, ...], name: str | None, clients: Collection[str], hints: _Hints
 ) -> Iterator[Finding]:
@@ -562,6 +577,16 @@ def _check_test(test: PolicyTest, clients: Mapping[str, ClientSettings], hints: 
         yield from _check_offered(test.origin, ("scopes",), test.scopes or (), [audience], hints)
 
 
+def _all_granted(settings: Settings, doubts: Doubts) -> bool:
+    """Return whether each authorization could be read and leads to clients: else one may be missed."""
+    return not doubts.of("authorizations") and not any(
+        doubts.about(each.origin, "client", "audience")
+        or each.client not in settings.clients
+        or each.audience not in settings.clients
+        for each in settings.authorizations
+    )
+
+
 def _check_offered(
     owner: Origin | None,
     steps: tuple[Step, ...],
@@ -569,13 +594,13 @@ def _check_offered(
     audiences: list[ClientSettings],
     hints: _Hints,
 ) -> Iterator[Finding]:
-    if any(hints.doubts.about(each.origin, "scopes") for each in audiences):
-        return
     # Of one audience as it is: thousands of routes name the same.
     single = audiences[0].scopes if len(audiences) == 1 else None
     every = frozenset().union(*(each.scopes for each in audiences)) if single is None else single
     missing = [scope for scope in scopes if scope not in every]
-    offered = sorted(every) if missing else []
+    if not missing or any(hints.doubts.about(each.origin, "scopes") for each in audiences):
+        return
+    offered = sorted(every)
     shown = f"offered: {', '.join(offered[:10])}" if offered else "it offers none"
     misnamed = hints.misnamed.scopes.get(audiences[0].id, ()) if single is not None else ()
     for scope in missing:

@@ -263,23 +263,31 @@ class Section:
             return {}
         values: dict[str, Any] = {}
         members = node.members
-        began = len(reading.meant)
+        notes = reading.notes
+        began, noted = len(reading.meant), len(notes)
         for name, (key, member) in members.items():
             entry = self._by_key.get(name)
             if entry is None:
                 self._refuse_key(key, reading)
+                noted = len(notes)
                 continue
             kind, attribute, available, nullable = entry
             if not available:
                 reading.error(key, f"the key {LATER}", "leave it out")
+                noted = len(notes)
             elif not (nullable and is_null(member)):
-                before = len(reading.notes)
                 value = kind.read(member, reading)
                 if value is not UNREAD:
                     values[attribute] = value
-                if len(reading.notes) > before:
-                    self._give_example(name, node, reading, before)
-        self._find_missing(node, reading, began)
+                if len(notes) > noted:
+                    self._give_example(name, node, reading, noted)
+                    noted = len(notes)
+        meant = self._meant_since(began, node, reading) if len(reading.meant) > began else _NONE
+        for name in self._required:
+            if name not in members and name not in meant:
+                missing = next(item for item in self.fields if item.key == name)
+                reading.error(node, "the key is required", f"e.g. {missing.with_example()}", below=name)
+        self._compare_keys(node, reading, meant)
         return values
 
     def schema(self) -> Schema:
@@ -310,18 +318,12 @@ class Section:
         if known.example():
             reading.add_example(known.with_example(), since=before)
 
-    def _find_missing(self, node: MapNode, reading: Reading, began: int) -> None:
-        """Note keys that are missing, unless an unknown one since `began` is meant to be it."""
-        meant = _NONE
-        if len(reading.meant) > began:
-            meant = frozenset(key for section, key in reading.meant[began:] if section is self)
+    def _meant_since(self, began: int, node: MapNode, reading: Reading) -> frozenset[str]:
+        """Return the keys that unknown ones at or below a node are meant to be: none of them is missing."""
+        meant = frozenset(key for section, key in reading.meant[began:] if section is self)
         for name in meant:
             reading.doubt(node, name)
-        for name in self._required:
-            if name not in node.members and name not in meant:
-                known = next(item for item in self.fields if item.key == name)
-                reading.error(node, "the key is required", f"e.g. {known.with_example()}", below=name)
-        self._compare_keys(node, reading, meant)
+        return meant
 
     def _compare_keys(self, node: MapNode, reading: Reading, meant: frozenset[str]) -> None:
         """Note keys that do not go together, and those that do not go without each other."""
