@@ -25,7 +25,7 @@ import uvloop
 from gateway.admin.context import AdminContext, ReloadOutcome
 from gateway.admin.web import start_admin
 from gateway.data_plane import DataPlane, StartError, open_data_plane
-from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER
+from gateway.enforce.location import SERVES_GATE, SERVES_ISSUER
 from gateway.label_values import labels_at_zero, names_in
 from gateway.lifecycle import (
     Signals,

@@ -11,7 +11,8 @@ from itertools import product
 
 from gateway.clients.assertions import AssertionReason
 from gateway.clients.authenticate import NO_METHOD, AuthReason
-from gateway.enforce.enforcer import CACHE_RESULTS, ISSUER
+from gateway.enforce.enforcer import CACHE_RESULTS
+from gateway.enforce.location import ISSUER
 from gateway.http1.claim_fields import LeftOut
 from gateway.issuer.assertions import GRANT_METHOD
 from gateway.issuer.logins import SLOWED_DOWN

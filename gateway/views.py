@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
-from gateway.enforce.enforcer import ISSUER, SERVES_GATE, SERVES_ISSUER, VerifyCounts
+from gateway.enforce.enforcer import VerifyCounts
+from gateway.enforce.location import ISSUER, SERVES_GATE, SERVES_ISSUER
 from gateway.lifecycle import notify_systemd
 from gateway.observe import families
 from gateway.observe.exposition import Exposition, Rendering

@@ -8,11 +8,12 @@ draft-ietf-httpapi-ratelimit-headers-11 (Retry-After, RateLimit, RateLimit-Polic
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from gateway.enforce.bearer import explain_credentials
-from gateway.policy.model import Decision, Exceeded
+from gateway.http1.request import BadRequest
+from gateway.policy.model import Decision, Exceeded, RouteLabel
 from gateway.policy.rate_limits import BAD_TOKENS
 from gateway.reasons import Challenge, Reason
 
@@ -119,6 +120,17 @@ def _explain_limit(exceeded: Exceeded) -> tuple[str, tuple[tuple[bytes, bytes], 
         (b"RateLimit-Policy", exceeded.policy),
         (b"RateLimit", name + b";r=0;t=" + seconds),
     )
+
+
+def refusal_for_head(problem: BadRequest) -> Refusal:
+    """Return the refusal for a head that is no request."""
+    return Refusal(problem.status, problem.reason, f"The request is refused: {problem.detail}.")
+
+
+def refusal_for_length(limit_bytes: int, route: RouteLabel | None) -> Refusal:
+    """Return the refusal for a body that is longer than all bodies may be here."""
+    refusal = refusal_for(Decision(Reason.BODY_TOO_LARGE, route))
+    return replace(refusal, detail=f"The body is larger than the {limit_bytes} bytes that are taken here.")
 
 
 def bearer_challenge(decision: Decision) -> bytes:

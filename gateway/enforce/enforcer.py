@@ -15,11 +15,14 @@ Sources: RFC 6750 2 and 3, RFC 9068 4.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from math import inf
+from typing import Protocol
 
 from gateway.enforce.bearer import bearer_token
+from gateway.enforce.location import NO_LOCATION, SERVES_GATE, SERVES_ISSUER, Location
 from gateway.enforce.standing import why_distrusted, why_fallen, why_over
 from gateway.enforce.token_cache import NOTHING_TOLD, CachedToken, Holder, TokenCache, VerifiedToken
+from gateway.enforce.verdict import OF_SNAPSHOT, OF_TOKEN, Depends, Permit, Place, Verdict, make_verdict
 from gateway.enforce.verifier import REFUSED_TOKENS, verify_access_token
 from gateway.hosts import normalise_host
 from gateway.http1.memo import Memo
@@ -27,13 +30,13 @@ from gateway.http1.request import BadRequest, RequestHead
 from gateway.http1.target import split_target
 from gateway.policy.decide import decide
 from gateway.policy.evaluate import WITHOUT_SLASH, Located, locate_path
-from gateway.policy.model import Decision, Exceeded, Grants, Route, RouteLabel
+from gateway.policy.model import Decision, Exceeded, Grants, Route
 from gateway.policy.paths import BadPath, canonical_path
 from gateway.policy.rate_limits import BadTokenLimit
 from gateway.policy.rewrite import rewrite_path
 from gateway.policy.table import RouteTable
 from gateway.reasons import Reason
-from gateway.settings.model import Access, Mode
+from gateway.settings.model import Access
 from gateway.tokens.claims import AccessToken
 from gateway.tokens.key_ring import KeyRing
 from gateway.tokens.revocations import Revocations
@@ -47,44 +50,9 @@ VERDICTS_PER_TOKEN = 64
 """More are made anew: a caller with many tokens must not fill memory by using many routes."""
 HOST_MEMO_ENTRIES = 256
 
-SERVES_ISSUER = 1
-SERVES_GATE = 2
-"""The duties of a listener; added when it has both."""
-ISSUER = "_issuer_"
-"""The name of the issuer's upstream and route in logs and metrics."""
-
-
 # Members of an enum cost a look-up through its metaclass each time; these are on the hot path.
 _PUBLIC = Access.PUBLIC
 _NO_TOKEN = Reason.NO_TOKEN
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Location:
-    """Where method, host and path lead, whoever asks."""
-
-    route: Route | None
-    forward_path: bytes
-    """The canonical path, rewritten as the route says: what the upstream is asked for."""
-    stripped: bytes = b""
-    """The prefix that was taken from it."""
-    is_issuer: bool = False
-    refusal: Decision | None = None
-    """Set when the request leads nowhere."""
-    logged_path: str = ""
-    """The canonical path as text, or an empty text when there is none."""
-    is_limited: bool = False
-    """The route has a rate limit."""
-    name: str = field(init=False)
-    """The route's name, `_issuer_` for the issuer, or nothing."""
-    label: RouteLabel | None = field(init=False)
-    """What decisions tell of the route, or None."""
-
-    def __post_init__(self) -> None:
-        """Find name and label once, for they are recorded with each request."""
-        object.__setattr__(self, "label", None if self.route is None else self.route.label)
-        name = ISSUER if self.is_issuer else "" if self.route is None else self.route.name
-        object.__setattr__(self, "name", name)
 
 
 def _weigh_location(key: tuple[str, bytes, bytes | None, int], location: Location, _: set[int]) -> int:
@@ -105,62 +73,12 @@ class Credentials(Protocol):
         """Return how many Authorization fields there are."""
 
 
-NO_LOCATION = Location(None, b"")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Verdict:
-    """The gate's answer to one request head. Only one that permits can open an upstream."""
-
-    decision: Decision
-    verified: VerifiedToken | None = None
-    permits: bool = False
-    shadowed: bool = False
-    """The route is in shadow mode: `decision` was recorded, not carried out."""
-    valid_until: float | None = None
-    """Epoch seconds from which it must be made anew for the same token; None = never."""
-    holder: Holder | None = None
-    """Whose token was refused before its claims counted; for the record alone."""
-    words: tuple[str, str, str, str] = field(init=False)
-    """For the record: client, audience, `allow`, `deny` or `shadow_deny`, and the reason."""
-
-    def __post_init__(self) -> None:
-        """Find the words once, for they are recorded with each request."""
-        word = "shadow_deny" if self.shadowed else "allow" if self.permits else "deny"
-        client = audience = ""
-        if self.verified is not None:
-            client, audience = self.verified.token.client_id, self.verified.token.audience
-        elif self.holder is not None:
-            client, audience = self.holder
-        object.__setattr__(self, "words", (client, audience, word, self.decision.word))
-
-
 @dataclass(frozen=True, slots=True)
 class RefusedToken:
     """Why a token is none now, and whose it is if that was verified."""
 
     reason: Reason
     holder: Holder | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """Where one request head leads under one snapshot and on one kind of listener."""
-
-    generation: int
-    serves: int
-    location: Location
-    query: bytes
-    """With its question mark, or empty."""
-    problem: BadRequest | None = None
-    """Set when the target leads nowhere because of its form."""
-    verdict: Verdict | None = None
-    """What `Enforcer.remember` was given; only `Enforcer.recall` may believe it."""
-    valid_until: float = 0.0
-    revocations: int = 0
-    """The generation of the revocations it was made under."""
-    opening: Any = None
-    """A place for `gateway.proxy.relay` to keep how requests with that verdict are opened."""
 
 
 CACHE_RESULTS: tuple[tuple[str, str], ...] = (
@@ -340,9 +258,10 @@ class Enforcer:
         if route is None:
             return Verdict(location.refusal or Decision(Reason.INTERNAL))
         if credentials.authorization_count > 1:  # whatever the route demands: two parsers may choose two
-            return _verdict(Decision(Reason.DUPLICATE_AUTHORIZATION, route.label), route)
+            return make_verdict(Decision(Reason.DUPLICATE_AUTHORIZATION, route.label), route)
         if route.access is _PUBLIC:
-            return Verdict(decide(route, None, grants=self._grants, now=now), permits=True)
+            decision = decide(route, None, grants=self._grants, now=now)
+            return Verdict(decision, permits=True, depends=OF_SNAPSHOT)
         raw = self._find_token(credentials)
         if isinstance(raw, bytes):
             judged = self.verify(raw, now, peer)
@@ -352,31 +271,37 @@ class Enforcer:
                     verdict = self._decide(route, judged, now)
                 return verdict
             if isinstance(judged, Exceeded):
-                return _verdict(Decision(Reason.RATE_LIMITED, route.label, exceeded=judged), route)
+                decision = Decision(Reason.RATE_LIMITED, route.label, exceeded=judged)
+                return make_verdict(decision, route, depends=OF_TOKEN | Depends.CALLER)
             hint = f"This issuer is {self._issuer}." if judged.reason is Reason.WRONG_ISSUER else ""
-            return _verdict(Decision(judged.reason, route.label, hint=hint), route, holder=judged.holder)
+            return make_verdict(Decision(judged.reason, route.label, hint=hint), route, holder=judged.holder)
         if raw is _NO_TOKEN:
-            return _verdict(decide(route, None, grants=self._grants, now=now), route)
-        return _verdict(Decision(raw, route.label), route)
+            decision = decide(route, None, grants=self._grants, now=now)
+            return make_verdict(decision, route, depends=OF_SNAPSHOT)
+        return make_verdict(Decision(raw, route.label), route)
 
-    def remember(self, place: Place, verdict: Verdict) -> None:
-        """Keep a permitting verdict that `check` made of the very head that leads to `place`."""
-        verified = verdict.verified
-        if verified is None:
+    def remember(self, place: Place, permit: Permit) -> None:
+        """Keep a permit for the very head that leads to `place`, if its verdict may be remembered."""
+        verdict = permit.verdict
+        if verdict is None or not verdict.may_be_remembered:
             return
-        expires_at, valid_until = verified.token.expires_at, verdict.valid_until
-        place.valid_until = expires_at if valid_until is None else min(expires_at, valid_until)
+        verified, valid_until = verdict.verified, verdict.valid_until
+        if valid_until is None:
+            valid_until = inf
+        if verified is not None and verified.token.expires_at < valid_until:
+            valid_until = verified.token.expires_at
+        place.valid_until = valid_until
         place.revocations = self._revocations.generation
-        place.verdict = verdict
+        place.permit = permit
 
-    def recall(self, place: Place, now: float) -> Verdict | None:
-        """Return the verdict that was kept for this head, or None when it must be made anew.
+    def recall(self, place: Place, now: float) -> Permit | None:
+        """Return the permit that was kept for this head, or None when it must be made anew.
 
-        It holds until the token expires, a time in the rules passes or anything is revoked; a new
-        snapshot makes a new place.
+        Here is compared what `gateway.enforce.verdict.COMPARED` names: the time and the revocations;
+        a new snapshot makes a new place.
         """
-        verdict = place.verdict
-        if verdict is None or now >= place.valid_until:
+        permit = place.permit
+        if permit is None or now >= place.valid_until:
             return None
         revocations = self._revocations
         if place.revocations != revocations.generation:
@@ -384,10 +309,12 @@ class Enforcer:
         lease = revocations.lease
         if lease is not None and not lease.holds():
             return None
-        assert verdict.verified is not None
-        verdict.verified.used = True
-        self._counts.hits += 1
-        return verdict
+        assert permit.verdict is not None
+        verified = permit.verdict.verified
+        if verified is not None:
+            verified.used = True
+            self._counts.hits += 1
+        return permit
 
     def judge_again(self, location: Location, verified: VerifiedToken | None, now: float) -> Decision:
         """Return the decision that a request which was let through would get now.
@@ -421,10 +348,11 @@ class Enforcer:
     def _decide(self, route: Route, cached: CachedToken, now: float) -> Verdict:
         """Return the verdict for a verified token, and remember it beside the token."""
         decision = decide(route, cached.verified.token, grants=self._grants, now=now)
-        verdict = _verdict(decision, route, cached.verified)
-        if len(cached.verdicts) >= VERDICTS_PER_TOKEN:
-            cached.verdicts.clear()
-        cached.verdicts[route] = verdict
+        verdict = make_verdict(decision, route, cached.verified, depends=OF_TOKEN)
+        if verdict.may_be_remembered:  # whoever presents the same token is given it
+            if len(cached.verdicts) >= VERDICTS_PER_TOKEN:
+                cached.verdicts.clear()
+            cached.verdicts[route] = verdict
         return verdict
 
     def verify(self, raw: bytes, now: float, peer: str = "") -> CachedToken | RefusedToken | Exceeded:
@@ -492,26 +420,3 @@ class Enforcer:
 
 def _holder(token: AccessToken) -> Holder:
     return Holder(token.client_id, token.audience)
-
-
-def _verdict(
-    decision: Decision, route: Route, verified: VerifiedToken | None = None, holder: Holder | None = None
-) -> Verdict:
-    """Return what becomes of a decision on this route: in shadow mode most refusals are only recorded."""
-    if decision.permits:
-        return Verdict(decision, verified, True, False, decision.valid_until)
-    if route.mode is Mode.SHADOW and decision.reason not in _NEVER_SHADOWED:
-        return Verdict(decision, verified, True, True, decision.valid_until, holder)
-    return Verdict(decision, verified, False, False, decision.valid_until, holder)
-
-
-_NEVER_SHADOWED = frozenset(
-    {
-        Reason.KEYS_UNAVAILABLE,
-        Reason.INTERNAL,
-        Reason.BAD_PATH,
-        Reason.RATE_LIMITED,
-        Reason.DUPLICATE_AUTHORIZATION,  # that is how the request is framed, not what its token says
-    }
-)
-"""Shadow mode records what a token, scope, claim or client check would refuse, and nothing else."""

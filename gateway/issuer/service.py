@@ -24,7 +24,7 @@ from multidict import CIMultiDictProxy, istr
 
 from gateway.clients.authenticate import NO_METHOD
 from gateway.clients.problems import ErrorCode, OAuthProblem
-from gateway.enforce.enforcer import ISSUER
+from gateway.enforce.location import ISSUER
 from gateway.issuer.asked import Asked, Parts
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.cors import answer_fields, preflight_fields

@@ -27,8 +27,10 @@ from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING, cast
 
-from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import NO_LOCATION, Location, Verdict
+from gateway.enforce.challenge import Refusal, refusal_for, refusal_for_head, refusal_for_length
+from gateway.enforce.judge import CallerFacts
+from gateway.enforce.location import NO_LOCATION
+from gateway.enforce.verdict import Permit, Refused
 from gateway.http1 import grammar
 from gateway.http1.chunked import ChunkError
 from gateway.http1.diagnosis import what_is_wrong_with_start
@@ -38,7 +40,7 @@ from gateway.observe.exchange import Exchange
 from gateway.policy.model import Decision
 from gateway.policy.peers import forwarded_address, peer_group
 from gateway.proxy.body import CountedBody, LimitedChunkedBody, RequestBody
-from gateway.proxy.in_flight import RequestInFlight
+from gateway.proxy.in_flight import AnyRequest, RequestInFlight
 from gateway.proxy.refusals import refusal_bytes
 from gateway.proxy.relay import Relay
 from gateway.proxy.service_call import ServiceCall
@@ -49,7 +51,7 @@ from gateway.services import Caller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.proxy.gate import Gate, ListenerInfo, UpstreamPlan
+    from gateway.proxy.gate import Gate, ListenerInfo
 
 WRITE_HIGH_WATER_BYTES = 320 * 1024
 """Above one read of the event loop (250 KiB): a caller that keeps up never pauses its upstream."""
@@ -117,13 +119,12 @@ class DownstreamConnection(asyncio.Protocol):
         "_written_backlog",
         "client_certificate",
         "deadline",
+        "facts",
         "forwarded_x_lines",
         "gate",
-        "is_trusted",
         "listener_name",
         "own_lines",
         "peer",
-        "peer_group",
         "relay",
         "requests",
     )
@@ -148,16 +149,14 @@ class DownstreamConnection(asyncio.Protocol):
         self._asks_peer = peer is None
         self.client_certificate: bytes | None = None
         """The certificate that the caller proved to hold and that our authorities signed, in DER."""
-        self.peer_group = ""
-        """Under which limits per peer count it."""
         self._believes = believes
-        self.is_trusted = False
-        """The peer is one of `trusted_proxies`."""
+        self.facts = CallerFacts(listener.serves)
+        """What the judge knows of the caller."""
         self.forwarded_x_lines = b""
         """Our X-Forwarded-For line and X-Forwarded-Proto."""
         self.own_lines: dict[ForwardingRules, bytes] = {}
         """What is the same for every request of this connection, by the rules of its upstream."""
-        self.relay: RequestInFlight | None = None
+        self.relay: AnyRequest | None = None
         """The request in flight."""
         self._body: RequestBody | None = None
         self._held = b""
@@ -178,11 +177,6 @@ class DownstreamConnection(asyncio.Protocol):
         self.deadline = inf
         """Monotonic seconds; `expire` is called when it has passed."""
         self.requests = 0
-
-    @property
-    def serves(self) -> int:
-        """Return the duties of the listener."""
-        return self._listener.serves
 
     @property
     def scheme(self) -> str:
@@ -208,7 +202,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     def judge_peer(self) -> None:
         """Believe the peer's forwarding fields, or no longer: `trusted_proxies` changed."""
-        self.is_trusted = self._believes and self.gate.is_trusted(self.peer)
+        is_trusted = self._believes and self.gate.is_trusted(self.peer)
+        self.facts = replace(self.facts, is_trusted=is_trusted)
         self.own_lines.clear()
 
     # --- called by the event loop
@@ -230,13 +225,13 @@ class DownstreamConnection(asyncio.Protocol):
             peername = transport.get_extra_info("peername")
             self.peer = peername[0] if isinstance(peername, tuple) else ""
         gate = self.gate
-        self.is_trusted = self._believes and gate.is_trusted(self.peer)
+        is_trusted = self._believes and gate.is_trusted(self.peer)
+        self.facts = CallerFacts(self._listener.serves, peer_group(self.peer), is_trusted)
         if self._listener.asks_certificate:
             tls = transport.get_extra_info("ssl_object")
             self.client_certificate = tls.getpeercert(binary_form=True)
         self.forwarded_x_lines = gate.forwarded_x_lines(self.peer, self.scheme)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES, low=WRITE_LOW_WATER_BYTES)
-        self.peer_group = peer_group(self.peer)
         self.deadline = _after(DRAIN_GRACE_S if gate.draining else gate.limits.keep_alive_timeout_s)
         admitted = gate.enter(self)
         if admitted is None:
@@ -353,7 +348,9 @@ class DownstreamConnection(asyncio.Protocol):
             if data.startswith(b"\r\n") and not data.startswith(b"\r", 2):
                 return data[2:]
             self._refuse_unread(
-                _bad(BadRequest(Reason.BAD_FRAMING, "there is more than one empty line before the request"))
+                refusal_for_head(
+                    BadRequest(Reason.BAD_FRAMING, "there is more than one empty line before the request")
+                )
             )
             return b""
         self._hold_head(data, _HEAD_BEGUN)
@@ -381,7 +378,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif not grammar.METHOD_START.match(data):
             problem = BadRequest(Reason.BAD_FRAMING, what_is_wrong_with_start(data))
         if problem is not None:
-            self._refuse_unread(_bad(problem))
+            self._refuse_unread(refusal_for_head(problem))
             return
         self._hold_head(data, _HEAD_BEGUN if line_end < 0 else _REQUEST_LINE_READ)
 
@@ -425,27 +422,32 @@ class DownstreamConnection(asyncio.Protocol):
         self._begun_head = _HEAD_NOT_BEGUN
         head = gate.reader.read(head_bytes)
         if isinstance(head, BadRequest):
-            self._refuse_unread(_bad(head), at=at, started=started)
+            self._refuse_unread(refusal_for_head(head), at=at, started=started)
             return len(data)
         block = head.block
         keep_alive = not block.close and (head.minor_version == 1 or block.keep_alive) and not gate.stopping
         length = block.content_length
         has_body = block.chunked or bool(length)
-        location, query, verdict, plan, refusal = self._judge(head, at)
-        relay: RequestInFlight
-        if plan is not None:
-            relay = to_upstream = Relay(
-                gate, self, head, query, location, verdict, at, started, keep_alive, has_body
-            )
-            to_upstream.plan = plan
+        judged = gate.judge.judge(head, self.facts, at)
+        limit_lines = b""
+        if judged.location.is_limited and isinstance(judged, Permit):
+            counted = gate.count_request(judged, gate.peer_of(self.facts, block), started)
+            if isinstance(counted, Refused):
+                judged = counted
+            else:
+                limit_lines = counted
+        if isinstance(judged, Refused):
+            refused = RequestInFlight(gate, self, head, judged, at, started, keep_alive, has_body)
+            return self._refuse_request(refused, head, judged, data, end)
+        route = judged.location.route
+        relay: Relay | ServiceCall
+        if route is not None:
+            relay = to_upstream = Relay(gate, self, head, judged, at, started, keep_alive, has_body)
+            to_upstream.plan = gate.snapshot.plans[route.upstream]
+            if limit_lines:
+                relay.limit_lines = limit_lines
         else:
-            kind = ServiceCall if refusal is None else RequestInFlight
-            relay = kind(gate, self, head, query, location, verdict, at, started, keep_alive, has_body)
-        if location.is_limited and refusal is None:
-            peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
-            refusal = gate.count_request(relay, peer, started)
-        if refusal is not None:
-            return self._refuse_request(relay, head, refusal, data, end)
+            relay = ServiceCall(gate, self, head, judged, at, started, keep_alive, has_body)
         self.relay = relay
         if not has_body:
             relay.begin()
@@ -458,51 +460,6 @@ class DownstreamConnection(asyncio.Protocol):
                 self._pause(_HOLD_NO_CONNECTION)
             relay.begin()
         return len(data) - len(leftover)
-
-    def _judge(
-        self, head: RequestHead, now: float
-    ) -> tuple[Location, bytes, Verdict | None, UpstreamPlan | None, Refusal | None]:
-        """Return where the request leads, its query, the verdict, the plan and the refusal, if any."""
-        gate = self.gate
-        snapshot = gate.snapshot
-        block = head.block
-        if block.needs_care:
-            refusal = gate.refuse_before_routing(head)
-            if refusal is not None:
-                return NO_LOCATION, b"", None, None, refusal
-        enforcer = snapshot.enforcer
-        place = enforcer.place(head, self._listener.serves)
-        if place.problem is not None:
-            return NO_LOCATION, b"", None, None, _bad(place.problem)
-        location, query = place.location, place.query
-        if block.upgrade:
-            refusal = gate.refuse_switch(head, location.route)
-            if refusal is not None:
-                return NO_LOCATION, b"", None, None, refusal
-        limit = gate.limits.body_bytes
-        if limit and (block.content_length or 0) > limit:
-            return location, query, None, None, _too_large(limit, location)
-        if location.is_issuer:
-            gate.reader.keep(head)  # who is refused there is the issuer's to say
-            return location, query, None, None, None
-        if gate.shed_share and gate.admission.shedding.refuses():
-            return location, query, None, None, refusal_for(Decision(Reason.OVERLOADED, location.label))
-        verdict = enforcer.recall(place, now)
-        if verdict is None:
-            peer = self.peer_group if not self.is_trusted else gate.limited_peer(self, block)
-            verdict = enforcer.check(location, head, now, peer)
-            if not verdict.permits:
-                refusal = gate.refuse_verdict(verdict, authorization=head.authorization, query=query)
-                return location, query, verdict, None, refusal
-            enforcer.remember(place, verdict)
-            gate.reader.keep(head)
-        if block.max_forwards is not None and head.method == "OPTIONS" and not int(block.max_forwards):
-            # RFC 9110 7.6.2: the last one who may see it answers it.
-            used_up = Refusal(200, Reason.OK, "Max-Forwards is used up: this gateway answers itself.")
-            return location, query, verdict, None, used_up
-        route = location.route
-        assert route is not None
-        return location, query, verdict, snapshot.plans[route.upstream], None
 
     # --- bodies
 
@@ -524,11 +481,11 @@ class DownstreamConnection(asyncio.Protocol):
             pieces = body.feed(data)
         except ChunkError as error:
             problem = BadRequest(Reason.BAD_FRAMING, str(error))
-            self._give_up(Reason.BAD_FRAMING, problem.detail, _bad(problem))
+            self._give_up(Reason.BAD_FRAMING, problem.detail, refusal_for_head(problem))
             return b""
         if isinstance(body, LimitedChunkedBody) and body.too_large:
             location = NO_LOCATION if relay is None else relay.location
-            refusal = _too_large(self.gate.limits.body_bytes, location)
+            refusal = refusal_for_length(self.gate.limits.body_bytes, location.label)
             self._give_up(Reason.BODY_TOO_LARGE, "the body exceeds the limit", refusal)
             return b""
         if body.done:
@@ -583,7 +540,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Send bytes of an answer."""
         self._transport.write(data)
 
-    def send_refusal(self, refusal: Refusal, relay: RequestInFlight) -> int:
+    def send_refusal(self, refusal: Refusal, relay: AnyRequest) -> int:
         """Send a refusal for the request of `relay`; return how many bytes its body has."""
         if self._body is not None and not self._may_discard(self._body, relay):
             relay.keep_alive = False
@@ -598,7 +555,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._transport.write(answer)
         return body_bytes
 
-    def _may_discard(self, body: RequestBody, relay: RequestInFlight) -> bool:
+    def _may_discard(self, body: RequestBody, relay: AnyRequest) -> bool:
         """Return whether the rest of a refused request is short enough to be read over."""
         return (
             isinstance(body, CountedBody)
@@ -606,7 +563,7 @@ class DownstreamConnection(asyncio.Protocol):
             and not relay.has_expectation  # the caller may or may not send it now
         )
 
-    def answered(self, relay: RequestInFlight, monotonic_now: float) -> None:
+    def answered(self, relay: AnyRequest, monotonic_now: float) -> None:
         """The answer of `relay` was written whole: go on to the next request, or leave."""
         if self.relay is not relay and self.relay is not None:
             return
@@ -685,7 +642,7 @@ class DownstreamConnection(asyncio.Protocol):
         caller = self._caller
         if caller is None:
             caller = self._caller = Caller(self.peer, self.scheme, self.client_certificate)
-        if not self.is_trusted or b"x-forwarded-for" in block.connection_options:
+        if not self.facts.is_trusted or b"x-forwarded-for" in block.connection_options:
             return caller
         values = [value for lower, _, value in block.fields if lower == b"x-forwarded-for"]
         address = forwarded_address(values, self.gate.is_trusted) if values else None
@@ -742,10 +699,12 @@ class DownstreamConnection(asyncio.Protocol):
     # --- refusing and leaving
 
     def _refuse_request(
-        self, relay: RequestInFlight, head: RequestHead, refusal: Refusal, data: bytes, end: int
+        self, relay: AnyRequest, head: RequestHead, refused: Refused, data: bytes, end: int
     ) -> int:
         """Refuse one complete head; return where its request ends in `data`."""
         self.relay = relay
+        if refused.verdict is not None:
+            self.gate.count_refused(refused.verdict.decision)
         if relay.location is NO_LOCATION:
             # Refused for its fields or the form of its target: another reader may take what comes
             # next for something else.
@@ -756,7 +715,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._body = (
                 LimitedChunkedBody(self.gate.limits.body_bytes) if length is None else CountedBody(length)
             )
-        relay.refuse(refusal.reason, "", refusal)
+        relay.refuse(refused.refusal.reason, "", refused.refusal)
         if self._leaving:
             return len(data)
         if self._body is None or end == len(data):
@@ -884,14 +843,3 @@ class DownstreamConnection(asyncio.Protocol):
 def _after(seconds: float) -> float:
     """Return the monotonic time in `seconds`, where 0 is never."""
     return perf_counter() + seconds if seconds else inf
-
-
-def _too_large(limit_bytes: int, location: Location) -> Refusal:
-    """Return the refusal for a body that is longer than all bodies may be here."""
-    refusal = refusal_for(Decision(Reason.BODY_TOO_LARGE, location.label))
-    return replace(refusal, detail=f"The body is larger than the {limit_bytes} bytes that are taken here.")
-
-
-def _bad(problem: BadRequest) -> Refusal:
-    """Return the refusal for a head that is no request."""
-    return Refusal(problem.status, problem.reason, f"The request is refused: {problem.detail}.")

@@ -22,23 +22,23 @@ from functools import partial
 from time import perf_counter, time
 from types import MappingProxyType
 
-from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Enforcer, Verdict
+from gateway.enforce.challenge import refusal_for
+from gateway.enforce.enforcer import Enforcer
+from gateway.enforce.judge import CallerFacts, Judge
+from gateway.enforce.verdict import Permit, Refused, Verdict
 from gateway.http1.claim_fields import ClaimFields, claim_fields_of
 from gateway.http1.dropped_fields import spelled_alike
 from gateway.http1.forwarding_rules import ForwardingRules
-from gateway.http1.request import FieldBlock, RequestHead, RequestReader
+from gateway.http1.request import FieldBlock, RequestReader
 from gateway.http1.response import ResponseReader
 from gateway.observe.exchange import Exchange
-from gateway.policy.model import Decision, Route
+from gateway.policy.model import Decision
 from gateway.policy.peers import Networks
 from gateway.policy.rate_limits import RouteLimit
 from gateway.proxy.admission import CONNECTIONS_PER_PEER, LINGERING, Admission
 from gateway.proxy.downstream import DownstreamConnection
-from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.isolation import act_on_each
 from gateway.proxy.pool import PoolSettings, UpstreamPool
-from gateway.proxy.relay import wanted_protocol
 from gateway.proxy.service_runner import ServiceRunner
 from gateway.proxy.targets import AttemptFailure, UpstreamTls, opener_for
 from gateway.proxy.told_claims import ToldClaims
@@ -114,8 +114,6 @@ class Gate:
     """Connections that listeners accepted and that are not ours yet: handshakes go on."""
     admission: Admission = field(default_factory=Admission)
     claims: ToldClaims = field(default_factory=ToldClaims)
-    shed_share: float = 0.0
-    """Of new requests to routes, how many are refused because the loop runs late."""
     tunnels: set[Tunnel] = field(default_factory=set)
     leaving: set[UpstreamConnection] = field(default_factory=set)
     """Connections to upstreams that still take what a tunnel left behind."""
@@ -123,6 +121,8 @@ class Gate:
     """The process was told to stop: every answer from now on is the last of its connection."""
     draining: bool = False
     """And nothing is accepted any more."""
+    judge: Judge = field(init=False)
+    """Of the snapshot."""
     reader: RequestReader = field(init=False)
     responses: ResponseReader = field(default_factory=ResponseReader)
     limits: LimitSettings = field(init=False)
@@ -177,6 +177,14 @@ class Gate:
         self.reader = reader
         self.limits = limits
         self.longest_head_bytes = limits.header_bytes or sys.maxsize
+        self.judge = Judge(
+            snapshot.enforcer,
+            body_bytes=limits.body_bytes,
+            own_name=self.pseudonym,
+            shedding=self.admission.shedding,
+            peer_of=self.peer_of,
+            keep=reader.keep,
+        )
 
     def settle(self) -> None:
         """After `take`, when all of the process works by the new configuration: let connections notice."""
@@ -219,7 +227,7 @@ class Gate:
         Those that are told why are few: who opens thousands must not make us talk and linger.
         """
         limits = self.limits
-        of_peer = self.admission.enter(connection.peer_group)
+        of_peer = self.admission.enter(connection.facts.peer_group)
         self.connections.add(connection)
         excess = len(self.connections) + self.arriving - limits.connections
         if limits.connections and excess > 0:
@@ -244,35 +252,35 @@ class Gate:
         """Forget a connection that is gone, if it was counted."""
         if connection in self.connections:
             self.connections.discard(connection)
-            self.admission.leave(connection.peer_group)
+            self.admission.leave(connection.facts.peer_group)
 
     def observe_lag(self, lag_s: float) -> None:
         """Take one measurement of how late the event loop runs."""
-        shedding = self.admission.shedding
-        shedding.observe(lag_s, limit_s=self.limits.loop_lag_s)
-        self.shed_share = shedding.share
+        self.admission.shedding.observe(lag_s, limit_s=self.limits.loop_lag_s)
 
-    def limited_peer(self, connection: DownstreamConnection, block: FieldBlock) -> str:
-        """Return whom a request through a trusted proxy counts for."""
-        return self.admission.forwarded_peer(block, self.is_trusted) or connection.peer_group
+    @property
+    def shed_share(self) -> float:
+        """Return how many of the new requests to routes are refused because the loop runs late."""
+        return self.admission.shedding.share
 
-    def refuse_verdict(
-        self, verdict: Verdict, *, authorization: bytes | None = None, query: bytes = b""
-    ) -> Refusal:
-        """Return the refusal that explains a verdict that does not permit."""
-        decision = verdict.decision
+    def peer_of(self, caller: CallerFacts, block: FieldBlock) -> str:
+        """Return whom a request counts for: its peer, or whom a trusted proxy names."""
+        if not caller.is_trusted:
+            return caller.peer_group
+        return self.admission.forwarded_peer(block, self.is_trusted) or caller.peer_group
+
+    def count_refused(self, decision: Decision) -> None:
+        """Count what a used-up limit refused."""
         if decision.exceeded is not None:
-            self.admission.refused[
-                "" if decision.route is None else decision.route.name, decision.exceeded.limit
-            ] += 1
-        return refusal_for(decision, authorization=authorization, query=query)
+            name = "" if decision.route is None else decision.route.name
+            self.admission.refused[name, decision.exceeded.limit] += 1
 
-    def count_request(self, relay: RequestInFlight, peer: str, monotonic_now: float) -> Refusal | None:
-        """Count an allowed request against its route's limit; return the refusal when that is used up.
+    def count_request(self, permit: Permit, peer: str, monotonic_now: float) -> bytes | Refused:
+        """Count a permitted request against its route's limit; return the fields that tell of it.
 
-        The verdict of a refused one is replaced by the refusal: no permitting verdict goes to waste.
+        Where the limit is used up the permit becomes a refusal.
         """
-        location, verdict = relay.location, relay.verdict
+        location, verdict = permit.location, permit.verdict
         route = location.route
         assert route is not None
         assert verdict is not None
@@ -280,10 +288,9 @@ class Gate:
         client = verified.token.client_id if verified is not None else None
         counted = self.snapshot.route_limits[route.name].take(client, peer, monotonic_now)
         if isinstance(counted, bytes):
-            relay.limit_lines = counted
-            return None
-        relay.verdict = Verdict(Decision(Reason.RATE_LIMITED, route.label, exceeded=counted), verified)
-        return self.refuse_verdict(relay.verdict)
+            return counted
+        decision = Decision(Reason.RATE_LIMITED, route.label, exceeded=counted)
+        return Refused(refusal_for(decision), location, permit.query, Verdict(decision, verified))
 
     def is_trusted(self, peer: str) -> bool:
         """Return whether forwarding fields of this peer are believed."""
@@ -383,27 +390,6 @@ class Gate:
             digits = self._random.randbytes(16 * ID_BATCH).hex().encode("ascii")
             ids.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
         return ids.pop()
-
-    def refuse_before_routing(self, head: RequestHead) -> Refusal | None:
-        """Return the refusal for what the fields alone rule out, or None."""
-        block = head.block
-        if block.via and any(self.pseudonym in value for value in block.via):
-            return refusal_for(Decision(Reason.LOOP_DETECTED))
-        if block.expect_unknown:
-            return refusal_for(Decision(Reason.EXPECTATION_FAILED))
-        return None
-
-    def refuse_switch(self, head: RequestHead, route: Route | None) -> Refusal | None:
-        """Return the refusal for a request that would switch to a protocol of `route` and has a body.
-
-        An offer of any other protocol is not for us: the request is an ordinary one (RFC 9110 7.8).
-        """
-        block = head.block
-        if not (block.chunked or block.content_length) or not wanted_protocol(head, route):
-            return None
-        # Whose bytes a body's would be after a 101 is exactly what two parsers disagree about.
-        detail = "A request to switch to a protocol of this route cannot have a body: send it without."
-        return Refusal(400, Reason.BAD_FRAMING, detail)
 
     def log_internal_error(self) -> None:
         """Log the exception being handled; its text may not reach any peer."""

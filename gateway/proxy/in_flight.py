@@ -1,17 +1,17 @@
 """Hold one request from its head to its record, whatever answers it.
 
-Made for every head that is a request. One that is refused is nothing more than this; one that a
-route permits is a `gateway.proxy.relay.Relay`, one that this process answers itself a
-`gateway.proxy.service_call.ServiceCall`. It is recorded once, when it ends.
+Made for every head that is a request, of what the judge said of it. One that is refused is nothing
+more than this; one that a route permits is a `gateway.proxy.relay.Relay`, one that this process
+answers itself a `gateway.proxy.service_call.ServiceCall`. It is recorded once, when it ends.
 """
 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.enforce.challenge import Refusal, refusal_for
-from gateway.enforce.enforcer import Location, Verdict
+from gateway.enforce.verdict import Permit, Refused
 from gateway.http1.request import RequestHead
 from gateway.observe.exchange import NOT_APPLICABLE, Exchange
 from gateway.policy.model import Decision
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from gateway.proxy.gate import Gate
     from gateway.proxy.tunnel import Tunnel
 
+Judged = TypeVar("Judged", bound=Permit | Refused, covariant=True)
+"""What the judge said of it. What asks an upstream or a service is made of a `Permit` alone."""
+
 _NOT_JUDGED = ("", "", "", Reason.OK.value)
 
 
-class RequestInFlight:
+class RequestInFlight(Generic[Judged]):
     """One request in flight.
 
     Not slotted: most attributes keep their class's value for most requests, which is
@@ -63,9 +66,7 @@ class RequestInFlight:
         gate: Gate,
         downstream: DownstreamConnection,
         head: RequestHead,
-        query: bytes,
-        location: Location,
-        verdict: Verdict | None,
+        judged: Judged,
         at: float,
         started: float,
         keep_alive: bool,
@@ -74,10 +75,8 @@ class RequestInFlight:
         self.gate = gate
         self._downstream = downstream
         self._head = head
-        self._query = query
-        self.location = location
-        self.verdict = verdict
-        """None for requests that this process answers itself, and for those refused before a verdict."""
+        self.judged = judged
+        self.location = judged.location
         self.method = head.method
         known_id = head.request_id
         self.request_id = gate.new_request_id() if known_id is None else known_id
@@ -180,7 +179,8 @@ class RequestInFlight:
 
     def _record(self, monotonic_now: float) -> None:
         duration_s = monotonic_now - self._started
-        verdict = self.verdict
+        judged = self.judged
+        verdict, query = judged.verdict, judged.query
         head = self._head
         block = head.block
         client, audience, decision, reason = _NOT_JUDGED if verdict is None else verdict.words
@@ -198,7 +198,7 @@ class RequestInFlight:
                 self.method,
                 block.host_text,
                 self.location.logged_path,
-                self._query[1:].decode("ascii") if self._query else "",
+                query[1:].decode("ascii") if query else "",
                 self.location.name,
                 client,
                 audience,
@@ -225,3 +225,6 @@ class RequestInFlight:
                 self._unconnected,
             )
         )
+
+
+AnyRequest = RequestInFlight[Permit | Refused]

@@ -20,6 +20,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.enforce.challenge import Refusal, refusal_for
+from gateway.enforce.judge import wanted_protocol
+from gateway.enforce.verdict import Permit
 from gateway.http1.chunked import LAST_CHUNK, chunk, last_chunk
 from gateway.http1.forwarding import (
     RULES_PER_BLOCK,
@@ -32,14 +34,12 @@ from gateway.http1.forwarding import (
 )
 from gateway.http1.forwarding_rules import ForwardingRules
 from gateway.http1.grammar import IDEMPOTENT_METHODS
-from gateway.http1.request import RequestHead
 from gateway.http1.response import ResponseHead
-from gateway.policy.model import Decision, Route
+from gateway.policy.model import Decision
 from gateway.proxy.in_flight import RequestInFlight
 from gateway.proxy.targets import AttemptFailure
 from gateway.proxy.tunnel import Tunnel
 from gateway.reasons import Reason
-from gateway.settings.model import Mode
 
 if TYPE_CHECKING:
     from gateway.proxy.gate import UpstreamPlan
@@ -52,21 +52,7 @@ REPLAY_LIMIT_BYTES = 64 * 1024
 """Bodies up to this size are kept to be sent again (CONTRACT: Retries)."""
 
 
-def wanted_protocol(head: RequestHead, route: Route | None) -> bytes:
-    """Return the first protocol that the caller names and the route lists, as the caller spells it.
-
-    None is wanted in HTTP/1.0 or of the issuer: the field is then dropped, and the
-    request is an ordinary one (RFC 9110 7.8).
-    """
-    if route is None or head.minor_version == 0:
-        return b""
-    for protocol in head.block.upgrade:
-        if protocol.decode("latin-1").lower() in route.upgrade:
-            return protocol
-    return b""
-
-
-class Relay(RequestInFlight):
+class Relay(RequestInFlight[Permit]):
     """One permitted request in flight, and the upstream that is asked."""
 
     plan: UpstreamPlan
@@ -121,7 +107,7 @@ class Relay(RequestInFlight):
 
     def _passing_trailers(self, trailers: bytes) -> bytes:
         plan = self.plan
-        rules = plan.trusted_rules if self._downstream.is_trusted else plan.rules
+        rules = plan.trusted_rules if self._downstream.facts.is_trusted else plan.rules
         return forwardable_trailers(trailers, self._head.block.connection_options, rules)
 
     def begin(self) -> None:
@@ -186,7 +172,7 @@ class Relay(RequestInFlight):
         plan = self.plan
         downstream = self._downstream
         rules = plan.rules
-        if downstream.is_trusted:
+        if downstream.facts.is_trusted:
             rules = plan.trusted_rules
             own_lines = downstream.own_lines.get(rules) or self._own_lines(rules)
             opening = self._opening(plan, rules, join_forwarded_for(own_lines, block, rules))
@@ -211,12 +197,12 @@ class Relay(RequestInFlight):
         return b"".join((opening, trace, b"\r\nX-Request-Id: ", request_id, framing))
 
     def _known_opening(self, plan: UpstreamPlan, rules: ForwardingRules, own_lines: bytes) -> bytes:
-        """Return `_opening`, remembered with the verdict: the same head is opened in the same way.
+        """Return `_opening`, remembered with the permit: the same head is opened in the same way.
 
-        A verdict belongs to one snapshot and one route, and so to one plan.
+        A permit belongs to one snapshot and one route, and so to one plan.
         """
         place = self._head.place
-        if place is None or place.verdict is None or place.verdict is not self.verdict:
+        if place is None or place.permit is None or place.permit is not self.judged:
             return self._opening(plan, rules, own_lines)
         known: tuple[bytes, bytes] | None = place.opening
         if known is not None and known[0] == own_lines:
@@ -231,7 +217,7 @@ class Relay(RequestInFlight):
         """Return the head to send as far as it does not depend on trace, request id and body."""
         head = self._head
         block = head.block
-        verdict = self.verdict
+        verdict = self.judged.verdict
         location = self.location
         fields = forwardable_fields(block, rules, traced=head.traceparent is not None)
         if location.stripped and rules.forwarded_x:
@@ -241,7 +227,7 @@ class Relay(RequestInFlight):
                 head.method_bytes,
                 b" ",
                 location.forward_path,
-                self._query,
+                self.judged.query,
                 b" HTTP/1.1\r\n",
                 fields,
                 b"" if not rules.forward_token else own_authorization(head, rules),
@@ -438,16 +424,8 @@ class Relay(RequestInFlight):
 
     def judge_again(self, now: float) -> Decision | None:
         """Return the decision that ends the tunnel, or None while the request would still be let through."""
-        enforcer = self.gate.snapshot.enforcer
-        location = enforcer.place(self._head, self._downstream.serves).location
-        verified = self.verdict.verified if self.verdict is not None else None
-        decision = enforcer.judge_again(location, verified, now)
-        route = location.route
-        if route is None or self._protocol.decode("latin-1").lower() not in route.upgrade:
-            return decision if not decision.permits else Decision(Reason.NO_ROUTE)
-        if decision.permits or route.mode is Mode.SHADOW:
-            return None
-        return decision
+        protocol = self._protocol.decode("latin-1").lower()
+        return self.gate.judge.judge_again(self._head, self._downstream.facts, self.judged, protocol, now)
 
     def tunnel_ended(self, reason: str, detail: str) -> None:
         """Record the request: both sides are closed."""

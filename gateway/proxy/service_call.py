@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.enforce.verdict import Permit
 from gateway.http1.dropped_fields import LONGEST_REMEMBERED_NAME_BYTES, REMEMBERED_NAMES
 from gateway.http1.forwarding_rules import ForwardingRules, may_forward
 from gateway.proxy.in_flight import RequestInFlight
@@ -45,7 +46,7 @@ _RULES, _TRUSTED_RULES = (
 _BODILESS = frozenset({204, 304})
 
 
-class ServiceCall(RequestInFlight):
+class ServiceCall(RequestInFlight[Permit]):
     """One request that this process answers itself."""
 
     peer = ""
@@ -122,7 +123,7 @@ class ServiceCall(RequestInFlight):
         """Return the request with this body."""
         head, location, downstream = self._head, self.location, self._downstream
         block, options = head.block, head.block.connection_options
-        is_trusted = downstream.is_trusted
+        is_trusted = downstream.facts.is_trusted
         pairs = [
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             for lower, name, value in block.fields
@@ -133,7 +134,7 @@ class ServiceCall(RequestInFlight):
         return Request(
             head.method,
             location.logged_path,
-            self._query[1:].decode("ascii"),
+            self.judged.query[1:].decode("ascii"),
             CIMultiDictProxy(CIMultiDict(pairs)),
             downstream.caller(block),
             self.request_id.decode("ascii"),
@@ -145,8 +146,7 @@ class ServiceCall(RequestInFlight):
         """Count `size` more octets as held; refuse where others need the room."""
         if not self.peer:
             downstream, block = self._downstream, self._head.block
-            is_trusted = downstream.is_trusted
-            self.peer = self.gate.limited_peer(downstream, block) if is_trusted else downstream.peer_group
+            self.peer = self.gate.peer_of(downstream.facts, block)
         if self.gate.service_runner.hold(self.peer, size):
             self._held += size
             return True

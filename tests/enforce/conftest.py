@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from jwcrypto.jwk import JWK
 
-from gateway.enforce.enforcer import SERVES_GATE, SERVES_ISSUER, Enforcer, VerifyCounts
+from gateway.enforce.enforcer import Enforcer, VerifyCounts
+from gateway.enforce.location import SERVES_GATE, SERVES_ISSUER
 from gateway.enforce.token_cache import TokenCache
 from gateway.policy.compile import compile_routes
 from gateway.policy.model import AudienceGrant, ClientGrants, Grants

@@ -1,7 +1,7 @@
 """Put every reason through the enforcer, and take away what was remembered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from jwcrypto.jwk import JWK
@@ -9,15 +9,14 @@ from jwcrypto.jwk import JWK
 from gateway.enforce.enforcer import (
     LOCATION_MEMO_ENTRIES,
     LONGEST_REMEMBERED_PATH_BYTES,
-    SERVES_GATE,
-    SERVES_ISSUER,
     VERDICTS_PER_TOKEN,
     Enforcer,
-    Place,
-    Verdict,
 )
+from gateway.enforce.location import SERVES_GATE, SERVES_ISSUER
 from gateway.enforce.token_cache import EXPIRED_ENTRIES, CachedToken, Holder, TokenCache
+from gateway.enforce.verdict import OF_TOKEN, Depends, Permit, Place, Verdict
 from gateway.http1.request import FieldBlock, RequestHead, RequestReader, read_fields
+from gateway.policy.model import Decision
 from gateway.reasons import Reason
 from gateway.settings.model import RouteSettings
 from gateway.tokens.claims import AccessToken, read_access_token
@@ -302,17 +301,18 @@ def kept(process: Process, enforcer: Enforcer, now: float = NOW, **claims: objec
     place = enforcer.place(head, BOTH)
     verdict = enforcer.check(place.location, head, now)
     assert verdict.permits
-    enforcer.remember(place, verdict)
+    enforcer.remember(place, Permit(place.location, place.query, verdict))
     return place
 
 
 def test_a_kept_verdict_is_the_one_that_was_made(process: Process) -> None:
     enforcer = process.enforcer()
     place = kept(process, enforcer)
-    verdict = enforcer.recall(place, NOW + 599)
-    assert verdict is place.verdict
-    assert verdict is not None
-    assert verdict.words == ("reader", "countries", "allow", "ok")
+    permit = enforcer.recall(place, NOW + 599)
+    assert permit is place.permit
+    assert permit is not None
+    assert permit.verdict is not None
+    assert permit.verdict.words == ("reader", "countries", "allow", "ok")
     assert process.counts.take() == [(("ok", "miss"), 1), (("ok", "hit"), 1)]
 
 
@@ -365,7 +365,7 @@ def test_a_new_snapshot_keeps_no_verdict(process: Process) -> None:
     before, after = process.enforcer(), process.enforcer(granted={})
     head = bearing(process.token())
     place = before.place(head, BOTH)
-    before.remember(place, before.check(place.location, head, NOW))
+    before.remember(place, Permit(place.location, place.query, before.check(place.location, head, NOW)))
     assert before.recall(before.place(head, BOTH), NOW) is not None
     assert after.recall(after.place(head, BOTH), NOW) is None
 
@@ -374,18 +374,42 @@ def test_another_kind_of_listener_keeps_no_verdict(process: Process) -> None:
     enforcer = process.enforcer()
     head = bearing(process.token())
     place = enforcer.place(head, BOTH)
-    enforcer.remember(place, enforcer.check(place.location, head, NOW))
+    enforcer.remember(place, Permit(place.location, place.query, enforcer.check(place.location, head, NOW)))
     assert enforcer.recall(enforcer.place(head, BOTH), NOW) is not None
     assert enforcer.recall(enforcer.place(head, SERVES_ISSUER), NOW) is None
     assert enforcer.place(head, SERVES_ISSUER).location.route is None
 
 
-def test_nothing_is_kept_where_no_token_is_looked_at(process: Process) -> None:
+def test_where_no_token_is_looked_at_a_verdict_is_kept_and_no_token_counted(process: Process) -> None:
     enforcer = process.enforcer()
     head = RequestReader(max_fields=10).read(b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert isinstance(head, RequestHead)
     place = enforcer.place(head, BOTH)
-    enforcer.remember(place, enforcer.check(place.location, head, NOW))
+    enforcer.remember(place, Permit(place.location, place.query, enforcer.check(place.location, head, NOW)))
+    assert enforcer.recall(place, NOW + 1e9) is place.permit
+    assert process.counts.take() == []
+    after = process.enforcer()
+    assert after.recall(after.place(head, BOTH), NOW) is None
+
+
+@pytest.mark.parametrize("more", [Depends.CALLER, Depends.PROOF])
+def test_what_depends_on_caller_or_proof_is_kept_for_nobody(more: Depends, process: Process) -> None:
+    enforcer = process.enforcer()
+    head = bearing(process.token())
+    place = enforcer.place(head, BOTH)
+    verdict = enforcer.check(place.location, head, NOW)
+    assert verdict.depends is OF_TOKEN
+    enforcer.remember(place, Permit(place.location, b"", replace(verdict, depends=OF_TOKEN | more)))
+    assert enforcer.recall(place, NOW) is None
+    enforcer.remember(place, Permit(place.location, b"", verdict))
+    assert enforcer.recall(place, NOW) is not None
+
+
+def test_a_verdict_that_does_not_say_what_it_depends_on_is_kept_for_nobody(process: Process) -> None:
+    enforcer = process.enforcer()
+    place = enforcer.place(bearing(process.token()), BOTH)
+    verdict = Verdict(Decision(Reason.OK), permits=True)
+    enforcer.remember(place, Permit(place.location, b"", verdict))
     assert enforcer.recall(place, NOW) is None
 
 

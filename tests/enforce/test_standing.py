@@ -10,6 +10,7 @@ from jwcrypto.jwk import JWK
 from gateway.clients.registry import compile_registry
 from gateway.enforce.enforcer import Enforcer, RefusedToken
 from gateway.enforce.token_cache import CachedToken, TokenCache
+from gateway.enforce.verdict import Permit
 from gateway.http1.request import RequestHead, RequestReader
 from gateway.issuer.introspect import INACTIVE, introspect
 from gateway.issuer.snapshot import build_issuer_snapshot
@@ -89,7 +90,7 @@ def answers(facts: Facts) -> str:
     assert isinstance(head, RequestHead)
     before = new_enforcer(process)
     place = before.place(head, BOTH)
-    before.remember(place, before.check(place.location, head, NOW))
+    before.remember(place, Permit(place.location, place.query, before.check(place.location, head, NOW)))
     first = before.verify(raw, NOW)
     assert isinstance(first, CachedToken)
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from gateway.enforce.enforcer import SERVES_ISSUER, Enforcer, VerifyCounts
+from gateway.enforce.enforcer import Enforcer, VerifyCounts
+from gateway.enforce.location import SERVES_ISSUER
 from gateway.enforce.token_cache import TokenCache
 from gateway.issuer.context import IssuerContext
 from gateway.issuer.service import Issuer

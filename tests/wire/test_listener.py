@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.enforce.enforcer import SERVES_GATE
+from gateway.enforce.location import SERVES_GATE
 from gateway.proxy.gate import ListenerInfo
 from gateway.proxy.listener import Listener, open_sockets
 from gateway.settings.model import TcpAddress, UnixAddress
