@@ -42,9 +42,9 @@ OTHER_ROUTES = (
 )
 TABLES = [compile_routes(routes, reserved_paths=frozenset()).table for routes in (SOME_ROUTES, OTHER_ROUTES)]
 GRANTS: list[Grants] = [
+    grants(until=NOW + 300),
     grants(),
     grants(scopes=()),
-    grants(until=NOW + 300),
     grants(disabled=True),
     {},
 ]
@@ -174,8 +174,8 @@ def told(judged: Permit | Refused) -> tuple[object, ...]:
         return *place, judged.refusal
     if verdict is None:
         return place
-    claims = None if verdict.verified is None else verdict.verified.token.jti
-    return *place, verdict.decision, verdict.shadowed, verdict.words, claims
+    words = verdict.words[2:] if verdict.verified is None else (verdict.verified.token.jti, *verdict.words)
+    return *place, verdict.decision, verdict.shadowed, *words
 
 
 CHANGES = {"routes": len(TABLES), "grants": len(GRANTS), "keys": len(RINGS), "issuer": 2, "body": 2}
