@@ -69,6 +69,7 @@ clients:
     scopes: {country.read: Read}
   caller:
     secrets: ["sha256:short:hash"]
+    token_lifetime: 600
 authorizations:
   - client: caller
     audience: county-service
@@ -101,10 +102,11 @@ def test_five_mistakes_are_five_lines_each_at_its_place(make):
     seen = [text[int(place[2]) - 1].strip() for place in places]
     assert seen == [
         'secrets: ["sha256:short:hash"]',
+        "token_lifetime: 600",
         "audience: county-service",
-        "- name: read-country",
         "requires: {audience: country-service}",
         "path: /a/{y}",
     ]
-    assert "did you mean" in lines[1]
+    assert "did you mean" in lines[2]
+    assert "did you mean" in lines[3]
     assert "ties with route 'first'" in lines[4]
