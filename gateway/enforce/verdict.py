@@ -74,7 +74,8 @@ class Verdict:
             client, audience = self.verified.token.client_id, self.verified.token.audience
         elif self.holder is not None:
             client, audience = self.holder
-        object.__setattr__(self, "may_be_remembered", self.depends in COMPARED)
+        # Most depend on their token; a flag's `in` is a call, and this is done for each token that is new.
+        object.__setattr__(self, "may_be_remembered", self.depends is OF_TOKEN or self.depends in COMPARED)
         object.__setattr__(self, "words", (client, audience, word, self.decision.word))
 
 
